@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image topic of a rosbag2 (mcap or sqlite3, folder or single file) as a stream of frames."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, get_typestore
+
+from endosfm3d_ros.bags.source import FrameSource, check_rate
+from endosfm3d_ros.core.frame import Frame
+
+STORAGE_SUFFIXES = frozenset(('.mcap', '.db3'))
+IMAGE_TYPES = frozenset(('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'))
+
+Decode = Callable[[Any], np.ndarray]
+"""Takes a message with the fields of Image or CompressedImage, gives (H, W, 3) uint8 RGB."""
+
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether this file or folder is a rosbag2, by its name or its metadata.yaml."""
+    if path.is_dir():
+        return (path / 'metadata.yaml').is_file() or any(_storage_files(path))
+    return path.suffix.lower() in STORAGE_SUFFIXES
+
+
+class BagFrames(FrameSource):
+    """The pictures of one image topic, under their own stamps, in the order of recording."""
+
+    def __init__(
+        self,
+        path: Path,
+        decode: Decode,
+        topic: str | None = None,
+        rate: float | None = None,
+        frame_id: str | None = None,
+    ) -> None:
+        """
+        Find the image topic.
+
+        :param path: a bag's folder or its storage file.
+        :param decode: takes a message, gives its picture.
+        :param topic: which image topic; may be left out when there is one only.
+        :param rate: overrides the nominal rate [Hz]; stamps stay the bag's own.
+        :param frame_id: overrides the frame id of the messages.
+        :raises ValueError: no readable bag, no such topic, or several and none was named.
+        """
+        check_rate(rate)
+        storage = _storage(path)
+        with _opened(storage) as reader:
+            topics = sorted({one.topic for one in reader.connections})
+            image_topics = sorted({one.topic for one in _connections(reader)})
+        topic = _choose_topic(path, image_topics, topics, topic)
+        with _opened(storage) as reader:
+            connections = _connections(reader, topic)
+            count = sum(one.msgcount for one in connections)
+            times = [time for _, time, _ in islice(reader.messages(connections), 32)]
+        if not count:
+            raise ValueError(f'{path}: topic {topic} holds no message')
+        super().__init__(path, rate or _usual_rate(times), count)
+        self.name = f'{path.name} {topic}'
+        self.topic = topic
+        self._storage, self._decode, self._frame_id = storage, decode, frame_id
+
+    def __iter__(self) -> Iterator[Frame]:
+        """
+        Decode the messages in order; a stamp of zero is replaced by the time of recording.
+
+        What can not be read is left out, as the live node does; `shortfall` counts it.
+        """
+        self.shortfall, reason = '', ''
+        given = left_out = 0
+        for number, (time, kind, raw) in enumerate(_messages(self._storage, self.topic), 1):
+            try:
+                frame = self._frame(time, kind, raw)
+            except (ValueError, SerdeError) as error:
+                left_out += 1
+                reason = reason or f'message {number}: {" ".join(str(error).split())}'
+                continue
+            if not frame.frame_id:
+                raise ValueError(f'{self.name}: message {number} names no frame; add --frame-id')
+            given += 1
+            yield frame
+        if not given:
+            raise ValueError(f'{self.name}: no message could be read; the first, {reason}')
+        if left_out:
+            self.shortfall = (
+                f'{self.name}: {left_out} of {given + left_out} messages could not be read and '
+                f'were left out; the first, {reason}'
+            )
+
+    def _frame(self, time: int, kind: str, raw: bytes) -> Frame:
+        """
+        One message as a frame.
+
+        :param time: of recording [ns].
+        :param kind: name of its type.
+        :param raw: CDR.
+        :raises ValueError: what the message says is no picture.
+        """
+        message: Any = TYPES.deserialize_cdr(raw, kind)
+        header, stamp = message.header, message.header.stamp
+        if stamp.sec < 0 or stamp.nanosec >= 1_000_000_000:
+            raise ValueError(f'stamp {stamp.sec} s {stamp.nanosec} ns is no time')
+        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        frame_id = self._frame_id or header.frame_id.lstrip('/')
+        return Frame(self._decode(message), stamp_ns or time, frame_id)
+
+
+def _messages(storage: Path, topic: str) -> Iterator[tuple[int, str, bytes]]:
+    """The time of recording [ns], the type and the bytes of each message, in order."""
+    with _opened(storage) as reader:
+        for connection, time, raw in reader.messages(_connections(reader, topic)):
+            yield time, connection.msgtype, raw
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Reader]:
+    """Open a bag; whatever the block around its reading raises becomes one line with its name."""
+    try:
+        with Reader(path) as reader:
+            yield reader
+    except Exception as error:  # a broken file raises what its storage library likes
+        mend = '`mcap recover`' if path.suffix == '.mcap' else '`ros2 bag reindex`'
+        raise ValueError(
+            f'{path}: not a readable rosbag2 ({error}); if its recording broke off, try {mend}'
+        ) from error
+
+
+def _connections(reader: Reader, topic: str | None = None) -> list[Connection]:
+    """The connections of one image topic, or of all of them."""
+    images = (one for one in reader.connections if one.msgtype in IMAGE_TYPES)
+    return [one for one in images if topic in (None, one.topic)]
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in STORAGE_SUFFIXES)
+
+
+def _storage(path: Path) -> Path:
+    """What to open: the path, or the only storage file of a folder without metadata.yaml."""
+    if not path.is_dir() or (path / 'metadata.yaml').is_file():
+        return path
+    files = _storage_files(path)
+    if len(files) > 1:
+        names = ', '.join(file.name for file in files)
+        raise ValueError(
+            f'{path}: several bag files and no metadata.yaml ({names}); '
+            'give one of them, or run `ros2 bag reindex`'
+        )
+    return files[0]
+
+
+def _choose_topic(path: Path, images: list[str], topics: list[str], topic: str | None) -> str:
+    """The image topic asked for, or the only one there is; topics are sorted names."""
+    there = ', '.join(images) or 'none'
+    if topic is not None and topic not in images:
+        found = 'is no image topic' if topic in topics else 'is not in this bag'
+        raise ValueError(f'{path}: {topic} {found}; image topics there: {there}')
+    if topic is None and not images:
+        raise ValueError(f'{path}: no image topic; topics: {", ".join(topics) or "none"}')
+    if topic is None and len(images) > 1:
+        raise ValueError(f'{path}: several image topics; choose one with --topic: {there}')
+    return topic or images[0]
+
+
+def _usual_rate(times: list[int]) -> float:
+    """Frame rate by the median distance of the first messages [ns]; 1 Hz if they say nothing."""
+    steps = np.diff(times)
+    median = float(np.median(steps)) if len(steps) else 0.0
+    return min(1e9 / median, 1000.0) if median > 0 else 1.0

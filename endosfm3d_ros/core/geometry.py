@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pinhole and rigid-motion formulas, each in one place; millimetres, radians, optical frames."""
+
+import cv2
+import numpy as np
+
+from endosfm3d_ros.core.frame import Intrinsics
+
+# odom has x along the first view and z up (REP 103); optical has z along the view and y down (REP
+# 105).
+R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+def viewing_rays(camera: Intrinsics) -> np.ndarray:
+    """
+    Direction of every pixel at unit depth.
+
+    :param camera: pinhole camera.
+    :return: (H, W, 3) float32; x right, y down, z = 1; multiply by z-depth for points.
+    """
+    rays = np.ones((camera.height, camera.width, 3), np.float32)
+    rays[..., 0] = ((np.arange(camera.width) - camera.cx) / camera.fx)[None, :]
+    rays[..., 1] = ((np.arange(camera.height) - camera.cy) / camera.fy)[:, None]
+    return rays
+
+
+def unproject(depth: np.ndarray, camera: Intrinsics) -> np.ndarray:
+    """
+    Lift a z-depth image to points in the camera's optical frame.
+
+    :param depth: (H, W) float32, distance along the optical axis [mm]; NaN where unknown.
+    :param camera: pinhole camera of this very image size, else ValueError.
+    :return: (H, W, 3) float32 points [mm]; x right, y down, z forward; NaN where depth is NaN.
+    """
+    if depth.shape != (camera.height, camera.width):
+        raise ValueError(
+            f'depth is {depth.shape}, its camera is of a {(camera.height, camera.width)} picture'
+        )
+    return viewing_rays(camera) * depth.astype(np.float32)[..., None]
+
+
+def unproject_pixels(pixels: np.ndarray, depth: np.ndarray, camera: Intrinsics) -> np.ndarray:
+    """
+    Lift some pixels to points.
+
+    :param pixels: (N, 2) u, v [px].
+    :param depth: (N,) z-depth [mm].
+    :param camera: pinhole camera.
+    :return: (N, 3) float64 points in the optical frame [mm].
+    """
+    x = (pixels[:, 0] - camera.cx) / camera.fx * depth
+    y = (pixels[:, 1] - camera.cy) / camera.fy * depth
+    return np.stack([x, y, depth], axis=1).astype(np.float64)
+
+
+def project(points: np.ndarray, camera: Intrinsics) -> np.ndarray:
+    """
+    Project points of the optical frame.
+
+    :param points: (N, 3) [mm].
+    :param camera: pinhole camera.
+    :return: (N, 2) u, v [px]; NaN for points that are not in front of the camera.
+    """
+    z = np.where(points[:, 2] > 1e-9, points[:, 2], np.nan)
+    return np.stack(
+        [camera.fx * points[:, 0] / z + camera.cx, camera.fy * points[:, 1] / z + camera.cy], 1
+    )
+
+
+def rigid(R: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Put a rotation (3, 3) and a translation (3,) [mm] into a (4, 4) motion."""
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = R, np.ravel(t)
+    return T
+
+
+def motion_from_vector(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """
+    Motion of an axis-angle vector (3,) [rad] and a translation (3,) [mm]: T = Trans(t) Rot(r).
+    """
+    return rigid(cv2.Rodrigues(np.asarray(rotation, np.float64).reshape(3, 1))[0], translation)
+
+
+def inverse(T: np.ndarray) -> np.ndarray:
+    """Invert a rigid motion (4, 4): T_b_a from T_a_b."""
+    return rigid(T[:3, :3].T, -T[:3, :3].T @ T[:3, 3])
+
+
+def skew(v: np.ndarray) -> np.ndarray:
+    """Make cross-product matrices, (..., 3) to (..., 3, 3): times b they are a x b."""
+    S = np.zeros((*v.shape[:-1], 3, 3))
+    S[..., 0, 1], S[..., 0, 2], S[..., 1, 2] = -v[..., 2], v[..., 1], -v[..., 0]
+    return S - np.swapaxes(S, -1, -2)
+
+
+def nearest_rotation(R: np.ndarray) -> np.ndarray:
+    """
+    Clean the rounding off a chained rotation (3, 3): the closest orthonormal matrix (Kabsch).
+    """
+    U, _, Vt = np.linalg.svd(R)
+    return U @ np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))]) @ Vt
+
+
+def quaternion(R: np.ndarray) -> tuple[float, float, float, float]:
+    """
+    Rotation matrix to unit quaternion.
+
+    :param R: (3, 3).
+    :return: x, y, z, w (ROS order), w >= 0; stable for every angle (Shepperd 1978: the largest
+        pivot).
+    """
+    q = np.empty(4)
+    trace = np.trace(R)
+    pivot = int(np.argmax([R[0, 0], R[1, 1], R[2, 2], trace]))
+    if pivot == 3:
+        q[:] = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1], 1 + trace
+    else:
+        i, j, k = pivot, (pivot + 1) % 3, (pivot + 2) % 3
+        q[i] = 1 + R[i, i] - R[j, j] - R[k, k]
+        q[j], q[k], q[3] = R[j, i] + R[i, j], R[k, i] + R[i, k], R[k, j] - R[j, k]
+    q *= (1.0 if q[3] >= 0 else -1.0) / np.linalg.norm(q)
+    return float(q[0]), float(q[1]), float(q[2]), float(q[3])
+
+
+def rotation_from_quaternion(x: float, y: float, z: float, w: float) -> np.ndarray:
+    """Unit quaternion (ROS order) to rotation matrix (3, 3)."""
+    a, b, c, d = np.array([x, y, z, w]) / np.linalg.norm([x, y, z, w])
+    return np.array(
+        [
+            [1 - 2 * (b * b + c * c), 2 * (a * b - c * d), 2 * (a * c + b * d)],
+            [2 * (a * b + c * d), 1 - 2 * (a * a + c * c), 2 * (b * c - a * d)],
+            [2 * (a * c - b * d), 2 * (b * c + a * d), 1 - 2 * (a * a + b * b)],
+        ]
+    )

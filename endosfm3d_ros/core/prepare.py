@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Picture to network picture: one window, one resize, and the affine map that K follows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from endosfm3d_ros.core.field_of_view import FieldOfView
+from endosfm3d_ros.core.frame import Intrinsics
+
+LEAVES = 0.02  # the window moves when the field of view leaves it by this share of its side ...
+SHRINKS = 0.8  # ... or fills less than this share of it
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    The part of the input picture that the networks see, and the size they see it at.
+
+    :param left: first column [input px].
+    :param top: first row [input px].
+    :param width: columns [input px].
+    :param height: rows [input px].
+    :param network_width: columns of the network picture [px].
+    :param network_height: rows of the network picture [px].
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    network_width: int
+    network_height: int
+
+    def network_camera(self, camera: Intrinsics) -> Intrinsics:
+        """Intrinsics of the network picture from those of the input picture."""
+        window = camera.cropped(self.left, self.top, self.width, self.height)
+        return window.resized(self.network_width, self.network_height)
+
+    def input_camera(self, camera: Intrinsics, width: int, height: int) -> Intrinsics:
+        """Intrinsics of the input picture (width x height) from those of the network picture."""
+        window = camera.resized(self.width, self.height)
+        return window.cropped(-self.left, -self.top, width, height)
+
+    def mask(self, field: FieldOfView) -> np.ndarray:
+        """Which pixels of the network picture show something of the scene: (h, w) bool."""
+        window = (self.left, self.top, self.width, self.height)
+        return field.mask_in(window, self.network_width, self.network_height)
+
+    def network_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """
+        Where input pixels (N, 2) lie in the network picture [px]: crop, then c' = (c + 1/2) s -
+        1/2.
+        """
+        offset = np.array([self.left, self.top])
+        scale = np.array([self.network_width / self.width, self.network_height / self.height])
+        return (pixels - offset + 0.5) * scale - 0.5
+
+    def input_pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Where network pixels (N, 2) lie in the input picture [px]."""
+        offset = np.array([self.left, self.top])
+        scale = np.array([self.network_width / self.width, self.network_height / self.height])
+        return (pixels + 0.5) / scale - 0.5 + offset
+
+
+def choose_window(
+    field: FieldOfView, sizes: Sequence[tuple[int, int]], previous: Window | None = None
+) -> Window:
+    """
+    Choose what the networks see: the whole field of view, at the offered size of the nearest
+    aspect.
+
+    The window keeps still (tracks and networks like that) until the field of view leaves it or
+    shrinks in it. It is grown into the border to the size's aspect where the picture has room;
+    what is left of the mismatch goes into the one resize, and K follows it exactly.
+
+    :param field: the visible part of the input picture.
+    :param sizes: (height, width) of every network size the bundle offers [px].
+    :param previous: the window of the frame before, of an equally large input picture.
+    :return: a window inside the input picture.
+    """
+    box_width, box_height = field.right - field.left, field.bottom - field.top
+    if previous and _still_fits(field, previous):
+        return previous
+    aspect = box_width / box_height
+    height, width = min(sizes, key=lambda size: abs(np.log(size[1] / size[0] / aspect)))
+    left, window_width = _grow(
+        field.left, box_width, round(box_height * width / height), field.width
+    )
+    top, window_height = _grow(
+        field.top, box_height, round(box_width * height / width), field.height
+    )
+    return Window(left, top, window_width, window_height, width, height)
+
+
+def prepare(image: np.ndarray, window: Window) -> np.ndarray:
+    """
+    Cut the window and resize it once, without aliasing (INTER_AREA averages whole pixels).
+
+    :param image: (H, W, 3) uint8 RGB input picture.
+    :param window: a window inside it.
+    :return: (h, w, 3) uint8 RGB network picture, its own memory.
+    """
+    cut = image[window.top : window.top + window.height, window.left : window.left + window.width]
+    shrinks = window.width >= window.network_width and window.height >= window.network_height
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(cut, (window.network_width, window.network_height), interpolation=how).copy()
+
+
+def _still_fits(field: FieldOfView, window: Window) -> bool:
+    spill_x, spill_y = LEAVES * window.width, LEAVES * window.height
+    inside = (
+        field.left >= window.left - spill_x
+        and field.right <= window.left + window.width + spill_x
+        and field.top >= window.top - spill_y
+        and field.bottom <= window.top + window.height + spill_y
+    )
+    fills_x = (field.right - field.left) >= SHRINKS * window.width
+    fills_y = (field.bottom - field.top) >= SHRINKS * window.height
+    return inside and (fills_x or fills_y)
+
+
+def _grow(start: int, length: int, wanted: int, room: int) -> tuple[int, int]:
+    """Widen [start, start + length) to the wanted length, centred, inside [0, room)."""
+    wanted = min(max(wanted, length), room)
+    start = min(max(start - (wanted - length) // 2, 0), room - wanted)
+    return start, wanted

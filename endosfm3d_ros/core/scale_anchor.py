@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the robot's word on the scale is good enough to be taken, and when it is taken anew."""
+
+from collections import deque
+from math import exp, hypot, log
+
+import numpy as np
+
+from endosfm3d_ros.core.hand_eye import Fit, Steps
+from endosfm3d_ros.core.kinematic_scale import fit_scale
+from endosfm3d_ros.core.robot_path import RobotPath
+from endosfm3d_ros.core.scale import KINEMATIC, Scale
+
+WINDOW_S = 20.0  # motion that is looked at
+STEP_S = 0.12
+LONGEST_STEP_S = 0.5
+FIT_EVERY_S, REFIT_EVERY_S = 1.0, 3.0  # before and after the scale is anchored
+LEAST_SPAN_MM = 8.0  # a robot that moves less says nothing: breath and pulse move tissue as far
+LEAST_AGREEMENT = 0.5
+MOVE_SIGMAS, MOVE_LEAST = 1.5, 0.05  # a later fit as far off as this moves the anchor
+
+
+class ScaleAnchor:
+    """
+    Collects both motions, and anchors the scale once they tell it.
+
+    :param lever_sigma_mm: how far the camera may sit from the robot's tip frame, one axis [mm].
+    :param anchor_sigma: the scale is anchored once the standard deviation of its log is below.
+    :ivar scale: nominal, later kinematic.
+    :ivar fit: the last fit, good or not; None before the first.
+    :ivar why: what is still missing, in words; '' once the scale is anchored.
+    """
+
+    def __init__(self, lever_sigma_mm: float, anchor_sigma: float) -> None:
+        self.scale, self.why = Scale(), 'no robot poses yet'
+        self.fit: Fit | None = None
+        self._start: Fit | None = None  # where the next fit begins; None tries several
+        self._lever_sigma_mm, self._anchor_sigma = lever_sigma_mm, anchor_sigma
+        self._robot = RobotPath(WINDOW_S + 2.0)
+        self._stamps: deque[int] = deque()
+        self._places: deque[np.ndarray] = deque()
+        self._joined: deque[bool] = deque()  # with the place before
+        self._epoch, self._broken, self._fit_ns = -1, True, 0
+
+    def robot(self, stamp_ns: int, T_base_tip: np.ndarray) -> None:
+        """Take a pose of the robot: stamp [ns], (4, 4) [mm]."""
+        self._robot.add(stamp_ns, T_base_tip)
+
+    def camera(
+        self,
+        stamp_ns: int,
+        T_odom_cam: np.ndarray,
+        epoch: int,
+        motion_known: bool,
+        log_focal_sigma: float,
+    ) -> Scale | None:
+        """
+        Take the camera's place after a frame.
+
+        :param stamp_ns: the frame's [ns].
+        :param T_odom_cam: (4, 4), lengths as they came out under `scale` [mm].
+        :param epoch: places of two epochs have nothing to do with each other.
+        :param motion_known: whether the motion since the frame before is known.
+        :param log_focal_sigma: standard deviation of the log of its focal length.
+        :return: the scale from now on, where it changed.
+        """
+        self._keep(stamp_ns, T_odom_cam, epoch, motion_known)
+        due = REFIT_EVERY_S if self.scale.anchored else FIT_EVERY_S
+        if 0 <= stamp_ns - self._fit_ns < due * 1e9:
+            return None
+        self._fit_ns = stamp_ns
+        return self._judge(self._try(log_focal_sigma))
+
+    def _keep(self, stamp_ns: int, T_odom_cam: np.ndarray, epoch: int, known: bool) -> None:
+        if self._stamps and stamp_ns < self._stamps[-1]:
+            self._stamps.clear()
+            self._places.clear()
+            self._joined.clear()
+        self._broken |= epoch != self._epoch or not known
+        self._epoch = epoch
+        since_s = (stamp_ns - self._stamps[-1]) * 1e-9 if self._stamps else np.inf
+        if since_s < STEP_S and not self._broken:
+            return
+        nominal = T_odom_cam.copy()
+        nominal[:3, 3] /= self.scale.factor
+        self._stamps.append(stamp_ns)
+        self._places.append(nominal)
+        self._joined.append(not self._broken and since_s <= LONGEST_STEP_S)
+        self._broken = False
+        while stamp_ns - self._stamps[0] > WINDOW_S * 1e9:
+            for kept in (self._stamps, self._places, self._joined):
+                kept.popleft()
+
+    def _try(self, log_focal_sigma: float) -> Fit | None:
+        origin_ns = self._stamps[0]
+        curve = self._robot.curve(origin_ns)
+        if curve is None:
+            self.why = 'no robot poses yet'
+            return None
+        times = np.array([stamp - origin_ns for stamp in self._stamps]) * 1e-9
+        steps = Steps(times, np.array(self._places), np.array(self._joined)[1:])
+        self.fit = fit_scale(steps, curve, self._lever_sigma_mm, log_focal_sigma, self._start)
+        if self.fit is None:
+            off_s = (self._robot.newest_ns - self._stamps[-1]) * 1e-9
+            self.why = (
+                f'too little time in common with the robot, whose newest stamp is {off_s:+.1f} s '
+                'from the newest picture'
+            )
+        return self.fit
+
+    def _judge(self, fit: Fit | None) -> Scale | None:
+        if fit is None:
+            return None
+        doubt = self._doubt(fit)
+        self._start = None if doubt else fit
+        if doubt:
+            self.why = '' if self.scale.anchored else doubt
+            return None
+        self.why = ''
+        off = fit.log_scale - log(self.scale.factor)
+        far = abs(off) > max(MOVE_LEAST, MOVE_SIGMAS * fit.log_sigma)
+        if self.scale.anchored and not far:
+            scale = Scale(self.scale.factor, hypot(fit.log_sigma, off), KINEMATIC)
+        else:
+            scale = Scale(exp(fit.log_scale), fit.log_sigma, KINEMATIC)
+        self.scale = scale
+        return scale
+
+    def _doubt(self, fit: Fit) -> str:
+        """Why a fit is not taken; '' when it is."""
+        if fit.span_mm < LEAST_SPAN_MM:
+            return f'the robot moved within {fit.span_mm:.0f} mm; needed {LEAST_SPAN_MM:.0f}'
+        if fit.agreement < LEAST_AGREEMENT:
+            return (
+                f'robot and picture agree in {100 * fit.agreement:.0f} % of their motion; '
+                f'needed {100 * LEAST_AGREEMENT:.0f}'
+            )
+        if fit.turn_agreement < LEAST_AGREEMENT:
+            return 'the picture turns where the robot does not: sideways moves taken for pans?'
+        if fit.log_sigma > self._anchor_sigma:
+            return (
+                f'the scale is known to {100 * fit.log_sigma:.0f} %; '
+                f'needed {100 * self._anchor_sigma:.0f} (move the scope more, not only about the '
+                'trocar)'
+            )
+        return ''

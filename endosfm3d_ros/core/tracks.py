@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Sparse tracks to motion: corners followed by optical flow, then PnP on the previous frame's depth.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from endosfm3d_ros.core.frame import Intrinsics, Motion
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector, skew, unproject_pixels
+
+WANTED = 400  # tracks alive
+REFILL = 0.7  # new corners are looked for when fewer than this share is left
+SPACING_PX = 7  # between corners
+RIM_PX = 8  # corners keep off the field stop's rim ...
+HIGHLIGHT_LEVEL = 240  # ... and off wet highlights, which do not move with the tissue
+HIGHLIGHT_PX = 5
+BACK_PX = 0.5  # a track must come home this well when followed backwards
+REPROJECTION_PX = 1.5  # an inlier's distance at most
+MIN_INLIERS = 12
+PIXEL_SIGMA = 0.3  # what a track is known to at least [px]
+UNKNOWN_MM, UNKNOWN_RAD = 10.0, 0.25  # standard deviation of a second of which nothing is known
+_WINDOW: dict[str, Any] = {
+    'winSize': (15, 15),
+    'maxLevel': 3,
+    'criteria': (3, 20, 0.02),
+    'minEigThreshold': 1e-4,
+}
+
+
+def unknown_motion(dt: float) -> Motion:
+    """
+    Make the step of which nothing is known: the camera is held and its covariance grows.
+
+    :param dt: its duration [s].
+    """
+    covariance = np.diag([UNKNOWN_MM**2 * dt] * 3 + [UNKNOWN_RAD**2 * dt] * 3)
+    return Motion(np.eye(4), covariance, known=False)
+
+
+def no_motion() -> Motion:
+    """The first step of an epoch: the identity, by definition."""
+    return Motion(np.eye(4), np.zeros((6, 6)), known=True)
+
+
+def trackable(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """
+    Where corners may be taken: inside the field of view, off its rim and off highlights.
+
+    :param picture: (h, w, 3) uint8 RGB.
+    :param mask: (h, w) bool, inside the field of view.
+    :return: (h, w) uint8, 255 where allowed.
+    """
+    highlight = (picture.min(axis=2) >= HIGHLIGHT_LEVEL).astype(np.uint8)
+    highlight = cv2.dilate(highlight, np.ones((HIGHLIGHT_PX, HIGHLIGHT_PX), np.uint8))
+    inside = np.pad(mask.astype(np.uint8), 1)  # beyond the picture nothing is visible
+    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return ((distance > RIM_PX) & (highlight == 0)).astype(np.uint8) * 255
+
+
+def refill(grey: np.ndarray, allowed: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """
+    Keep the tracks alive and add corners (Shi and Tomasi 1994) away from them when they have
+    become few.
+
+    :param grey: (h, w) uint8.
+    :param allowed: (h, w) uint8 of `trackable`.
+    :param points: (N, 2) float32 tracks [px].
+    :return: (M, 2) float32, the old ones that may stay first.
+    """
+    height, width = grey.shape
+    at = np.rint(points).astype(int)
+    inside = (at[:, 0] >= 0) & (at[:, 0] < width) & (at[:, 1] >= 0) & (at[:, 1] < height)
+    points, at = points[inside], at[inside]
+    stay = allowed[at[:, 1], at[:, 0]] > 0
+    points, at = points[stay], at[stay]
+    if len(points) >= REFILL * WANTED:
+        return points
+    free = allowed.copy()
+    for u, v in at:
+        cv2.circle(free, (int(u), int(v)), SPACING_PX, 0, -1)
+    fresh: Any = cv2.goodFeaturesToTrack(
+        grey, WANTED - len(points), 0.01, SPACING_PX, mask=free, blockSize=5
+    )
+    if fresh is None:
+        return points
+    return np.concatenate([points, fresh.reshape(-1, 2).astype(np.float32)])
+
+
+def follow(
+    before: np.ndarray, now: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Follow points from one grey picture to the next and back (pyramidal Lucas-Kanade).
+
+    :param before: (h, w) uint8.
+    :param now: (h, w) uint8.
+    :param points: (N, 2) float32 in `before` [px].
+    :return: (N, 2) float32 in `now` [px], and (N,) bool: followed, and came home.
+    """
+    if not len(points):
+        return points, np.zeros(0, bool)
+    start: Any = points.reshape(-1, 1, 2)
+    unknown: Any = None  # OpenCV makes the arrays; its stubs do not know that
+    there, found, _ = cv2.calcOpticalFlowPyrLK(before, now, start, unknown, **_WINDOW)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, unknown, **_WINDOW)
+    home = np.linalg.norm((back - start).reshape(-1, 2), axis=1) < BACK_PX
+    ok = (found.ravel() > 0) & (returned.ravel() > 0) & home
+    return there.reshape(-1, 2), ok
+
+
+def motion_from_tracks(
+    before: np.ndarray,
+    now: np.ndarray,
+    depth_before: np.ndarray,
+    camera_before: Intrinsics,
+    camera: Intrinsics,
+    dt: float,
+) -> tuple[Motion, np.ndarray]:
+    """
+    The camera's step by PnP with RANSAC (Lepetit et al. 2009) on the previous frame's depth.
+
+    The two cameras may differ: under zoom points are lifted with the old K and seen with the new
+    one.
+
+    :param before: (N, 2) tracks in the previous network picture [px].
+    :param now: (N, 2) the same in this one [px].
+    :param depth_before: (h, w) float32 previous z-depth [mm], NaN where unknown.
+    :param camera_before: intrinsics of the previous network picture.
+    :param camera: intrinsics of this one.
+    :param dt: time between the two [s].
+    :return: the motion (its covariance is that of the tracks alone: what errors of depth's scale
+        and of the focal length add is common to all steps, and the trajectory's affair), and (N,)
+        bool: tracks that agree with it.
+    """
+    height, width = depth_before.shape
+    u = np.clip(np.rint(before[:, 0]).astype(int), 0, width - 1)
+    v = np.clip(np.rint(before[:, 1]).astype(int), 0, height - 1)
+    z = depth_before[v, u]
+    known = np.flatnonzero(np.isfinite(z))
+    agree = np.zeros(len(before), bool)
+    if len(known) < MIN_INLIERS:
+        return unknown_motion(dt), agree
+    points = unproject_pixels(before[known], z[known].astype(np.float64), camera_before)
+    pixels = now[known].astype(np.float64)
+    found, r, t, inliers = cv2.solvePnPRansac(
+        points,
+        pixels,
+        camera.matrix,
+        None,
+        iterationsCount=100,
+        reprojectionError=REPROJECTION_PX,
+        confidence=0.999,
+    )
+    if not found or inliers is None or len(inliers) < MIN_INLIERS:
+        return unknown_motion(dt), agree
+    pick = inliers.ravel()
+    r, t = cv2.solvePnPRefineLM(points[pick], pixels[pick], camera.matrix, None, r, t)
+    T_cam_prev = motion_from_vector(r, t)
+    if not np.isfinite(T_cam_prev).all():
+        return unknown_motion(dt), agree
+    agree[known[pick]] = True
+    T_prev_cam = inverse(T_cam_prev)
+    covariance = _covariance(
+        points[pick], pixels[pick], T_cam_prev, camera, len(pick) / len(known)
+    )
+    return Motion(T_prev_cam, covariance, known=True, inliers=len(pick)), agree
+
+
+def _covariance(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    T_cam_prev: np.ndarray,
+    camera: Intrinsics,
+    inlier_share: float,
+) -> np.ndarray:
+    """
+    Covariance of the step as a small motion of this camera in its own frame: s^2 (J^T J)^-1 /
+    inlier share.
+
+    A small motion (p, r) of the camera moves a point X of its frame by -p + [X]x r.
+    """
+    X = points @ T_cam_prev[:3, :3].T + T_cam_prev[:3, 3]
+    z = X[:, 2]
+    d_pixel = np.zeros((len(X), 2, 3))
+    d_pixel[:, 0, 0], d_pixel[:, 0, 2] = camera.fx / z, -camera.fx * X[:, 0] / z**2
+    d_pixel[:, 1, 1], d_pixel[:, 1, 2] = camera.fy / z, -camera.fy * X[:, 1] / z**2
+    d_point = np.concatenate([np.broadcast_to(-np.eye(3), (len(X), 3, 3)), skew(X)], axis=2)
+    J = (d_pixel @ d_point).reshape(-1, 6)
+    predicted = np.stack(
+        [camera.fx * X[:, 0] / z + camera.cx, camera.fy * X[:, 1] / z + camera.cy], 1
+    )
+    variance = float(((predicted - pixels) ** 2).sum() / max(2 * len(X) - 6, 1))
+    variance = max(variance, PIXEL_SIGMA**2)
+    return variance * np.linalg.pinv(J.T @ J, hermitian=True) / max(inlier_share, 0.05)

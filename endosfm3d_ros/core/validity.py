@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is this a picture that can be reconstructed at all: not black, washed out, flat or frozen."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+BLACK_LEVEL = 16  # grey level that 95 % of a black picture's pixels stay under
+WHITE_LEVEL = 250  # grey level that half of a washed-out picture's pixels exceed
+FLAT_DETAIL = 0.25  # `detail` of fog, a lens cap, a wall: nothing has an edge [grey levels]
+FROZEN_CHANGE = 1e-3  # mean absolute change of tissue that was sent again [grey levels]
+MIN_VISIBLE = 0.01  # share of the picture that must lie inside the field of view
+
+
+@dataclass(frozen=True)
+class Validity:
+    """
+    The verdict on one picture.
+
+    :param valid: whether anything may be said from it.
+    :param reason: 'black', 'washed_out', 'flat', 'frozen' or 'nothing_visible'; '' when valid.
+    :param repeats: how many times in a row this very picture came, this time included, less one.
+    """
+
+    valid: bool
+    reason: str = ''
+    repeats: int = 0
+
+
+def judge(
+    picture: np.ndarray,
+    mask: np.ndarray,
+    previous: np.ndarray | None,
+    repeats: int,
+    frozen_after: int,
+) -> Validity:
+    """
+    Judge a network picture by what is inside the field of view.
+
+    :param picture: (h, w, 3) uint8 RGB.
+    :param mask: (h, w) bool, inside the field of view.
+    :param previous: the picture before, same size, or None.
+    :param repeats: the previous verdict's `repeats`.
+    :param frozen_after: a picture that was repeated this often is frozen; 0 never says so.
+    :return: the verdict, with the first reason that applies.
+    """
+    if mask.mean() < MIN_VISIBLE:
+        return Validity(False, 'nothing_visible')
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    inside = grey[mask]
+    same = previous is not None and bool(
+        cv2.absdiff(picture, previous)[mask].mean() <= FROZEN_CHANGE
+    )
+    repeats = repeats + 1 if same else 0
+    if np.percentile(inside, 95) < BLACK_LEVEL:
+        return Validity(False, 'black', repeats)
+    if np.median(inside) > WHITE_LEVEL:
+        return Validity(False, 'washed_out', repeats)
+    if frozen_after and repeats >= frozen_after:
+        return Validity(False, 'frozen', repeats)
+    if detail(grey, mask) < FLAT_DETAIL:
+        return Validity(False, 'flat', repeats)
+    return Validity(True, '', repeats)
+
+
+def detail(grey: np.ndarray, mask: np.ndarray) -> float:
+    """
+    How much a picture has to hold on to: the 90th percentile of its absolute Laplacian, after a
+    blur that takes sensor noise away (noise of 4 grey levels leaves 0.16, a smooth colon 0.6,
+    tissue 2).
+
+    :param grey: (h, w) uint8.
+    :param mask: (h, w) bool, where to look.
+    :return: grey levels.
+    """
+    laplacian = cv2.Laplacian(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 2.5), cv2.CV_32F)
+    eroded = cv2.erode(mask.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=1) > 0
+    inside = np.abs(laplacian[eroded if eroded.any() else mask])
+    return float(np.percentile(inside, 90))

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is missing on this machine, and what to run."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from endosfm3d_ros.bundle import BundleError, open_bundle, shipped_bundles
+from endosfm3d_ros.share import DEMO_CLIP, shared_file
+
+MODULES = {
+    'rclpy': 'make setup, or source /opt/ros/jazzy/setup.bash',
+    'sensor_msgs': 'make setup, or apt-get install ros-jazzy-sensor-msgs',
+    'nav_msgs': 'make setup, or apt-get install ros-jazzy-nav-msgs',
+    'diagnostic_msgs': 'make setup, or apt-get install ros-jazzy-diagnostic-msgs',
+    'tf2_msgs': 'make setup, or apt-get install ros-jazzy-tf2-msgs',
+    'tf2_ros': 'make setup, or apt-get install ros-jazzy-tf2-ros-py',
+    'cv_bridge': 'make setup, or apt-get install ros-jazzy-cv-bridge',
+    'sensor_msgs_py': 'make setup, or apt-get install ros-jazzy-sensor-msgs-py',
+    'cv2': 'make setup, or apt-get install python3-opencv',
+    'mcap': 'make setup, or pip install mcap zstandard',
+    'rosbags': 'make setup, or pip install rosbags',
+}
+RUNTIMES = {'openvino': 'pip install openvino', 'onnxruntime': 'pip install onnxruntime'}
+OLDEST_PYTHON = (3, 11)
+SEGMENT = 64 << 20  # of shared memory, as config/fastdds_large_images.xml asks for [bytes]
+ROOMY_SHM = 4 * SEGMENT  # driver, node and a few that look on; each one owns a segment
+
+
+@dataclass(frozen=True)
+class Finding:
+    """
+    One line of the doctor.
+
+    :param state: 'ok', 'note' (works, could be better) or 'bad' (does not work).
+    :param text: what was found.
+    :param cure: what to run; '' when nothing.
+    """
+
+    state: str
+    text: str
+    cure: str = ''
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything that the node, the demo and the bags need."""
+    yield from _modules()
+    yield from _runtimes()
+    yield from _bundles()
+    yield from _transport()
+    yield from _shared_memory()
+    yield from _machine()
+
+
+def _modules() -> Iterator[Finding]:
+    version = tuple(sys.version_info[:2])
+    found, needed = ('.'.join(map(str, one)) for one in (version, OLDEST_PYTHON))
+    if version < OLDEST_PYTHON:
+        cure = 'use Debian 12, Ubuntu 24.04 or newer'
+        yield Finding('bad', f'Python {found}; needed {needed} or newer', cure)
+    else:
+        distribution = os.environ.get('ROS_DISTRO', 'from wheels (no distribution is sourced)')
+        yield Finding('ok', f'Python {found}, ROS 2 {distribution}')
+    missing = {name: cure for name, cure in MODULES.items() if find_spec(name) is None}
+    for name, cure in missing.items():
+        yield Finding('bad', f'the Python module {name} is missing', cure)
+    if not missing:
+        yield Finding('ok', f'{len(MODULES)} Python modules of ROS, OpenCV and bags')
+
+
+def _runtimes() -> Iterator[Finding]:
+    there = [name for name in RUNTIMES if find_spec(name)]
+    if not there:
+        yield Finding('bad', 'no runtime for the networks', RUNTIMES['openvino'])
+    elif 'openvino' not in there:
+        yield Finding(
+            'note',
+            f'runtime {", ".join(there)}; OpenVINO is faster on a CPU',
+            RUNTIMES['openvino'],
+        )
+    else:
+        yield Finding('ok', f'runtime {", ".join(there)}')
+
+
+def _bundles() -> Iterator[Finding]:
+    for name in shipped_bundles():
+        try:
+            bundle = open_bundle(name)
+            yield Finding('ok', f'model {name} {bundle.version}, every hash right')
+        except BundleError as error:
+            yield Finding(
+                'bad',
+                str(error),
+                'git checkout endosfm3d_ros/models, or install the package again',
+            )
+    if not shipped_bundles():
+        yield Finding('bad', 'no model bundle came with the package', 'install the package again')
+    if not (DEMO_CLIP / 'clip.mp4').is_file():
+        yield Finding('note', 'the demo clip is not here', 'endosfm3d demo your_clip.mp4')
+
+
+def _transport() -> Iterator[Finding]:
+    profile = shared_file('config/fastdds_large_images.xml')
+    asked = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
+    implementation = os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
+    if 'fastrtps' not in implementation:
+        yield Finding(
+            'note',
+            f'RMW_IMPLEMENTATION is {implementation}; the large-image profile is for '
+            'rmw_fastrtps_cpp',
+        )
+    elif not any(os.environ.get(name) for name in asked):
+        yield Finding(
+            'note',
+            'no Fast DDS profile for large images in this shell: with the defaults many 1080p '
+            'pictures are lost on the wire',
+            f'for the camera driver too: export {asked[0]}={profile}',
+        )
+    else:
+        yield Finding('ok', 'a Fast DDS profile is set')
+
+
+def _shared_memory(shm: Path = Path('/dev/shm')) -> Iterator[Finding]:
+    cure = 'Docker: --shm-size=512m; else remove what fills it'
+    if not shm.is_dir():
+        text = f'no {shm}: pictures go through UDP and are lost'
+        yield Finding('bad', text, 'mount it; Docker: --shm-size=512m')
+        return
+    room = shutil.disk_usage(shm).free
+    text = f'{shm} has {room >> 20} MiB free'
+    if room < SEGMENT:
+        text += f', the large-image profile needs {SEGMENT >> 20} for each sender of pictures'
+        yield Finding('bad', text, cure)
+    elif room < ROOMY_SHM:
+        text += f'; {ROOMY_SHM >> 20} let driver, node and viewers each have their {SEGMENT >> 20}'
+        yield Finding('note', text, cure)
+    else:
+        yield Finding('ok', text)
+
+
+def _machine() -> Iterator[Finding]:
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0]
+    state = 'note' if load > cores / 2 else 'ok'
+    yield Finding(
+        state,
+        f'{cores} cores, load {load:.1f}',
+        'latency suffers while other programs run' if state == 'note' else '',
+    )
+    if (
+        shutil.which('nvidia-smi')
+        and subprocess.run(['nvidia-smi'], capture_output=True, check=False).returncode == 0
+    ):
+        yield Finding('note', 'an NVIDIA GPU; this version runs its networks on the CPU')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`endosfm3d doctor` takes none."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`endosfm3d doctor`: print the findings; 1 where something does not work."""
+    findings = list(examine())
+    for finding in findings:
+        print(
+            f'{finding.state:4}  {finding.text}'
+            + (f'\n      run: {finding.cure}' if finding.cure else '')
+        )
+    bad = sum(finding.state == 'bad' for finding in findings)
+    print('nothing is missing' if not bad else f'{bad} thing{"s" if bad > 1 else ""} to mend')
+    return 1 if bad else 0

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO on a CPU: the default where there is no GPU."""
+
+import sys
+
+import numpy as np
+
+from endosfm3d_ros.bundle import Graph
+from endosfm3d_ros.engines.engine import EngineError, check_inputs, last_line
+
+# Importing OpenVINO reports its use to its maker, from a fork that can hang a node at its end.
+# Nothing leaves
+# an operating theatre from here: without that module OpenVINO falls back on its own silent
+# stand-in.
+sys.modules['openvino_telemetry'] = None  # type: ignore[assignment]
+import openvino as ov  # noqa: E402
+
+
+class OpenVinoEngine:
+    """
+    One graph compiled by OpenVINO for this CPU, in float32.
+
+    :param graph: a checked graph of a bundle.
+    :param threads: CPU threads; 0 lets OpenVINO choose.
+    """
+
+    def __init__(self, graph: Graph, threads: int = 0) -> None:
+        self.runtime = f'OpenVINO {ov.__version__.split("-")[0]}'
+        options = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+        if threads:
+            options['INFERENCE_NUM_THREADS'] = str(threads)
+        try:
+            core = ov.Core()
+            model = core.read_model(graph.data)
+            check_inputs(graph, [_shape_and_type(value) for value in model.inputs])
+            if model.is_dynamic():
+                size = [graph.height, graph.width, 3]
+                model.reshape({value.get_any_name(): size for value in model.inputs})
+            compiled = core.compile_model(model, 'CPU', options)
+        except RuntimeError as error:
+            raise EngineError(
+                f'{graph.path}: OpenVINO can not compile it ({last_line(error)}); '
+                'export the bundle again, or set the parameter `engine` to onnxruntime'
+            ) from error
+        self._request = compiled.create_infer_request()
+        self._names = [output.get_any_name() for output in compiled.outputs]
+
+    def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the graph once; see `Engine`."""
+        try:
+            results = self._request.infer(list(pictures), share_inputs=True, share_outputs=True)
+        except RuntimeError as error:
+            raise EngineError(f'OpenVINO failed: {last_line(error)}') from error
+        return dict(zip(self._names, (results[i] for i in range(len(self._names))), strict=True))
+
+
+def _shape_and_type(value: ov.Output) -> tuple[list[int | None], np.dtype]:
+    sides = [side.get_length() if side.is_static else None for side in value.partial_shape]
+    return sides, value.element_type.to_dtype()

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a folder with the truth of a clip: cameras of every frame, depth of some."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+STEPS_PER_MM = 256.0
+
+
+@dataclass(frozen=True)
+class Truth:
+    """
+    What is known of a clip.
+
+    :param stamps: (N,) time of each frame, rising [s].
+    :param K: (N, 3, 3) of the clip's pictures [px].
+    :param T_world_cam: (N, 4, 4) maps points of each camera into one world [mm].
+    :param circle: (N, 3) centre u, v and radius of the field of view [px]; None where it has none.
+    :param depth_files: frame number -> picture of its depth.
+    """
+
+    stamps: np.ndarray
+    K: np.ndarray
+    T_world_cam: np.ndarray
+    circle: np.ndarray | None
+    depth_files: dict[int, Path]
+
+    def depth(self, frame: int) -> np.ndarray:
+        """
+        Z-depth of a frame, (h, w) float32 [mm]; NaN where unknown. Its size need not be the
+        clip's.
+        """
+        path = self.depth_files[frame]
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
+            found = 'nothing readable' if stored is None else f'{stored.shape} {stored.dtype}'
+            raise ValueError(f'{path}: need a 16-bit picture of one channel, found {found}')
+        return np.where(
+            stored > 0, stored.astype(np.float32) / np.float32(STEPS_PER_MM), np.float32(np.nan)
+        )
+
+
+def read_truth(folder: Path) -> Truth:
+    """
+    Read `truth.npz` and list `depth/%04d.png`, named by frame number (uint16, mm x 256, 0 =
+    unknown).
+
+    :param folder: holds `truth.npz` with K (N, 3, 3) [px], T_world_cam (N, 4, 4) [mm], stamps (N,)
+        [s] and, where the field of view is round, circle (N, 3) [px].
+    """
+    path = folder / 'truth.npz'
+    if not path.is_file():
+        raise ValueError(
+            f'{folder} holds no truth.npz: need the folder that was made with the clip'
+        )
+    with np.load(path) as stored:
+        if missing := sorted({'K', 'T_world_cam', 'stamps'} - set(stored.files)):
+            raise ValueError(f'{path}: {missing[0]} is missing, found {", ".join(stored.files)}')
+        stamps, K, T_world_cam = (
+            stored[name].astype(np.float64) for name in ('stamps', 'K', 'T_world_cam')
+        )
+        circle = stored['circle'].astype(np.float64) if 'circle' in stored.files else None
+    count = len(stamps)
+    if K.shape != (count, 3, 3) or T_world_cam.shape != (count, 4, 4) or not count:
+        raise ValueError(
+            f'{path}: {count} stamps, but K is {K.shape} and T_world_cam {T_world_cam.shape}'
+        )
+    if np.any(np.diff(stamps) <= 0):
+        raise ValueError(f'{path}: stamps must rise')
+    depth_files = {int(file.stem): file for file in sorted((folder / 'depth').glob('*.png'))}
+    if beyond := [frame for frame in depth_files if frame >= count]:
+        raise ValueError(f'{depth_files[beyond[0]]}: there are {count} frames only')
+    return Truth(stamps, K, T_world_cam, circle, depth_files)

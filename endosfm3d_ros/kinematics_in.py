@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the robot holds the scope: from a pose topic, or from TF."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from tf2_ros import Buffer, TransformException, TransformListener
+
+from endosfm3d_ros.messages_in import robot_motion, stamp_of
+
+TOPIC = 'robot_pose'
+LOOK_EVERY_S = 0.02  # in TF
+KEPT = 2000  # poses between two pictures
+
+Refuse = Callable[[str, ValueError], None]
+
+
+class KinematicsIn:
+    """
+    Collects stamped poses until a worker takes them.
+
+    :param node: listens.
+    :param values: the node's parameters by name.
+    :param refuse: is told of a pose that can not be used.
+    :param taken: gives everything back.
+    """
+
+    def __init__(
+        self, node: Node, values: Mapping[str, Any], refuse: Refuse, taken: ExitStack
+    ) -> None:
+        self._poses: deque[tuple[int, np.ndarray]] = deque(maxlen=KEPT)
+        self._refuse = refuse
+        self._base, self._tip = values['scale.base_frame_id'], values['scale.tip_frame_id']
+        if not self._tip:
+            qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+            subscription = node.create_subscription(PoseStamped, TOPIC, self._on_pose, qos)
+            taken.callback(node.destroy_subscription, subscription)
+            return
+        self._buffer = Buffer(node=node)
+        listener = TransformListener(self._buffer, node)
+        taken.callback(listener.unregister)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        timer = node.create_timer(LOOK_EVERY_S, self._look, clock=steady)
+        taken.callback(node.destroy_timer, timer)
+
+    def take(self) -> list[tuple[int, np.ndarray]]:
+        """The poses since the last call: stamp [ns] and T_base_tip (4, 4) [mm]."""
+        return [self._poses.popleft() for _ in range(len(self._poses))]
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        pose = message.pose
+        self._put(message.header, pose.position, pose.orientation)
+
+    def _look(self) -> None:
+        try:
+            found = self._buffer.lookup_transform(self._base, self._tip, Time())
+        except TransformException:
+            return  # not there yet: the diagnostics say that no pose came
+        self._put(found.header, found.transform.translation, found.transform.rotation)
+
+    def _put(self, header: Any, position: Any, orientation: Any) -> None:
+        try:
+            self._poses.append((stamp_of(header), robot_motion(position, orientation)))
+        except ValueError as error:
+            self._refuse(TOPIC, error)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+ROS messages to core values: pictures through cv_bridge, calibrations, stamps and frame ids that
+can be relied on.
+"""
+
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+from cv_bridge import CvBridge, CvBridgeError
+
+from endosfm3d_ros.core.frame import Frame, Intrinsics
+from endosfm3d_ros.core.geometry import rigid, rotation_from_quaternion
+from endosfm3d_ros.core.rectify import Calibration, rectify
+
+# (bytes a pixel, bytes a channel) of every encoding that is read
+ENCODINGS = {
+    'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, 'mono16': 2,
+    'yuv422': 2, 'yuv422_yuy2': 2, 'yuyv': 2, 'uyvy': 2,
+    'bayer_rggb8': 1, 'bayer_bggr8': 1, 'bayer_gbrg8': 1, 'bayer_grbg8': 1,
+    'bayer_rggb16': 2, 'bayer_bggr16': 2, 'bayer_gbrg16': 2, 'bayer_grbg16': 2,
+}  # fmt: skip
+OLDER_NAMES = {'uyvy': 'yuv422', 'yuyv': 'yuv422_yuy2'}
+MM_PER_METRE = 1e3
+MAX_SIDE = 16384  # a header that claims more is broken
+_BRIDGE = CvBridge()
+
+
+def image_to_rgb(message: Any) -> np.ndarray:
+    """
+    Read a sensor_msgs/Image or CompressedImage.
+
+    :param message: the message.
+    :return: (H, W, 3) uint8 RGB; it may share memory with the message.
+    :raises ValueError: one line that says what is wrong with the message and what is needed.
+    """
+    if hasattr(message, 'format'):
+        return _decode_compressed(message)
+    _check_layout(message)
+    try:
+        return np.asarray(_BRIDGE.imgmsg_to_cv2(_known_to_cv_bridge(message), 'rgb8'))
+    except (CvBridgeError, cv2.error) as error:
+        raise ValueError(
+            f'a {message.encoding} picture can not be read: {_one_line(error)}'
+        ) from error
+
+
+def frame_from(message: Any, camera_frame_id: str = '', camera: Intrinsics | None = None) -> Frame:
+    """
+    Read an image message as the frame it is.
+
+    :param message: sensor_msgs/Image or CompressedImage.
+    :param camera_frame_id: used instead of the message's frame id when not empty.
+    :param camera: calibration of this picture.
+    :raises ValueError: a bad picture, a bad stamp, or no frame id.
+    """
+    stamp_ns = stamp_of(message.header)
+    frame_id = (camera_frame_id or message.header.frame_id).lstrip('/')
+    if not frame_id:
+        raise ValueError(
+            'the image has an empty frame_id; set it in the driver, or set the parameter '
+            'camera_frame_id'
+        )
+    return Frame(image_to_rgb(message), stamp_ns, frame_id, camera)
+
+
+def robot_motion(position: Any, orientation: Any) -> np.ndarray:
+    """
+    Read a pose or a transform of the robot.
+
+    :param position: geometry_msgs/Point or Vector3 [m].
+    :param orientation: geometry_msgs/Quaternion of any length.
+    :return: (4, 4) [mm].
+    :raises ValueError: it is not finite, or the quaternion is zero.
+    """
+    place = np.array([position.x, position.y, position.z])
+    turn = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
+    if not np.isfinite(place).all() or not np.isfinite(turn).all() or not turn.any():
+        raise ValueError(f'a pose at {place} with quaternion {turn}; needed finite numbers, not 0')
+    return rigid(rotation_from_quaternion(*turn.tolist()), place * MM_PER_METRE)
+
+
+def rectified(frame: Frame, calibration: Calibration) -> Frame:
+    """The frame after its calibration was applied: no distortion left, and K known."""
+    return replace(frame, image=rectify(frame.image, calibration), camera=calibration.camera)
+
+
+def stamp_of(header: Any) -> int:
+    """
+    Read a header's stamp.
+
+    :return: [ns].
+    :raises ValueError: it is zero, negative, or its nanoseconds are not below a second.
+    """
+    sec, nanosec = header.stamp.sec, header.stamp.nanosec
+    if sec < 0 or not 0 <= nanosec < 1_000_000_000 or (sec == 0 and nanosec == 0):
+        raise ValueError(
+            f'stamp {sec} s {nanosec} ns; needed a positive time with nanosec below 1e9: mend '
+            'the driver'
+        )
+    return int(sec) * 1_000_000_000 + int(nanosec)
+
+
+def calibration_from(message: Any) -> Calibration:
+    """
+    Read a sensor_msgs/CameraInfo, binning and region of interest undone.
+
+    :return: calibration of the picture as it is sent.
+    :raises ValueError: it is empty or of a model that is not known.
+    """
+    K = np.asarray(message.k, np.float64).reshape(3, 3)
+    if not K[0, 0] > 0 or not K[1, 1] > 0:
+        raise ValueError(
+            'camera_info has no calibration (fx or fy is not positive): calibrate, or use '
+            'intrinsics.source estimated'
+        )
+    binning_x, binning_y = max(message.binning_x, 1), max(message.binning_y, 1)
+    roi = message.roi
+    width, height = (
+        (roi.width, roi.height) if roi.width and roi.height else (message.width, message.height)
+    )
+    camera = Intrinsics.from_matrix(K, message.width, message.height).cropped(
+        roi.x_offset, roi.y_offset, width, height
+    )
+    camera = camera.resized(width // binning_x, height // binning_y)
+    return Calibration(camera, message.distortion_model, tuple(float(d) for d in message.d))
+
+
+def _known_to_cv_bridge(message: Any) -> Any:
+    """The message under the encoding's older name, where cv_bridge knows no other."""
+    older = OLDER_NAMES.get(message.encoding.lower())
+    if older is None:
+        return message
+    renamed = copy(message)
+    renamed.encoding = older
+    return renamed
+
+
+def _check_layout(message: Any) -> None:
+    encoding = message.encoding.lower()
+    if encoding not in ENCODINGS:
+        raise ValueError(
+            f'encoding {message.encoding!r} is not read; known: {", ".join(ENCODINGS)}'
+        )
+    width, height, step, found = message.width, message.height, message.step, len(message.data)
+    if not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE:
+        raise ValueError(f'a {width}x{height} picture; needed sides of 1 to {MAX_SIDE} px')
+    needed_step = width * ENCODINGS[encoding]
+    if step < needed_step or found != step * height:
+        raise ValueError(
+            f'{width}x{height} {encoding} with step {step} and {found} bytes; needed a step of '
+            f'at least {needed_step} '
+            f'and step x height = {max(step, needed_step) * height} bytes'
+        )
+    if encoding in ('yuv422', 'yuv422_yuy2', 'yuyv', 'uyvy') and width % 2:
+        raise ValueError(f'{encoding} needs an even width, found {width}')
+
+
+def _decode_compressed(message: Any) -> np.ndarray:
+    data = np.frombuffer(message.data, np.uint8)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if bgr is None:
+        raise ValueError(
+            f'a compressed picture ({message.format!r}, {data.size} bytes) can not be decoded; '
+            'needed whole jpeg or png data'
+        )
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _one_line(error: Exception) -> str:
+    return ' '.join(str(error).split())

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's process, from its first import to its end; the node itself: endoscope_node.py."""
+
+import os
+import signal
+import sys
+
+
+def main(args: list[str] | None = None) -> int:
+    """
+    Run the node until it is told to stop.
+
+    :param args: as typed; None takes the process's own.
+    :return: exit code: 0, or 2 where a ROS argument or a parameter is wrong.
+    """
+    # A second goes by while the libraries load; nothing is open yet, so Ctrl-C just ends it.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    import endosfm3d_ros.endoscope_node  # noqa: F401
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return _run(args)
+
+
+def _run(args: list[str] | None) -> int:
+    import rclpy
+    from rclpy.executors import ExternalShutdownException
+
+    from endosfm3d_ros.allocator import keep_freed_pictures
+    from endosfm3d_ros.endoscope_node import EndoscopeNode
+
+    keep_freed_pictures()
+    node = None
+    try:
+        rclpy.init(args=args)
+        node = EndoscopeNode()
+        if node.get_parameter('autostart').value:
+            node.start()
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ValueError, RuntimeError) as error:  # rclpy's own errors are RuntimeErrors
+        if node is None:
+            print(f'endosfm3d_node: {" ".join(str(error).split())}', file=sys.stderr)
+            return 2
+        if node.context.ok():
+            raise  # else Ctrl-C overtook a callback that was about to publish
+    finally:
+        if node:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

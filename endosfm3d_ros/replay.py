@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The node's work offline: a video, a folder of pictures or a bag in, every frame's messages in a
+bag out; no DDS.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rclpy.serialization import serialize_message
+
+from endosfm3d_ros import parameters
+from endosfm3d_ros.bags.definitions import canonical
+from endosfm3d_ros.bags.frames import open_frames
+from endosfm3d_ros.bags.recording import McapWriter
+from endosfm3d_ros.bags.source import FrameSource
+from endosfm3d_ros.bundle import BundleError, open_bundle
+from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.engines.choose import DepthGraphs
+from endosfm3d_ros.engines.engine import EngineError
+from endosfm3d_ros.messages_in import image_to_rgb
+from endosfm3d_ros.outputs import Outputs, Traffic
+
+NODE_NAME = '/endosfm3d'
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """
+    What a replay did.
+
+    :param frames: frames that became messages.
+    :param refused: frames that could not be used, with the last reason.
+    :param shortfall: a sentence on frames the source announced and did not give; '' when all were
+        there.
+    """
+
+    frames: int
+    refused: int
+    reason: str
+    shortfall: str
+
+
+def replay(
+    source: FrameSource,
+    out: Path,
+    values: dict[str, Any],
+    progress: Callable[[int], None] = lambda done: None,
+    tell: Callable[[str], None] = lambda event: None,
+) -> Replayed:
+    """
+    Reconstruct every frame; equal inputs give equal message payloads.
+
+    :param source: the frames.
+    :param out: the .mcap file to write; one that is there is replaced at the end.
+    :param values: every parameter of the node by name.
+    :param progress: called with the number of frames done.
+    :param tell: called with a line for each event: a new epoch, a lost track.
+    :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
+    """
+    bundle = open_bundle(values['model'])
+    network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
+    pipeline = Pipeline(network, bundle.sizes, parameters.settings(values))
+    outputs = Outputs(values)
+    done = refused = 0
+    reason = ''
+    with McapWriter(out, overwrite=True) as bag:
+        for frame in source:
+            try:
+                outputs.check_frame_id(frame.frame_id)
+                said = pipeline.step(frame)
+            except ValueError as error:
+                refused, reason = refused + 1, str(error)
+                continue
+            done += 1
+            for event in said.events:
+                tell(f'picture {done + refused}: {event}')
+            for topic, message in outputs.messages(said, Traffic(received=done + refused)):
+                name = topic if topic.startswith('/') else f'{NODE_NAME}/{topic}'
+                type_name = _type_name(message)
+                raw = canonical(serialize_message(message), type_name)
+                bag.write(name, type_name, raw, frame.stamp_ns, frame.stamp_ns, done)
+            progress(done)
+        bag.add_facts({'source': source.name, 'model': bundle.name, 'runtime': network.runtime})
+    return Replayed(done, refused, reason, source.shortfall)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `endosfm3d replay`."""
+    parser.add_argument(
+        'input', type=Path, help='a video file, a folder of pictures, or a rosbag2'
+    )
+    parser.add_argument('out', type=Path, help='the bag to write, e.g. run.mcap')
+    parser.add_argument('--topic', help="a bag's image topic; needed when it has several")
+    parser.add_argument('--rate', type=float, help='frames a second of a folder of pictures [Hz]')
+    parser.add_argument('--frame-id', help="the camera's optical frame, instead of the input's")
+    add_parameter_argument(parser)
+
+
+def add_parameter_argument(parser: argparse.ArgumentParser) -> None:
+    """The argument that sets a parameter of the node."""
+    parser.add_argument(
+        '--set', action='append', default=[], metavar='NAME=VALUE', dest='parameters',
+        help="a parameter of the node, e.g. --set model=photometric; repeat for more "
+        "('endosfm3d parameters' lists them)",
+    )  # fmt: skip
+
+
+def parameters_from(texts: list[str]) -> dict[str, Any]:
+    """
+    Read NAME=VALUE texts over the defaults, values as YAML.
+
+    :raises ValueError: not of that form, unknown, or out of range.
+    """
+    given = {}
+    for text in texts:
+        name, equals, value = text.partition('=')
+        if not equals:
+            raise ValueError(f'--set {text}: needed NAME=VALUE')
+        given[name] = yaml.safe_load(value)
+    return {**parameters.DEFAULTS, **parameters.checked(given)}
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`endosfm3d replay`."""
+    begun = time.perf_counter()
+    try:
+        values = parameters_from(arguments.parameters)
+        source = open_frames(
+            arguments.input,
+            topic=arguments.topic,
+            rate=arguments.rate,
+            frame_id=arguments.frame_id or values['camera_frame_id'] or None,
+            decode=image_to_rgb,
+        )
+        result = replay(source, arguments.out, values, _show_progress(source.count), _tell)
+    except (ValueError, BundleError, EngineError) as error:
+        print(f'endosfm3d replay: {error}', file=sys.stderr)
+        return 1
+    seconds = time.perf_counter() - begun
+    print(
+        f'{arguments.out}: {result.frames} frames in {seconds:.1f} s '
+        f'({result.frames / seconds:.1f} Hz)'
+    )
+    if result.refused:
+        print(f'{result.refused} frames were refused: {result.reason}', file=sys.stderr)
+    if result.shortfall:
+        print(result.shortfall, file=sys.stderr)
+    return 0 if result.frames else 1
+
+
+def _show_progress(count: int | None) -> Callable[[int], None]:
+    """A line that is written over, on a terminal only."""
+    if not sys.stderr.isatty():
+        return lambda done: None
+    of = f' of {count}' if count else ''
+    return lambda done: print(
+        f'\r{done}{of} frames', end='' if done != count else '\n', file=sys.stderr, flush=True
+    )
+
+
+def _tell(event: str) -> None:
+    start = '\r' if sys.stderr.isatty() else ''  # over the line of the progress
+    print(f'{start}{event}', file=sys.stderr)
+
+
+def _type_name(message: Any) -> str:
+    package = type(message).__module__.split('.')[0]
+    return f'{package}/msg/{type(message).__name__}'

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The section of the page that lays the run's errors beside those of lazy answers."""
+
+from endosfm3d_ros.evaluation.compare import Evaluation
+from endosfm3d_ros.report.figures import Figures, table
+
+
+def errors(figures: Figures, evaluation: Evaluation | None) -> str:
+    """Tables of errors, lazy answers beside them; '' without truth."""
+    if not evaluation:
+        return ''
+    return ''.join(
+        [
+            f'<p class="lead">{figures.number("evaluation.matched")} frames met their truth, '
+            f'{figures.number("evaluation.unmatched")} did not. Beside every error stands what '
+            'an answer without '
+            'any thought would score on the same frames and pixels.</p>',
+            _depth_table(figures, evaluation),
+            _path_table(figures, evaluation),
+            _camera_table(figures),
+        ]
+    )
+
+
+def _depth_table(figures: Figures, evaluation: Evaluation) -> str:
+    if not evaluation.depth:
+        return '<p class="none">No depth image met a depth truth.</p>'
+    columns = (
+        ('abs_rel', '.3f'),
+        ('sq_rel', '.2f'),
+        ('rmse', '.2f'),
+        ('rmse_log', '.3f'),
+        ('delta1', '.3f'),
+        ('delta2', '.3f'),
+        ('delta3', '.3f'),
+    )
+    rows = [
+        (name, *(figures.number(f'evaluation.{group}.{column}', form) for column, form in columns))
+        for name, group in (('This run', 'depth'), ('A flat wall', 'depth_constant'))
+    ]
+    head = [
+        '',
+        'abs rel',
+        'sq rel, mm',
+        'RMSE, mm',
+        'RMSE log',
+        'δ &lt; 1.25',
+        'δ &lt; 1.25²',
+        'δ &lt; 1.25³',
+    ]
+    note = (
+        f'{figures.number("evaluation.depth.frames")} depth images, each scaled by the ratio of '
+        'medians as the field does; '
+        f'that ratio is {figures.number("evaluation.depth.scale", ".3f")} and wavers by '
+        f'{figures.percent("evaluation.depth.scale_spread")} (σ of its log). The run speaks about '
+        f'{figures.percent("evaluation.depth.coverage", ".0f")} of the pixels with truth.'
+    )
+    return table(head, rows, f'<b>Depth</b> {note}', 'errors')
+
+
+def _path_table(figures: Figures, evaluation: Evaluation) -> str:
+    if not evaluation.trajectory:
+        return '<p class="none">Fewer than three frames met their truth: no path to compare.</p>'
+    columns = (
+        ('ate_sim3', '.2f'),
+        ('ate_se3', '.2f'),
+        ('rpe_translation', '.3f'),
+        ('rpe_rotation', '.3f'),
+        ('snippet_ate', '.4f'),
+    )
+    groups = (
+        ('This run', 'trajectory'),
+        ('Never moves', 'trajectory_still'),
+        ('Straight ahead', 'trajectory_forward'),
+    )
+    rows = [
+        (name, *(figures.number(f'evaluation.{group}.{column}', form) for column, form in columns))
+        for name, group in groups
+    ]
+    head = [
+        '',
+        'ATE Sim(3), mm',
+        'ATE SE(3), mm',
+        'RPE, mm/frame',
+        'RPE, °/frame',
+        'ATE of 5-frame snippets, mm',
+    ]
+    note = (
+        f'{figures.number("evaluation.trajectory.frames")} cameras of the longest epoch. One '
+        'millimetre of this run is '
+        f'{figures.number("evaluation.trajectory.scale", ".3f")} true ones, by the Sim(3).'
+    )
+    return table(head, rows, f'<b>Path</b> {note}', 'errors')
+
+
+def _camera_table(figures: Figures) -> str:
+    groups = (
+        ('This run', 'intrinsics'),
+        ('Its first K, held', 'intrinsics_first_held'),
+        ('True first K, held', 'intrinsics_calibrated_once'),
+    )
+    rows = [
+        (
+            name,
+            *(
+                figures.number(f'evaluation.{group}.{column}', '.2f', factor=100.0)
+                for column in ('fx', 'fy', 'cx', 'cy', 'zoom')
+            ),
+            figures.number(f'evaluation.{group}.zoom_correlation', '.3f'),
+            figures.number(f'evaluation.{group}.zoom_lag', '.0f', factor=1000.0),
+        )
+        for name, group in groups
+    ]
+    head = [
+        '',
+        'fx, %',
+        'fy, %',
+        'cx, %',
+        'cy, %',
+        'zoom, % RMS',
+        'zoom, correlation',
+        'zoom, lag, ms',
+    ]
+    note = (
+        'Relative to the truth of the same moment, never rescaled; a held K cannot follow a zoom. '
+        'The focal length is off by '
+        f'{figures.percent("evaluation.intrinsics.focal_bias", "+.1f")} on the mean and by '
+        f'{figures.percent("evaluation.intrinsics.focal_worst")} at worst.'
+    )
+    return table(head, rows, f'<b>Camera</b> {note}', 'errors')

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+ROS messages of a run's bag -> core values: metres become millimetres here and nowhere else in
+the report.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from endosfm3d_ros.core.frame import Intrinsics
+
+MM_PER_M = 1e3
+
+
+def stamp_ns(message: Any) -> int:
+    """Time of a message's header [ns]."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def picture(message: Any) -> np.ndarray:
+    """
+    Read an Image of encoding rgb8 (h, w, 3) uint8 or 32FC1 (h, w) float32, rows possibly padded.
+    """
+    kinds: dict[str, tuple[type, int]] = {'rgb8': (np.uint8, 3), '32FC1': (np.float32, 1)}
+    if message.encoding not in kinds:
+        raise ValueError(f'a run holds rgb8 and 32FC1 pictures, found {message.encoding!r}')
+    kind, channels = kinds[message.encoding]
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    used = np.ascontiguousarray(rows[:, : message.width * channels * np.dtype(kind).itemsize])
+    values = used.view(np.dtype(kind).newbyteorder('>' if message.is_bigendian else '<'))
+    shape = (
+        (message.height, message.width, 3) if channels == 3 else (message.height, message.width)
+    )
+    return values.reshape(shape).astype(kind)
+
+
+def depth_mm(message: Any) -> np.ndarray:
+    """Read a depth Image, (h, w) float32 [mm]; NaN where unknown."""
+    return picture(message) * np.float32(MM_PER_M)
+
+
+def camera(message: Any) -> Intrinsics:
+    """Read a CameraInfo."""
+    return Intrinsics.from_matrix(
+        np.asarray(message.k).reshape(3, 3), message.width, message.height
+    )
+
+
+def camera_motion(message: Any) -> np.ndarray:
+    """Read an Odometry's T_odom_cam, (4, 4) [mm]."""
+    position, turn = message.pose.pose.position, message.pose.pose.orientation
+    x, y, z, w = np.array([turn.x, turn.y, turn.z, turn.w]) / np.linalg.norm(
+        [turn.x, turn.y, turn.z, turn.w]
+    )
+    T = np.eye(4)
+    T[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    T[:3, 3] = np.array([position.x, position.y, position.z]) * MM_PER_M
+    return T
+
+
+def status(message: Any) -> dict[str, str]:
+    """Read the keys of the one status in a DiagnosticArray."""
+    return {pair.key: pair.value for one in message.status for pair in one.values}

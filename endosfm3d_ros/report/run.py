@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A run as its bag tells it: one row per frame, and the pictures of the moments somebody asks for.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from endosfm3d_ros.bags.reading import RunBag, Stored
+from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.evaluation.compare import DepthPicture, Estimate
+from endosfm3d_ros.report import messages
+
+NODE = '/endosfm3d'
+STATUS, ODOMETRY, DEPTH = f'{NODE}/status', f'{NODE}/odometry', f'{NODE}/depth/image'
+RGB, CONFIDENCE = f'{NODE}/rgb/image', f'{NODE}/depth/confidence'
+INPUT_CAMERA, CAMERA = f'{NODE}/input/camera_info', f'{NODE}/depth/camera_info'
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    What was said about one frame, without its pictures.
+
+    :param stamp_ns: the frame's own stamp [ns].
+    :param receipt_ns: when the recorder had its depth image; its status, where depth is withheld
+        [ns].
+    :param valid: whether the picture showed something that can be reconstructed.
+    :param reason: why not; '' when valid.
+    :param scale_state: nominal, or what anchored the scale.
+    :param scale: factor already applied to depth and motion.
+    :param scale_sigma: standard deviation of its log; NaN while nothing is known.
+    :param k_trust: 0 (a guess) to 1 (a calibration).
+    :param k_sigma: standard deviation of the log of the focal lengths.
+    :param zoom: focal length over that at the epoch's start.
+    :param epoch: counts restarts of odometry and filters.
+    :param motion_known: False where the path was held because nothing could be said.
+    :param inliers: tracks that agree with the motion.
+    :param received: frames that reached the node so far; -1 where it does not say.
+    :param lost: frames lost before the node so far; -1 where it does not say.
+    :param dropped: frames replaced by a newer one in the mailbox so far; -1 where it does not say.
+    :param coverage: share of the depth image that is not NaN.
+    :param median_depth: of the depth image [mm, nominal]; NaN where it has none.
+    :param camera: of the network picture.
+    :param input_camera: the same camera at the input picture's size.
+    :param T_odom_cam: (4, 4) [mm, nominal].
+    """
+
+    stamp_ns: int
+    receipt_ns: int
+    valid: bool
+    reason: str
+    scale_state: str
+    scale: float
+    scale_sigma: float
+    k_trust: float
+    k_sigma: float
+    zoom: float
+    epoch: int
+    motion_known: bool
+    inliers: int
+    received: int
+    lost: int
+    dropped: int
+    coverage: float
+    median_depth: float
+    camera: Intrinsics
+    input_camera: Intrinsics
+    T_odom_cam: np.ndarray
+
+
+@dataclass(frozen=True)
+class Moment:
+    """
+    The pictures of one frame.
+
+    :param row: the rest that was said about it.
+    :param image: (h, w, 3) uint8 RGB.
+    :param depth: (h, w) float32 [mm, nominal]; NaN where unknown.
+    :param confidence: (h, w) float32 in [0, 1].
+    """
+
+    row: Row
+    image: np.ndarray
+    depth: np.ndarray
+    confidence: np.ndarray
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    A run's bag and what was measured beside it.
+
+    :param bag: where its messages are.
+    :param facts: what the bag cannot know (see `summary.summarise`).
+    :param rows: frames with every output, by stamp.
+    :param incomplete: frames of which some output is missing in the bag.
+    """
+
+    bag: RunBag
+    facts: dict[str, Any]
+    rows: tuple[Row, ...]
+    incomplete: int
+
+    def column(self, name: str) -> np.ndarray:
+        """One field of every row, (N,)."""
+        return np.array([getattr(row, name) for row in self.rows])
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Time since the first frame, (N,) [s]."""
+        stamps = self.column('stamp_ns')
+        return (stamps - stamps[0]) * 1e-9 if len(stamps) else np.empty(0)
+
+    @property
+    def estimate(self) -> Estimate:
+        """What the evaluation needs of every frame."""
+        return Estimate(
+            stamps_ns=self.column('stamp_ns'),
+            cameras=tuple(row.input_camera for row in self.rows),
+            T_odom_cam=np.stack([row.T_odom_cam for row in self.rows])
+            if self.rows
+            else np.empty((0, 4, 4)),
+            epochs=self.column('epoch'),
+        )
+
+    def depth_pictures(self) -> Iterator[DepthPicture]:
+        """What the evaluation needs of the pictures: every depth image, one after the other."""
+        rows = {row.stamp_ns: row for row in self.rows}
+        for stored in self.bag.messages(DEPTH) if rows else ():
+            if row := rows.get(messages.stamp_ns(stored.message)):
+                depth = messages.depth_mm(stored.message)
+                yield DepthPicture(row.stamp_ns, depth, row.camera, row.input_camera)
+
+    def moments(self, rows: Iterable[Row]) -> list[Moment]:
+        """The pictures of some frames, by stamp; frames that lack one are left out."""
+        wanted = {row.stamp_ns: row for row in rows}
+        readers = {RGB: messages.picture, DEPTH: messages.depth_mm, CONFIDENCE: messages.picture}
+        found: dict[int, list[np.ndarray]] = {stamp: [] for stamp in sorted(wanted)}
+        for topic, read in readers.items():
+            for stored in self.bag.messages(topic) if wanted and topic in self.bag.topics else ():
+                if (stamp := messages.stamp_ns(stored.message)) in found:
+                    found[stamp].append(read(stored.message))
+        return [
+            Moment(wanted[stamp], *pictures)
+            for stamp, pictures in found.items()
+            if len(pictures) == len(readers)
+        ]
+
+
+def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
+    """
+    Read everything about a run but its pictures.
+
+    :param path: the run's bag, one .mcap file.
+    :param facts: see `summary.summarise`; what is not in them is taken from what the bag says of
+        itself.
+    """
+    bag = RunBag(path)
+    if STATUS not in bag.topics:
+        found = ', '.join(sorted(bag.topics)) or 'none'
+        raise ValueError(f'{path} is no run of endosfm3d: need the topic {STATUS}, found {found}')
+    readers: dict[str, Callable[[Stored], dict[str, Any]]] = {
+        STATUS: _status_fields,
+        ODOMETRY: lambda stored: {'T_odom_cam': messages.camera_motion(stored.message)},
+        INPUT_CAMERA: lambda stored: {'input_camera': messages.camera(stored.message)},
+        CAMERA: lambda stored: {'camera': messages.camera(stored.message)},
+        DEPTH: _depth_fields,
+    }
+    fields: dict[int, dict[str, Any]] = {}
+    for topic, read in readers.items():
+        for stored in bag.messages(topic) if topic in bag.topics else ():
+            stamp = messages.stamp_ns(stored.message)
+            fields.setdefault(stamp, {'stamp_ns': stamp}).update(read(stored))
+    if DEPTH not in bag.topics:  # withheld until the scale is known: the rest still tells a run
+        for row in fields.values():
+            row.update(coverage=0.0, median_depth=float('nan'))
+    whole = [row for _, row in sorted(fields.items()) if set(row) == set(Row.__dataclass_fields__)]
+    rows = tuple(Row(**row) for row in whole)
+    return Run(bag, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))
+
+
+def choose_moments(run: Run, count: int = 6) -> list[Row]:
+    """Rows spread evenly over the frames with depth; over all frames where none has any."""
+    candidates = [row for row in run.rows if row.coverage > 0] or list(run.rows)
+    if len(candidates) <= count:
+        return candidates
+    places = np.linspace(0, len(candidates) - 1, count).round().astype(int)
+    return [candidates[place] for place in places]
+
+
+def _facts_of(bag: RunBag) -> dict[str, Any]:
+    """What whoever wrote the bag noted in it, under the names of the summary."""
+    names = {'source': 'clip', 'model': 'bundle', 'runtime': 'runtime'}
+    noted: dict[str, Any] = {names[name]: bag.facts[name] for name in names if name in bag.facts}
+    return {**noted, 'mode': 'live' if 'recorder' in bag.facts else 'offline'}
+
+
+def _status_fields(stored: Stored) -> dict[str, Any]:
+    """Read the status's keys into a row's fields; a number that is not there is NaN."""
+    said = messages.status(stored.message)
+
+    def number(name: str) -> float:
+        return float(said.get(name) or 'nan')
+
+    return {
+        'receipt_ns': stored.log_time_ns,  # a depth image's own replaces it
+        'valid': said['valid'].lower() == 'true',
+        'reason': said.get('reason', ''),
+        'scale_state': said.get('scale_state', ''),
+        'motion_known': said.get('motion_known', 'true').lower() == 'true',
+        'epoch': int(float(said.get('epoch', '0'))),
+        'inliers': int(float(said.get('inliers', '0'))),
+        **{name: int(float(said.get(name, '-1'))) for name in ('received', 'lost', 'dropped')},
+        **{name: number(name) for name in ('scale', 'scale_sigma', 'k_trust', 'k_sigma', 'zoom')},
+    }
+
+
+def _depth_fields(stored: Stored) -> dict[str, Any]:
+    """What a row keeps of its depth image."""
+    depth = messages.depth_mm(stored.message)
+    known = depth[np.isfinite(depth)]
+    return {
+        'receipt_ns': stored.log_time_ns,
+        'coverage': known.size / depth.size,
+        'median_depth': float(np.median(known)) if known.size else float('nan'),
+    }

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Every figure of a run in one nested dict of plain values: summary.json, and all the numbers of
+the page.
+"""
+
+from collections import Counter
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from endosfm3d_ros.evaluation.compare import Evaluation
+from endosfm3d_ros.report.run import Run
+
+LATENCY = 'from the source stamp of a picture to the receipt of its depth image in the recorder'
+NOMINAL = (
+    'The scale is not anchored: every length is right up to one unknown factor. '
+    'Millimetres are nominal: proportions hold, absolute lengths do not.'
+)
+ANCHORS = {'constant': 'a factor that was given', 'kinematics': 'by the motion of the robot'}
+
+
+def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
+    """
+    Sum a run up. What was not measured is None, never a guess.
+
+    What the bag cannot know comes from `run.facts`, all of it optional: clip (a name or path),
+    mode ('live' or 'offline'), bundle, runtime, rate_hz, frames {sent, received, lost_on_wire,
+    dropped_by_mailbox}, cpu_ms_per_frame {player, node, recorder}, machine {cores, cpu_model,
+    load_average_1min_before, load_average_1min_after, ...} and versions {name: text}.
+
+    :return: clip, mode, bundle, runtime: text. duration_s. input, picture: {width, height} of what
+        came in and of what depth belongs to. frames: {sent, received, lost_on_wire,
+        dropped_by_mailbox, out, unanswered, incomplete, out_fraction}. latency_ms: {p50, p95, p99,
+        max, definition}. cpu_ms_per_frame, machine, versions: as the facts. topics: {name: {type,
+        count}}. valid_fraction, invalid_reasons {reason: frames}. depth: {coverage, median_mm}.
+        intrinsics: {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, k_trust, k_sigma, trust_word},
+        the last three as at the end. path_length_mm, epochs, motion_known_fraction,
+        inliers_median. scale: {state, factor, sigma, statement}. evaluation: see
+        `Evaluation.as_json`, None without truth.
+    """
+    facts = run.facts
+    last = run.rows[-1] if run.rows else None
+    clip = facts.get('clip')
+    valid = run.column('valid')
+    return {
+        'clip': PurePath(clip).name if clip else None,
+        'mode': facts.get('mode'),
+        'bundle': facts.get('bundle'),
+        'runtime': facts.get('runtime'),
+        'duration_s': float(run.seconds[-1]) if last else 0.0,
+        'input': _size(last.input_camera) if last else _size(None),
+        'picture': _size(last.camera) if last else _size(None),
+        'frames': _frames(run),
+        'latency_ms': _latency(run),
+        'cpu_ms_per_frame': {
+            name: (facts.get('cpu_ms_per_frame') or {}).get(name)
+            for name in ('player', 'node', 'recorder')
+        },
+        'topics': {
+            name: {'type': topic.type_name, 'count': topic.count}
+            for name, topic in sorted(run.bag.topics.items())
+        },
+        'valid_fraction': float(valid.mean()) if last else None,
+        'invalid_reasons': dict(
+            Counter(row.reason or 'unnamed' for row in run.rows if not row.valid)
+        ),
+        'depth': {
+            'coverage': _median(run.column('coverage')[valid] if last else np.empty(0)),
+            'median_mm': _median(run.column('median_depth')),
+        },
+        'intrinsics': _intrinsics(run),
+        'path_length_mm': _path_length(run) if last else None,
+        'epochs': len(set(run.column('epoch').tolist())),
+        'motion_known_fraction': float(run.column('motion_known').mean()) if last else None,
+        'inliers_median': _median(run.column('inliers')),
+        'scale': _scale(run),
+        'machine': facts.get('machine') or {},
+        'versions': facts.get('versions') or {},
+        'evaluation': evaluation.as_json() if evaluation else None,
+    }
+
+
+def trust_word(trust: float) -> str:
+    """How a person would call a trust in K."""
+    steps = ((0.25, 'a guess'), (0.6, 'weakly observed'), (0.95, 'well observed'))
+    return next((word for limit, word in steps if trust < limit), 'a calibration')
+
+
+def _frames(run: Run) -> dict[str, Any]:
+    """
+    Where every frame went; counters of the node stand in for what was not measured beside the
+    bag.
+    """
+    facts = run.facts.get('frames') or {}
+    last = run.rows[-1] if run.rows else None
+    said = {'received': 'received', 'lost_on_wire': 'lost', 'dropped_by_mailbox': 'dropped'}
+    frames = {
+        name: facts[name] if facts.get(name) is not None else _counter(getattr(last, field, -1))
+        for name, field in said.items()
+    }
+    out = len(run.rows)
+    sent = facts.get('sent')
+    lost, dropped = frames['lost_on_wire'], frames['dropped_by_mailbox']
+    unanswered = None
+    if sent is not None and lost is not None and dropped is not None:
+        unanswered = max(0, sent - out - lost - dropped)
+    return {
+        'sent': sent,
+        **frames,
+        'out': out,
+        'unanswered': unanswered,
+        'incomplete': run.incomplete,
+        'out_fraction': out / sent if sent else None,
+    }
+
+
+def _counter(count: int) -> int | None:
+    return count if count >= 0 else None
+
+
+def _latency(run: Run) -> dict[str, Any]:
+    """Percentiles of what the recorder saw; None offline, where no clock runs."""
+    latency = latencies_ms(run)
+    measured = len(latency) > 0
+    percentiles = np.percentile(latency, [50, 95, 99, 100]) if measured else [None] * 4
+    names = ('p50', 'p95', 'p99', 'max')
+    return {
+        **{name: _plain(value) for name, value in zip(names, percentiles, strict=True)},
+        'definition': LATENCY
+        if measured
+        else 'offline: every frame is waited for, no latency exists',
+    }
+
+
+def latencies_ms(run: Run) -> np.ndarray:
+    """Latency of each frame [ms]; empty for an offline run."""
+    if run.facts.get('mode') == 'offline' or not run.rows:
+        return np.empty(0)
+    latency = (run.column('receipt_ns') - run.column('stamp_ns')) * 1e-6
+    return latency if latency.any() else np.empty(0)
+
+
+def _intrinsics(run: Run) -> dict[str, Any]:
+    """Ranges over the run, and the trust at its end."""
+    ranges: dict[str, Any] = {}
+    for name in ('fx', 'fy', 'cx', 'cy'):
+        values = [getattr(row.input_camera, name) for row in run.rows]
+        ranges |= {
+            f'{name}_min': min(values, default=None),
+            f'{name}_max': max(values, default=None),
+        }
+    zoom = run.column('zoom')
+    zoom = zoom[np.isfinite(zoom)] if len(zoom) else zoom
+    last = run.rows[-1] if run.rows else None
+    return {
+        **ranges,
+        'zoom_min': float(zoom.min()) if len(zoom) else None,
+        'zoom_max': float(zoom.max()) if len(zoom) else None,
+        'k_trust': _plain(last.k_trust) if last else None,
+        'k_sigma': _plain(last.k_sigma) if last else None,
+        'trust_word': trust_word(last.k_trust) if last and np.isfinite(last.k_trust) else None,
+    }
+
+
+def _path_length(run: Run) -> float:
+    """Sum of the steps within each epoch [mm, nominal]."""
+    steps = np.linalg.norm(np.diff(run.estimate.T_odom_cam[:, :3, 3], axis=0), axis=1)
+    return float(steps[np.diff(run.column('epoch')) == 0].sum())
+
+
+def _scale(run: Run) -> dict[str, Any]:
+    """What a millimetre of this run is worth."""
+    last = run.rows[-1] if run.rows else None
+    state = last.scale_state if last else ''
+    anchor = ANCHORS.get(state, state)
+    statement = f'The scale is anchored: {anchor}.' if state not in ('', 'nominal') else NOMINAL
+    return {
+        'state': state or 'nominal',
+        'factor': _plain(last.scale) if last else None,
+        'sigma': _plain(last.scale_sigma) if last else None,
+        'statement': statement,
+    }
+
+
+def _size(camera: Any) -> dict[str, int | None]:
+    return {'width': getattr(camera, 'width', None), 'height': getattr(camera, 'height', None)}
+
+
+def _median(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)] if len(values) else values
+    return float(np.median(values)) if len(values) else None
+
+
+def _plain(value: float | None) -> float | None:
+    """JSON has no NaN."""
+    return float(value) if value is not None and np.isfinite(value) else None

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's transforms, and who else gives the same frame a parent: two tear the tree apart."""
+
+import threading
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from tf2_msgs.msg import TFMessage
+from tf2_ros import TransformBroadcaster
+
+FORGOTTEN_AFTER_S = 5.0  # a parent that nobody repeats; one of /tf_static stays
+
+
+class Parents:
+    """Which frame hangs under which, as everybody tells it; safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, str], float] = {}  # (child, parent) -> until when [s]
+
+    def note(self, message: Any, is_static: bool) -> None:
+        """Read a tf2_msgs/TFMessage."""
+        until = float('inf') if is_static else time.monotonic() + FORGOTTEN_AFTER_S
+        with self._lock:
+            for one in message.transforms:
+                pair = one.child_frame_id.lstrip('/'), one.header.frame_id.lstrip('/')
+                self._seen[pair] = max(until, self._seen.get(pair, 0.0))
+
+    def foreign(self, child: str, ours: str) -> str:
+        """A parent of this frame beside the one that we give it; '' when there is none."""
+        now = time.monotonic()
+        with self._lock:
+            self._seen = {pair: until for pair, until in self._seen.items() if until > now}
+            return next((p for c, p in self._seen if c == child and p != ours), '')
+
+
+def explain_second_parent(child: str, theirs: str, ours: str, mode: str) -> str:
+    """
+    Say what is wrong and what to do.
+
+    :param child: the frame that would have two parents.
+    :param theirs: the parent it has already.
+    :param ours: the one that we would give it.
+    :param mode: tf.mode.
+    """
+    said = (
+        f'{child!r} already has the parent {theirs!r} in TF, and {ours!r} would be a second one, '
+        'which tears the tree: no TF is sent'
+    )
+    if mode == 'child':
+        return f'{said}; set tf.mode to inverse (odom hangs under the camera) or none'
+    return f'{said}; set odom_frame_id to a name of its own, or tf.mode to none'
+
+
+class TfOut:
+    """
+    Sends the node's transforms, and keeps silent where somebody else's would clash with them.
+
+    :param node: publishes and listens.
+    :param mode: tf.mode; none neither sends nor listens.
+    :param taken: gives everything back.
+    """
+
+    def __init__(self, node: Node, mode: str, taken: ExitStack) -> None:
+        self._mode, self._parents = mode, Parents()
+        self._broadcaster = TransformBroadcaster(node)
+        taken.callback(node.destroy_publisher, self._broadcaster.pub_tf)
+        if mode == 'none':
+            return
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        for topic, qos in (('/tf', QoSProfile(depth=100)), ('/tf_static', latched)):
+            note = partial(self._parents.note, is_static=topic == '/tf_static')
+            subscription = node.create_subscription(TFMessage, topic, note, qos)
+            taken.callback(node.destroy_subscription, subscription)
+
+    def send(self, message: TFMessage) -> str:
+        """Send our one transform; else say why it was not sent."""
+        transform = message.transforms[0]
+        ours, child = transform.header.frame_id, transform.child_frame_id
+        if theirs := self._parents.foreign(child, ours):
+            return explain_second_parent(child, theirs, ours, self._mode)
+        self._broadcaster.sendTransform(message.transforms)
+        return ''

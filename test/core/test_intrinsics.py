@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core.field_of_view import FieldOfView
+from endosfm3d_ros.core.intrinsics import CameraEstimate, ZoomFilter, prior_focal
+
+RATE = 25.0
+RIM_SIGMA = 1e-3  # of log r
+
+
+def run(zoom: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Filter noisy rims of a true zoom curve; returns zoom, its sigma and the filtered error of log
+    zoom.
+    """
+    rng = np.random.default_rng(seed)
+    state, said, sigma = ZoomFilter.start(500.0, 0.35), [], []
+    for truth in np.log(zoom):
+        state = state.predict(1 / RATE).measure_zoom(
+            truth + RIM_SIGMA * rng.standard_normal(), RIM_SIGMA
+        )
+        said.append(state.zoom)
+        sigma.append(state.zoom_sigma)
+    return np.array(said), np.array(sigma), np.log(np.array(said)) - np.log(zoom)
+
+
+def test_at_rest_zoom_is_known_to_a_tenth_of_a_percent_and_says_so() -> None:
+    said, sigma, error = run(np.ones(200))
+    assert np.std(error[50:]) < 1e-3 and sigma[-1] < 1e-3
+    assert said[-1] == pytest.approx(1.0, abs=3e-3)
+
+
+def test_a_zoom_of_half_a_second_is_followed_within_a_fifth_of_a_second() -> None:
+    time = np.arange(75) / RATE
+    truth = 1 + 0.5 * np.clip(time - 1.0, 0, 1)
+    said, _, _ = run(truth)
+    during = (time > 1.3) & (time < 1.9)
+    lag = (truth[during] - said[during]) / 0.5
+    assert np.abs(lag).max() < 0.2
+    assert np.abs(said / truth - 1)[during].max() < 0.03
+
+
+def test_the_filter_s_sigma_is_its_error() -> None:
+    normalised = [run(np.exp(0.1 * np.sin(np.arange(150) / 20)), seed) for seed in range(20)]
+    nees = np.mean([(error[20:] / sigma[20:]) ** 2 for _, sigma, error in normalised])
+    assert 0.5 < nees < 2.0
+
+
+def at_rest() -> ZoomFilter:
+    state = ZoomFilter.start(500.0, 0.35)
+    for _ in range(50):
+        state = state.predict(0.04).measure_zoom(0.0, RIM_SIGMA)
+    return state
+
+
+def test_one_wild_rim_is_not_believed_and_a_lasting_step_is() -> None:
+    state = at_rest()
+    assert state.predict(0.04).measure_zoom(0.4, RIM_SIGMA).zoom == pytest.approx(1.0, abs=1e-3)
+    for _ in range(15):
+        state = state.predict(0.04).measure_zoom(0.4, RIM_SIGMA)
+    assert np.log(state.zoom) == pytest.approx(0.4, abs=0.01)
+
+
+def test_wild_rims_that_contradict_each_other_are_never_believed() -> None:
+    state = at_rest()
+    for wild in (0.4, -0.3, 0.2, -0.5, 0.35, -0.2, 0.5, -0.4):
+        state = state.predict(0.04).measure_zoom(wild, RIM_SIGMA)
+    assert state.zoom == pytest.approx(1.0, abs=0.02)
+
+
+def test_without_a_rim_the_zoom_holds_its_doubt_grows_and_stays_within_what_scopes_do() -> None:
+    state = ZoomFilter.start(500.0, 0.35).measure_zoom(0.0, RIM_SIGMA)
+    short, long = state.predict(0.2), state
+    for _ in range(10_000):
+        long = long.predict(0.04)
+    assert short.zoom == pytest.approx(1.0, abs=0.05)
+    assert state.zoom_sigma < short.zoom_sigma < long.zoom_sigma <= 0.36
+
+
+def test_a_prior_has_no_trust_and_an_absolute_measurement_brings_it() -> None:
+    state = ZoomFilter.start(500.0, 0.35)
+    assert state.trust == pytest.approx(0.0, abs=1e-6)
+    for _ in range(5):
+        state = state.predict(0.04).measure_zoom(0.0, RIM_SIGMA).measure_focal(600.0, 0.05)
+    assert state.trust > 0.8
+    assert state.focal_px == pytest.approx(600.0, rel=0.02)
+
+
+def test_the_scope_s_data_sheet_gives_the_focal_length() -> None:
+    assert prior_focal(100.0, 90.0) == pytest.approx(100.0)
+    assert prior_focal(100.0, 60.0) == pytest.approx(100.0 * np.sqrt(3))
+
+
+def field(u: float, v: float, r: float) -> FieldOfView:
+    return FieldOfView(640, 480, (0, 0, 640, 480), (u, v, r), (0.1, 0.1, 0.1))
+
+
+def test_the_focal_length_follows_the_rim_and_the_centre_its_centre() -> None:
+    estimate = CameraEstimate.start(field(330, 240, 200), None, 75.0, 0.35).see(
+        field(330, 240, 200)
+    )
+    before = estimate.camera(640, 480)
+    assert (before.cx, before.cy) == (330, 240)
+    for i in range(25):
+        estimate = estimate.predict(0.04).see(field(330 + i, 240, 200 + 2 * i))
+    for _ in range(25):
+        estimate = estimate.predict(0.04).see(field(354, 240, 248))
+    after = estimate.camera(640, 480)
+    assert after.fx / before.fx == pytest.approx(248 / 200, rel=2e-3)
+    assert after.cx == pytest.approx(354, abs=0.2)
+
+
+def test_a_wild_rim_moves_neither_the_focal_length_nor_the_centre() -> None:
+    estimate = CameraEstimate.start(field(330, 240, 200), None, 75.0, 0.35)
+    for _ in range(20):
+        estimate = estimate.predict(0.04).see(field(330, 240, 200))
+    wild = estimate.predict(0.04).see(field(480, 300, 260))
+    assert wild.doubts
+    before, after = estimate.camera(640, 480), wild.camera(640, 480)
+    assert (after.cx, after.cy) == (before.cx, before.cy)
+    assert after.fx == pytest.approx(before.fx, rel=1e-3)
+
+
+def test_a_rim_that_stays_elsewhere_is_believed_at_once_and_says_that_it_jumped() -> None:
+    estimate = CameraEstimate.start(field(330, 240, 200), None, 75.0, 0.35)
+    for _ in range(20):
+        estimate = estimate.predict(0.04).see(field(330, 240, 200))
+    jumps = []
+    for _ in range(8):
+        estimate = estimate.predict(0.04).see(field(400, 260, 300))
+        jumps.append(estimate.jumped)
+    assert sum(jumps) == 1
+    assert estimate.camera(640, 480).cx == pytest.approx(400, abs=0.5)
+    assert estimate.zoom.zoom == pytest.approx(1.5, rel=0.01)
+
+
+def test_a_rim_that_comes_late_sets_the_focal_length_as_an_early_one_would() -> None:
+    nothing = FieldOfView(640, 480, (0, 0, 640, 480))
+    late = CameraEstimate.start(nothing, None, 75.0, 0.35).see(nothing).see(field(330, 240, 200))
+    early = CameraEstimate.start(field(330, 240, 200), None, 75.0, 0.35).see(field(330, 240, 200))
+    assert late.camera(640, 480).fx == pytest.approx(early.camera(640, 480).fx, rel=1e-3)
+
+
+def test_a_lost_rim_holds_the_camera_and_its_doubt_grows() -> None:
+    seen = CameraEstimate.start(field(330, 240, 200), None, 75.0, 0.35).see(field(330, 240, 200))
+    lost = seen
+    for _ in range(10):
+        lost = lost.predict(0.04).see(FieldOfView(640, 480, (0, 0, 640, 480)))
+    assert lost.camera(640, 480).fx == pytest.approx(seen.camera(640, 480).fx, rel=0.05)
+    assert lost.zoom.log_focal_sigma > seen.zoom.log_focal_sigma

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A robot moves a scope of which nobody knows where its camera sits, nor how late its pictures are:
+the scale comes out, with an uncertainty that can be believed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector
+from endosfm3d_ros.core.robot_path import RobotPath
+from endosfm3d_ros.core.scale_anchor import LEAST_SPAN_MM, ScaleAnchor
+
+FIRST_NS = 1_700_000_000_000_000_000
+SECONDS, DELAY_S, NOISE_MM, TRUE_SCALE = 12.0, 0.08, 1.0, 1.7
+LEVER_SIGMA_MM, ANCHOR_SIGMA, FOCAL_SIGMA = 30.0, 0.04, 0.35
+ROBOT_HZ, CAMERA_HZ = 50, 25
+
+
+def wander(rng: np.random.Generator, rms: float) -> np.ndarray:
+    """Amplitudes, frequencies [Hz] and phases of a smooth motion along three axes."""
+    waves = np.stack([rng.normal(size=(6, 3)), np.zeros((6, 3)), rng.uniform(0, 6.28, (6, 3))])
+    waves[0] *= rms / np.sqrt(3.0)
+    waves[1] = rng.uniform(0.05, 0.3, (6, 1))
+    return waves
+
+
+def at(waves: np.ndarray, time: float) -> np.ndarray:
+    size, frequency, phase = waves
+    return np.sum(size * np.sin(2 * np.pi * frequency * time + phase), axis=0)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A robot, its scope, and what the camera's odometry says of it."""
+
+    places: np.ndarray
+    turns: np.ndarray
+    T_tip_cam: np.ndarray
+    rng: np.random.Generator
+    pivot_mm: float = 0.0
+
+    def T_base_tip(self, time: float) -> np.ndarray:
+        turn = motion_from_vector(at(self.turns, time), np.zeros(3))
+        place = at(self.places, time) + turn[:3, :3] @ [0.0, 0.0, self.pivot_mm]
+        return motion_from_vector(at(self.turns, time), place)
+
+    def T_base_cam(self, time: float) -> np.ndarray:
+        return self.T_base_tip(time) @ self.T_tip_cam
+
+    def noisy(self, time: float) -> np.ndarray:
+        T = self.T_base_tip(time)
+        T[:3, 3] += self.rng.normal(size=3) * NOISE_MM
+        return T
+
+
+def scene(
+    seed: int, moves_mm: float = 6.0, turns_rad: float = 0.08, pivot_mm: float = 0.0
+) -> Scene:
+    """Hand-eye is 20 mm and 5 degrees off."""
+    rng = np.random.default_rng(seed)
+    axis, lever = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 3)))
+    T_tip_cam = motion_from_vector(np.radians(5.0) * axis, 20.0 * lever)
+    return Scene(wander(rng, moves_mm), wander(rng, turns_rad), T_tip_cam, rng, pivot_mm)
+
+
+def watch(
+    scene: Scene, anchor: ScaleAnchor, seconds: float = SECONDS, still_camera: bool = False
+) -> float:
+    """
+    Let the anchor see both, as a node does.
+
+    :return: the camera's true path [mm] until the scale was anchored first; inf if it never was.
+    """
+    T_odom_cam, path, anchored_at = np.eye(4), 0.0, float('inf')
+    robot_time = -1.0
+    before = scene.T_base_cam(-DELAY_S)
+    for number in range(round(seconds * CAMERA_HZ)):
+        time = number / CAMERA_HZ  # of the picture's stamp: what it shows is older
+        while robot_time < time:
+            robot_time += 1 / ROBOT_HZ
+            anchor.robot(FIRST_NS + round(robot_time * 1e9), scene.noisy(robot_time))
+        now = scene.T_base_cam(time - DELAY_S)
+        step = inverse(before) @ now
+        path += float(np.linalg.norm(step[:3, 3]))
+        step[:3, 3] *= 0.0 if still_camera else 1 / TRUE_SCALE
+        step[:3, 3] *= 1 + scene.rng.normal(size=3) * 0.05
+        T_odom_cam, before = T_odom_cam @ step, now
+        shown = T_odom_cam.copy()
+        shown[:3, 3] *= anchor.scale.factor
+        anchor.camera(FIRST_NS + round(time * 1e9), shown, 0, True, FOCAL_SIGMA)
+        if anchor.scale.anchored:
+            anchored_at = min(anchored_at, path)
+    return anchored_at
+
+
+def error(anchor: ScaleAnchor) -> float:
+    return float(np.log(anchor.scale.factor / TRUE_SCALE))
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_a_scope_that_moves_freely_tells_its_scale_lever_and_delay(seed: int) -> None:
+    one, anchor = scene(seed), ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    assert watch(one, anchor) < 60.0
+    assert abs(error(anchor)) < 0.05
+    assert abs(error(anchor)) < 3.5 * anchor.scale.log_sigma
+    assert anchor.fit is not None and anchor.fit.delay_s == pytest.approx(DELAY_S, abs=0.03)
+    assert np.linalg.norm(anchor.fit.t_tip_cam - one.T_tip_cam[:3, 3]) < 5.0
+
+
+def test_scales_are_as_good_as_they_say_over_many_scopes() -> None:
+    scores = []
+    for seed in range(10, 22):
+        anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+        watch(scene(seed), anchor, seconds=6.0)
+        if anchor.scale.anchored:
+            scores.append(error(anchor) / anchor.scale.log_sigma)
+    assert len(scores) >= 8
+    assert 0.2 < float(np.sqrt(np.mean(np.square(scores)))) < 2.0
+
+
+def test_a_still_robot_says_nothing_whatever_the_picture_does() -> None:
+    still = scene(0, moves_mm=0.0, turns_rad=0.0)
+    moving, anchor = scene(0), ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    seen = Scene(moving.places, moving.turns, moving.T_tip_cam, moving.rng)
+    for number in range(200):  # tissue moves: the camera's odometry says that the camera does
+        time = number / CAMERA_HZ
+        anchor.robot(FIRST_NS + round(time * 1e9), still.noisy(time))
+        anchor.camera(FIRST_NS + round(time * 1e9), seen.T_base_cam(time), 0, True, FOCAL_SIGMA)
+    assert not anchor.scale.anchored
+    assert f'mm; needed {LEAST_SPAN_MM:.0f}' in anchor.why
+
+
+def test_a_picture_that_stands_still_while_the_robot_moves_says_nothing() -> None:
+    anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    assert watch(scene(1), anchor, still_camera=True) == float('inf')
+
+
+def test_motions_that_have_nothing_to_do_with_each_other_say_nothing() -> None:
+    anchor, robot, camera = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA), scene(2), scene(3)
+    for number in range(300):
+        time = number / CAMERA_HZ
+        anchor.robot(FIRST_NS + round(time * 1e9), robot.noisy(time))
+        anchor.camera(FIRST_NS + round(time * 1e9), camera.T_base_cam(time), 0, True, FOCAL_SIGMA)
+    assert not anchor.scale.anchored and 'agree in' in anchor.why
+
+
+def test_a_camera_that_takes_sideways_moves_for_pans_is_not_believed() -> None:
+    robot = scene(8, turns_rad=0.0)
+    anchor, T_odom_cam = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA), np.eye(4)
+    for number in range(300):
+        time = number / CAMERA_HZ
+        stamp_ns = FIRST_NS + round(time * 1e9)
+        T = inverse(robot.T_base_cam(0.0)) @ robot.T_base_cam(time)
+        x, y, z = T[:3, 3]
+        T_odom_cam = motion_from_vector([-y / 80.0, x / 80.0, 0.0], [0.4 * x, 0.4 * y, z])
+        anchor.robot(stamp_ns, robot.noisy(time))
+        anchor.camera(stamp_ns, T_odom_cam, 0, True, 0.0)
+    assert not anchor.scale.anchored and 'taken for pans' in anchor.why
+
+
+def test_a_scope_that_only_pivots_says_how_little_it_knows() -> None:
+    pivoting = scene(4, moves_mm=0.0, turns_rad=0.04, pivot_mm=120.0)
+    anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    assert watch(pivoting, anchor) == float('inf')
+    assert 'not only about the trocar' in anchor.why
+    assert anchor.fit is not None and anchor.fit.log_sigma > 0.1  # 30 mm of 120
+    assert abs(anchor.fit.log_scale - np.log(TRUE_SCALE)) < 3 * anchor.fit.log_sigma
+
+
+def test_lengths_of_the_odometry_may_come_under_the_anchored_scale_already() -> None:
+    anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    watch(scene(5), anchor)
+    first = anchor.scale.factor
+    assert anchor.scale.anchored and first == pytest.approx(TRUE_SCALE, rel=0.06)
+    assert anchor.fit is not None  # the last one saw places of the scaled odometry too
+    assert np.exp(anchor.fit.log_scale) == pytest.approx(TRUE_SCALE, rel=0.05)
+
+
+def test_stamps_of_another_clock_are_named() -> None:
+    one, anchor = scene(6), ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    for number in range(60):
+        time = number / CAMERA_HZ
+        anchor.robot(FIRST_NS + round((time + 1000.0) * 1e9), one.noisy(time))
+        anchor.camera(FIRST_NS + round(time * 1e9), one.T_base_cam(time), 0, True, FOCAL_SIGMA)
+    assert 'newest stamp is +1000.' in anchor.why
+
+
+def test_steps_over_an_epoch_an_unknown_motion_or_a_gap_are_not_used() -> None:
+    anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    told = [(0.0, 0, True), (0.2, 0, True), (0.4, 1, True), (0.6, 1, False), (0.8, 1, True)]
+    for time, epoch, known in (*told, (2.0, 1, True)):
+        anchor.camera(FIRST_NS + round(time * 1e9), np.eye(4), epoch, known, FOCAL_SIGMA)
+    assert list(anchor._joined) == [False, True, False, False, True, False]
+
+
+# the robot's path
+
+
+def test_a_path_is_read_between_its_poses_and_not_beyond_nor_in_a_hole() -> None:
+    path = RobotPath(60.0)
+    for number in (*range(100), *range(150, 200)):
+        time = number * 0.02
+        T = motion_from_vector([0.0, 0.0, 0.5 * time], [10.0 * time, 0.0, 0.0])
+        path.add(FIRST_NS + round(time * 1e9), T)
+    curve = path.curve(FIRST_NS)
+    assert curve is not None
+    assert curve.covers(np.array([-0.1, 0.5, 2.5, 3.5, 3.97])).tolist() == [
+        False, True, False, True, False,
+    ]  # fmt: skip
+    places, rotations = curve.at(np.array([1.003]))
+    np.testing.assert_allclose(places[0], [10.03, 0.0, 0.0], atol=1e-6)
+    turn = motion_from_vector([0.0, 0.0, 0.5015], np.zeros(3))
+    np.testing.assert_allclose(rotations[0], turn[:3, :3], atol=1e-5)
+
+
+def test_the_noise_of_a_path_is_found_in_its_own_tremble() -> None:
+    path, moving = RobotPath(60.0), scene(7)
+    for number in range(500):
+        path.add(FIRST_NS + number * 20_000_000, moving.noisy(number * 0.02))
+    curve = path.curve(FIRST_NS)
+    assert curve is not None
+    five_poses = NOISE_MM / np.sqrt(5.0)
+    assert curve.noise_mm == pytest.approx(five_poses, rel=0.2)
+
+
+def test_a_robot_whose_clock_jumps_back_begins_anew() -> None:
+    path = RobotPath(60.0)
+    for number in range(10):
+        path.add(FIRST_NS + number * 20_000_000, np.eye(4))
+    path.add(FIRST_NS - 5_000_000_000, np.eye(4))
+    assert path.newest_ns == FIRST_NS - 5_000_000_000 and path.curve(FIRST_NS) is None

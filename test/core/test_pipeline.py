@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The step as a whole, on a wall that slides by; depth is given, so that every other answer is known.
+"""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core.depth_map import DepthMap, confidence
+from endosfm3d_ros.core.frame import Frame, Intrinsics
+from endosfm3d_ros.core.pipeline import Pipeline, Settings
+
+SIZES = ((224, 280),)
+DISTANCE = 50.0
+STEP_NS = 40_000_000
+FIRST_NS = 10**18
+CAMERA = Intrinsics(280, 224, 200.0, 200.0, 139.5, 111.5)
+FIXED = Settings(intrinsics_source='fixed', fixed_camera=CAMERA)
+
+
+def flat_depth(picture: np.ndarray) -> DepthMap:
+    size = picture.shape[:2]
+    return DepthMap(np.full(size, DISTANCE, np.float32), np.full(size, 0.1, np.float32))
+
+
+def wall(shift_px: float, seed: int = 0) -> np.ndarray:
+    """A textured wall seen `shift_px` further to the right."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(40, 220, (64, 100, 3)).astype(np.uint8)
+    large = cv2.resize(coarse, (800, 512), interpolation=cv2.INTER_CUBIC)
+    u, v = np.meshgrid(
+        np.arange(280, dtype=np.float32) + shift_px + 100, np.arange(224, dtype=np.float32) + 100
+    )
+    return cv2.remap(large, u.astype(np.float32), v, cv2.INTER_CUBIC)
+
+
+def frame(number: int, image: np.ndarray | None = None, stamp_ns: int | None = None) -> Frame:
+    stamp_ns = FIRST_NS + number * STEP_NS if stamp_ns is None else stamp_ns
+    return Frame(wall(2.0 * number) if image is None else image, stamp_ns, 'scope')
+
+
+def test_sliding_by_two_pixels_a_frame_moves_the_camera_half_a_millimetre() -> None:
+    pipeline = Pipeline(flat_depth, SIZES, FIXED)
+    for number in range(6):
+        said = pipeline.step(frame(number))
+    assert said.motion.known and said.valid
+    assert said.motion.T_prev_cam[:3, 3] == pytest.approx([2 * DISTANCE / 200, 0, 0], abs=0.02)
+    assert said.T_odom_cam[:3, 3] == pytest.approx([0, -5 * 2 * DISTANCE / 200, 0], abs=0.08)
+
+
+def test_the_first_frame_moves_nothing_and_is_trusted_in_nothing() -> None:
+    said = Pipeline(flat_depth, SIZES).step(frame(0))
+    assert np.array_equal(said.motion.T_prev_cam, np.eye(4))
+    assert said.k_trust == pytest.approx(0.0, abs=1e-6) and said.epoch == 0
+    assert np.isnan(said.zoom)  # no rim: the zoom is not seen
+    assert not said.odom_covariance.any()
+
+
+def test_outputs_carry_the_frame_s_own_stamp_frame_and_sizes() -> None:
+    said = Pipeline(flat_depth, SIZES).step(frame(3))
+    assert (said.stamp_ns, said.frame_id) == (FIRST_NS + 3 * STEP_NS, 'scope')
+    assert said.image.shape == (224, 280, 3) and said.depth.shape == said.confidence.shape == (
+        224,
+        280,
+    )
+    assert (said.camera.width, said.camera.height) == (280, 224)
+    assert (said.input_camera.width, said.input_camera.height) == (280, 224)
+
+
+def test_a_black_picture_invents_nothing_holds_odometry_and_widens_its_covariance() -> None:
+    pipeline = Pipeline(flat_depth, SIZES, FIXED)
+    for number in range(3):
+        before = pipeline.step(frame(number))
+    black = pipeline.step(frame(3, np.zeros((224, 280, 3), np.uint8)))
+    assert not black.valid and black.reason == 'black'
+    assert np.isnan(black.depth).all() and not black.confidence.any()
+    assert np.allclose(black.T_odom_cam, before.T_odom_cam, atol=1e-12) and not black.motion.known
+    assert black.odom_covariance[0, 0] > before.odom_covariance[0, 0]
+    after = pipeline.step(frame(4))
+    assert after.valid and after.epoch == before.epoch
+
+
+def test_a_frozen_picture_becomes_invalid_and_thaws() -> None:
+    pipeline = Pipeline(flat_depth, SIZES, FIXED)
+    reasons = [pipeline.step(frame(number, wall(0))).reason for number in range(8)]
+    assert reasons == ['', '', '', '', '', 'frozen', 'frozen', 'frozen']
+    assert pipeline.step(frame(8, wall(2))).valid
+
+
+@pytest.mark.parametrize(
+    ('change', 'why'),
+    [
+        ({'stamp_ns': FIRST_NS - 10}, 'stamp went back'),
+        ({'stamp_ns': FIRST_NS + 10**10}, 'no picture for'),
+        ({'image': cv2.resize(wall(0), (640, 512))}, 'picture changed from 280x224 to 640x512'),
+    ],
+)
+def test_what_breaks_the_chain_opens_an_epoch_at_the_origin_and_says_why(
+    change: dict[str, object], why: str
+) -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    for number in range(3):
+        pipeline.step(frame(number))
+    changed = replace(frame(3), **change)
+    said = pipeline.step(changed)
+    assert said.epoch == 1 and why in said.events[0]
+    assert np.array_equal(said.T_odom_cam[:3, 3], np.zeros(3))
+    assert pipeline.step(replace(changed, stamp_ns=said.stamp_ns + STEP_NS)).epoch == 1
+
+
+def test_a_stamp_sent_twice_is_refused_and_nothing_is_lost() -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    pipeline.step(frame(0))
+    before = pipeline.step(frame(1))
+    with pytest.raises(ValueError, match='two pictures with the one stamp'):
+        pipeline.step(frame(2, stamp_ns=before.stamp_ns))
+    assert pipeline.step(frame(2)).epoch == 0
+
+
+def disc(radius: float, number: int, centre: tuple[float, float] = (140.0, 112.0)) -> np.ndarray:
+    """The wall through a round stop."""
+    image = wall(0.5 * number)
+    v, u = np.indices(image.shape[:2])
+    image[np.hypot(u - centre[0], v - centre[1]) > radius] = 0
+    return image
+
+
+def test_a_camera_switched_on_before_the_scope_ends_with_the_scope_s_focal_length() -> None:
+    black = np.zeros((224, 280, 3), np.uint8)
+    late, early = Pipeline(flat_depth, SIZES), Pipeline(flat_depth, SIZES)
+    for number in range(3):
+        late.step(frame(number, black))
+    for number in range(3, 6):
+        said = late.step(frame(number, disc(90, number)))
+        expected = early.step(frame(number, disc(90, number)))
+    assert said.input_camera.fx == pytest.approx(expected.input_camera.fx, rel=2e-3)
+
+
+def test_a_network_that_fails_leaves_the_state_as_it_was() -> None:
+    broken = [False]
+
+    def network(picture: np.ndarray) -> DepthMap:
+        if broken[0]:
+            raise RuntimeError('no memory')
+        return flat_depth(picture)
+
+    failing, whole = Pipeline(network, SIZES, FIXED), Pipeline(flat_depth, SIZES, FIXED)
+    for number in range(4):
+        failing.step(frame(number))
+        whole.step(frame(number))
+    broken[0] = True
+    with pytest.raises(RuntimeError):
+        failing.step(frame(9, stamp_ns=FIRST_NS - 5))  # would have opened an epoch
+    broken[0] = False
+    said, expected = failing.step(frame(4)), whole.step(frame(4))
+    assert said.epoch == 0 and said.events == ()
+    assert np.array_equal(said.T_odom_cam, expected.T_odom_cam)
+
+
+def test_one_wild_circle_moves_neither_camera_nor_window_nor_mask() -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    for number in range(10):
+        before = pipeline.step(frame(number, disc(90, number)))
+    wild = pipeline.step(frame(10, disc(60, 10, (180.0, 100.0))))
+    assert wild.input_camera.cx == pytest.approx(before.input_camera.cx, abs=0.1)
+    assert wild.camera.fx == pytest.approx(before.camera.fx, rel=5e-3)
+    after = pipeline.step(frame(11, disc(90, 11)))
+    assert after.zoom == pytest.approx(1.0, abs=0.01)
+
+
+def test_another_scope_is_an_event_and_an_unknown_step_not_a_motion() -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    for number in range(10):
+        pipeline.step(frame(number, disc(70, number)))
+    seen = [pipeline.step(frame(n, disc(100, n, (120.0, 112.0)))) for n in range(10, 18)]
+    jumps = [said for said in seen if said.events]
+    assert len(jumps) == 1 and 'jumped' in jumps[0].events[0] and not jumps[0].motion.known
+
+
+def test_a_rim_lost_for_half_a_second_puts_no_depth_on_the_border() -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    for number in range(10):
+        before = pipeline.step(frame(number, disc(90, number)))
+    for number in range(10, 22):
+        lifted = np.maximum(disc(90, number), 60)  # glare lifts the border
+        said = pipeline.step(frame(number, lifted))
+        assert said.camera.width == before.camera.width
+        assert np.isfinite(said.depth).mean() == pytest.approx(
+            np.isfinite(before.depth).mean(), abs=0.02
+        )
+
+
+def test_a_calibration_that_follows_the_zoom_is_followed_within_one_epoch() -> None:
+    pipeline = Pipeline(flat_depth, SIZES, Settings(intrinsics_source='camera_info'))
+    for number in range(10):
+        said = pipeline.step(replace(frame(number), camera=CAMERA.zoomed(1 + 0.001 * number)))
+    assert said.epoch == 0 and said.input_camera.fx == pytest.approx(200 * 1.009)
+
+
+def test_another_frame_id_opens_an_epoch() -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    pipeline.step(frame(0))
+    said = pipeline.step(replace(frame(1), frame_id='left'))
+    assert said.epoch == 1 and 'from scope to left' in said.events[0]
+
+
+def test_a_reset_opens_an_epoch() -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    pipeline.step(frame(0))
+    pipeline.reset()
+    said = pipeline.step(frame(1))
+    assert said.epoch == 1 and 'reset was asked for' in said.events[0]
+
+
+def test_depth_that_is_not_positive_or_outside_the_circle_is_unknown() -> None:
+    def half_bad(picture: np.ndarray) -> DepthMap:
+        said = flat_depth(picture)
+        said.depth[:, :100] = -1.0
+        said.depth[:, 100:120] = np.inf
+        return said
+
+    image = wall(0)
+    v, u = np.indices(image.shape[:2])
+    image[np.hypot(u - 140, v - 112) > 100] = 0
+    said = Pipeline(half_bad, SIZES).step(frame(0, image))
+    assert np.isnan(said.depth[:, 0]).all() and not said.confidence[np.isnan(said.depth)].any()
+    there = said.image.max(axis=2) > 40
+    assert (
+        np.isfinite(said.depth[there]).mean() > 0.3 and np.isnan(said.depth[~there]).mean() > 0.99
+    )
+
+
+def test_a_constant_scale_multiplies_depth_and_translation_alike() -> None:
+    nominal, scaled = (Pipeline(flat_depth, SIZES, replace(FIXED, scale=s)) for s in (None, 3.0))
+    for number in range(3):
+        first, second = nominal.step(frame(number)), scaled.step(frame(number))
+    assert np.allclose(second.depth, 3 * first.depth)
+    assert np.allclose(second.T_odom_cam[:3, 3], 3 * first.T_odom_cam[:3, 3], atol=1e-3)
+
+
+def test_a_calibration_that_was_asked_for_and_did_not_come_is_an_error_that_changes_nothing() -> (
+    None
+):
+    pipeline = Pipeline(flat_depth, SIZES, Settings(intrinsics_source='camera_info'))
+    with pytest.raises(ValueError, match='no calibration came with the picture'):
+        pipeline.step(frame(0))
+    said = pipeline.step(replace(frame(0), camera=CAMERA))
+    assert said.input_camera == CAMERA and said.k_trust == 1.0
+
+
+def test_a_given_calibration_loses_its_trust_once_the_rim_says_the_scope_zoomed() -> None:
+    pipeline = Pipeline(flat_depth, SIZES, FIXED)
+    trusts = [pipeline.step(frame(n, disc(80 + 0.5 * n, n))).k_trust for n in range(30)]
+    assert trusts[1] == 1.0 and trusts[-1] == 0.0
+
+
+def test_when_the_window_moves_with_the_zoom_the_motion_is_still_known() -> None:
+    def scene(number: int) -> np.ndarray:
+        zoom = 1 + 0.02 * number
+        u, v = np.meshgrid(np.arange(640, dtype=np.float32), np.arange(512, dtype=np.float32))
+        u, v = (u - 319.5) / zoom + 319.5, (v - 255.5) / zoom + 255.5
+        large = cv2.resize(wall(0), (640, 512), interpolation=cv2.INTER_CUBIC)
+        image = cv2.remap(large, u, v, cv2.INTER_LINEAR)
+        v, u = np.indices(image.shape[:2])
+        image[np.hypot(u - 319.5, v - 255.5) > 150 * zoom] = 0
+        return image
+
+    pipeline = Pipeline(flat_depth, SIZES)
+    seen = [pipeline.step(frame(number, scene(number))) for number in range(25)]
+    assert len({said.camera.fx / said.input_camera.fx for said in seen}) > 1  # the window did move
+    assert all(said.motion.known and said.motion.inliers > 50 for said in seen[1:])
+    assert seen[-1].zoom == pytest.approx(1.48, rel=0.01)
+    assert np.linalg.norm(seen[-1].T_odom_cam[:3, 3]) < 1.5  # zooming is not moving
+
+
+def test_confidence_is_the_chance_to_be_within_a_quarter() -> None:
+    sigma = np.array([[0.1, 0.2, 0.35, 1.0]], np.float32)
+    draws = np.random.default_rng(0).standard_normal(200_000)[:, None] * sigma[0]
+    expected = (np.abs(draws) < np.log(1.25)).mean(0)
+    assert confidence(DepthMap(np.ones_like(sigma), sigma))[0] == pytest.approx(expected, abs=4e-3)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Motion on a rendered wall of known relief and texture: the answer is known to the hundredth of a
+millimetre.
+"""
+
+import cv2
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core import tracks
+from endosfm3d_ros.core.frame import Intrinsics, Motion
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector, unproject
+
+CAMERA = Intrinsics(280, 224, 200.0, 200.0, 140.0, 112.0)
+STEP = motion_from_vector(np.array([0.004, -0.006, 0.01]), np.array([0.3, -0.2, 0.7]))
+
+
+def texture() -> np.ndarray:
+    rng = np.random.default_rng(3)
+    layers = [
+        cv2.resize(rng.uniform(0, 1, (n, n)), (1600, 1600), interpolation=cv2.INTER_CUBIC)
+        for n in (40, 120, 400)
+    ]
+    return np.clip(120 * sum(layers) / 3 + 50, 0, 255).astype(np.float32)
+
+
+def wall(T_wall_cam: np.ndarray, camera: Intrinsics) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Render the plane z = 40 + 0.3 x mm of the wall frame by intersecting every ray; returns grey
+    and z-depth.
+    """
+    rays = (
+        unproject(np.ones((camera.height, camera.width), np.float32), camera)
+        @ T_wall_cam[:3, :3].T
+    )
+    normal, offset = np.array([-0.3, 0.0, 1.0]), 40.0
+    depth = (offset - normal @ T_wall_cam[:3, 3]) / (rays @ normal)
+    points = T_wall_cam[:3, 3] + rays * depth[..., None]
+    u, v = (
+        (points[..., 0] * 20 + 800).astype(np.float32),
+        (points[..., 1] * 20 + 800).astype(np.float32),
+    )
+    return cv2.remap(texture(), u, v, cv2.INTER_CUBIC).astype(np.uint8), depth.astype(np.float32)
+
+
+def move(now: Intrinsics, T_prev_cam: np.ndarray, depth_factor: float = 1.0) -> Motion:
+    before, depth = wall(np.eye(4), CAMERA)
+    after, _ = wall(T_prev_cam, now)
+    points = tracks.refill(
+        before, np.full(before.shape, 255, np.uint8), np.zeros((0, 2), np.float32)
+    )
+    there, ok = tracks.follow(before, after, points)
+    return tracks.motion_from_tracks(
+        points[ok], there[ok], depth * depth_factor, CAMERA, now, 0.04
+    )[0]
+
+
+def test_a_known_step_is_found_to_a_few_hundredths_of_a_millimetre() -> None:
+    found = move(CAMERA, STEP)
+    error = inverse(STEP) @ found.T_prev_cam
+    assert found.known and found.inliers > 200
+    assert np.linalg.norm(error[:3, 3]) < 0.03
+    assert np.linalg.norm(cv2.Rodrigues(error[:3, :3])[0]) < 1e-3
+
+
+def test_under_zoom_the_step_is_found_with_both_cameras_and_not_with_one() -> None:
+    zoomed = CAMERA.zoomed(1.05)
+    found = move(zoomed, STEP)
+    assert np.linalg.norm((inverse(STEP) @ found.T_prev_cam)[:3, 3]) < 0.05
+    before, depth = wall(np.eye(4), CAMERA)
+    after, _ = wall(STEP, zoomed)
+    points = tracks.refill(
+        before, np.full(before.shape, 255, np.uint8), np.zeros((0, 2), np.float32)
+    )
+    there, ok = tracks.follow(before, after, points)
+    ignorant, _ = tracks.motion_from_tracks(points[ok], there[ok], depth, CAMERA, CAMERA, 0.04)
+    assert np.linalg.norm((inverse(STEP) @ ignorant.T_prev_cam)[:3, 3]) > 0.5
+
+
+def test_the_step_has_the_depth_s_unit() -> None:
+    assert np.allclose(move(CAMERA, STEP, 2.0).T_prev_cam[:3, 3], 2 * STEP[:3, 3], atol=0.06)
+
+
+def test_the_error_lies_within_what_the_covariance_says() -> None:
+    squares = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        T = motion_from_vector(rng.normal(0, 0.005, 3), rng.normal(0, 0.4, 3))
+        found = move(CAMERA, T)
+        error = inverse(found.T_prev_cam) @ T
+        vector = np.concatenate([error[:3, 3], cv2.Rodrigues(error[:3, :3])[0].ravel()])
+        squares.append(vector @ np.linalg.solve(found.covariance, vector) / 6)
+    assert 0.02 < np.mean(squares) < 2.0
+
+
+def test_nothing_to_hold_on_to_is_an_unknown_step() -> None:
+    depth, points = np.full((224, 280), np.nan, np.float32), np.full((50, 2), 100, np.float32)
+    motion, agree = tracks.motion_from_tracks(points, points, depth, CAMERA, CAMERA, 0.04)
+    assert not motion.known and not agree.any()
+    assert np.array_equal(motion.T_prev_cam, np.eye(4)) and motion.covariance[0, 0] >= 1.0
+
+
+def test_tracks_that_go_their_own_way_are_left_out() -> None:
+    before, depth = wall(np.eye(4), CAMERA)
+    after, _ = wall(STEP, CAMERA)
+    points = tracks.refill(
+        before, np.full(before.shape, 255, np.uint8), np.zeros((0, 2), np.float32)
+    )
+    there, ok = tracks.follow(before, after, points)
+    points, there = points[ok], there[ok].copy()
+    wild = np.arange(0, len(points), 3)
+    there[wild] += np.random.default_rng(0).uniform(5, 20, (len(wild), 2)).astype(np.float32)
+    motion, agree = tracks.motion_from_tracks(points, there, depth, CAMERA, CAMERA, 0.04)
+    assert not agree[wild].any()
+    assert np.linalg.norm((inverse(STEP) @ motion.T_prev_cam)[:3, 3]) < 0.05
+
+
+@pytest.mark.parametrize('where', ['rim', 'highlight'])
+def test_corners_keep_off_the_rim_and_off_highlights(where: str) -> None:
+    picture, mask = np.full((224, 280, 3), 100, np.uint8), np.ones((224, 280), bool)
+    if where == 'rim':
+        mask[:, :50] = False
+        assert not tracks.trackable(picture, mask)[:, : 50 + tracks.RIM_PX - 2].any()
+    else:
+        picture[100:104, 100:104] = 255
+        assert not tracks.trackable(picture, mask)[99:105, 99:105].any()
+    assert tracks.trackable(picture, mask)[60:80, 150:200].all()

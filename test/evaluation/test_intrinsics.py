@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from endosfm3d_ros.evaluation.intrinsics import intrinsics_errors
+
+STAMPS = np.arange(200) / 25
+
+
+def cameras(focal, cx=320.0, cy=240.0):
+    K = np.zeros((len(focal), 3, 3))
+    K[:, 0, 0], K[:, 1, 1], K[:, 0, 2], K[:, 1, 2], K[:, 2, 2] = focal, focal, cx, cy, 1.0
+    return K
+
+
+def zooming(stamps):
+    return 500 * (1.3 - 0.3 * np.cos(2 * np.pi * stamps / 6))
+
+
+def test_relative_errors_are_those_of_the_hand():
+    errors = intrinsics_errors(
+        STAMPS, cameras(np.full(200, 550.0), cx=304.0), cameras(np.full(200, 500.0))
+    )
+    assert errors.fx == pytest.approx(0.1)
+    assert errors.cx == pytest.approx(0.05)
+    assert errors.cy == 0.0
+    assert errors.focal_bias == pytest.approx(0.1)
+
+
+def test_a_focal_length_off_by_a_factor_still_zooms_right():
+    errors = intrinsics_errors(STAMPS, cameras(1.4 * zooming(STAMPS)), cameras(zooming(STAMPS)))
+    assert errors.zoom == pytest.approx(0, abs=1e-12)
+    assert errors.zoom_correlation == pytest.approx(1.0)
+    assert errors.zoom_lag == pytest.approx(0, abs=1e-6)
+    assert errors.fx == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize('late', [0.0, 0.05, 0.2, -0.12])
+def test_the_lag_of_a_late_zoom_is_found_with_frames_missing(late):
+    stamps = np.delete(STAMPS, [3, 40, 41, 120])
+    errors = intrinsics_errors(stamps, cameras(zooming(stamps - late)), cameras(zooming(stamps)))
+    assert errors.zoom_lag == pytest.approx(late, abs=0.01)
+
+
+def test_a_held_camera_has_neither_correlation_nor_lag():
+    errors = intrinsics_errors(STAMPS, cameras(np.full(200, 500.0)), cameras(zooming(STAMPS)))
+    assert errors.zoom_correlation is None
+    assert errors.zoom_lag is None
+    assert errors.zoom > 0.1
+
+
+def test_one_moment_is_enough():
+    errors = intrinsics_errors(STAMPS[:1], cameras(np.array([510.0])), cameras(np.array([500.0])))
+    assert errors.fx == pytest.approx(0.02)
+    assert errors.zoom_lag is None

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+import re
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.report.charts import (
+    Axis,
+    Curve,
+    Mark,
+    histogram,
+    line_chart,
+    spans_of,
+    timeline,
+)
+from endosfm3d_ros.report.pictures import DepthRange
+
+
+@pytest.mark.parametrize(
+    ('low', 'high'), [(0, 10), (0.98, 1.61), (1024, 1622), (-3, 7), (0, 1e-3), (59.5, 60.5)]
+)
+def test_ticks_are_round_few_and_within(low, high):
+    ticks = Axis(low, high).ticks(5)
+    assert 2 <= len(ticks) <= 7
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+
+
+def test_a_curve_goes_where_its_values_are():
+    curve = Curve('f', 'a', np.array([0.0, 5.0, 10.0]), np.array([0.0, 10.0, 0.0]))
+    html = line_chart('f', [curve], Axis(0, 10, 's'))
+    points = [
+        tuple(map(float, pair))
+        for pair in re.findall(
+            r'[ML]([\d.]+) ([\d.]+)', re.search(r'class="line a" d="([^"]+)"', html)[1]
+        )
+    ]
+    assert [u for u, _ in points] == [0, 500, 1000]
+    assert points[0][1] == points[2][1] > 900  # low values lie low
+    assert points[1][1] < 100
+
+
+def test_what_is_not_known_breaks_the_line():
+    curve = Curve('f', 'a', np.arange(5.0), np.array([1.0, 2.0, np.nan, 3.0, 4.0]))
+    html = line_chart('f', [curve], Axis(0, 4))
+    assert re.search(r'class="line a" d="([^"]+)"', html)[1].count('M') == 2
+
+
+def test_a_histogram_counts_every_value():
+    html = histogram('latency', np.arange(200.0), 'ms', [Mark(99.5, 'p50')])
+    heights = [float(height) for height in re.findall(r'class="bar"[^>]+height="([\d.]+)"', html)]
+    assert sum(heights) / max(heights) == pytest.approx(
+        200 / (max(heights) / 1000 * _top(html)), rel=0.01
+    )
+
+
+def _top(html):
+    """The count at the top of the frame, read from two labels."""
+    labels = [
+        (float(place), float(text))
+        for place, text in re.findall(r'class="y" style="bottom:([\d.]+)%">(\d+)', html)
+    ]
+    return labels[-1][1] / labels[-1][0] * 100
+
+
+def test_a_timeline_has_a_cell_per_stretch():
+    html = timeline('validity', ['valid', 'valid', '', 'invalid'], 4.0, [])
+    cells = re.findall(r'rect class="(\w+)" x="([\d.]+)" y="0" width="([\d.]+)"', html)
+    assert cells == [('valid', '0.00', '500.00'), ('invalid', '750.00', '250.00')]
+
+
+def test_spans_cover_the_frames_they_flag():
+    assert spans_of(np.arange(6.0), np.array([True, False, True, True, False, True])) == [
+        (-0.5, 0.5),
+        (1.5, 3.5),
+        (4.5, 5.5),
+    ]
+
+
+@pytest.mark.parametrize(('near', 'far'), [(20, 250), (3, 9), (48, 52), (0.5, 300)])
+def test_a_colour_bar_has_a_few_labels(near, far):
+    assert 2 <= len(DepthRange(near, far).ticks()) <= 8

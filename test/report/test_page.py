@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+import base64
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from made_run import reconstruction, write_run, write_truth
+
+from endosfm3d_ros.evaluation.compare import compare
+from endosfm3d_ros.evaluation.truth import read_truth
+from endosfm3d_ros.report.build import build_report
+from endosfm3d_ros.report.command import add_arguments
+from endosfm3d_ros.report.command import run as report
+from endosfm3d_ros.report.run import read_run
+from endosfm3d_ros.report.summary import summarise
+
+FACTS = {
+    'clip': '/home/somebody/<clip>.mp4',
+    'frames': {'sent': 45},
+    'cpu_ms_per_frame': {'player': 4.0, 'node': 22.0, 'recorder': 6.0},
+    'machine': {'cores': 2, 'load_average_1min_before': 0.25},
+    'versions': {'numpy': '2.0'},
+}
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load, the figures, and the tags left open."""
+
+    VOID = frozenset({'meta', 'img'})
+
+    def __init__(self, text):
+        super().__init__()
+        self.loaded, self.figures, self.open, self.tags, self.words = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.loaded += [
+            values[name] for name in ('src', 'href', 'srcset', 'action') if name in values
+        ]
+        if tag == 'data':
+            self.figures.append([values['data-key'], values['value'], ''])
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == 'data':
+            self.figures[-1][2] += data
+        if not {'style', 'script'} & set(self.open):
+            self.words.append(data)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def made(tmp_path, frames, truth=False, **options):
+    run = read_run(write_run(tmp_path / 'run.mcap', frames), FACTS)
+    evaluation = None
+    if truth:
+        evaluation = compare(
+            run.estimate,
+            run.depth_pictures(),
+            read_truth(write_truth(tmp_path / 'truth', len(frames))),
+        )
+    build_report(run, tmp_path / 'report.html', evaluation=evaluation, **options)
+    return (tmp_path / 'report.html').read_text(encoding='utf-8'), summarise(run, evaluation)
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    frames = [reconstruction(number, valid=number not in (7, 8)) for number in range(40)]
+    return made(tmp_path_factory.mktemp('page'), frames, truth=True)
+
+
+def test_nothing_is_loaded_from_outside(whole):
+    text, _ = whole
+    assert all(address.startswith('data:image/') for address in Page(text).loaded)
+    assert not re.search(
+        r'https?:|url\(|@import|fetch\(|XMLHttpRequest|WebSocket|//[a-z]+\.', text
+    )
+
+
+def test_tags_are_closed_and_the_clip_s_name_is_no_markup(whole):
+    text, _ = whole
+    assert Page(text).open == []
+    assert '&lt;clip&gt;.mp4' in text
+    assert '<clip>' not in text
+    assert 'somebody' not in text
+
+
+def test_every_figure_is_the_summary_s(whole):
+    text, summary = whole
+    figures = Page(text).figures
+    assert len(figures) > 60
+    for key, stored, shown in figures:
+        value = summary
+        for name in key.split('.'):
+            value = value[name]
+        if value is None:
+            assert (stored, shown) == ('', '–'), key
+            continue
+        assert float(stored) == value, key
+        digits = len(shown.partition('.')[2])
+        read = float(shown.replace('−', '-'))
+        assert any(
+            abs(read - value * factor) <= 0.5000001 * 10.0**-digits for factor in (1, 100, 1000)
+        ), (key, shown, value)
+
+
+def test_what_must_be_said_is_said(whole):
+    text, summary = whole
+    assert 'Research software, not a medical device.' in text
+    assert summary['scale']['statement'] in text
+    assert 'nominal mm' in text
+
+
+def test_a_page_without_pictures_holds_none(tmp_path):
+    text, _ = made(
+        tmp_path, [reconstruction(number) for number in range(10)], truth=True, pictures=False
+    )
+    assert 'data:image' not in text
+    assert 'img' not in Page(text).tags
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    assert data['clouds'] == []
+    assert not re.search(r'[A-Za-z0-9+/]{200,}', text)  # nothing in base64
+    assert 'Focal lengths' in text  # the curves stay
+
+
+def test_the_cloud_on_the_page_is_the_depth(whole):
+    text, _ = whole
+    cloud = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])['clouds'][0]
+    said = reconstruction(0)
+    depth = np.frombuffer(base64.b64decode(cloud['depth']), '<u2').reshape(48, 60) * cloud['step']
+    np.testing.assert_allclose(depth, np.nan_to_num(said.depth), atol=cloud['step'])
+    assert (cloud['fx'], cloud['cx']) == (
+        pytest.approx(said.camera.fx, abs=1e-4),
+        pytest.approx(said.camera.cx, abs=1e-4),
+    )
+
+
+@pytest.mark.parametrize('frames', [
+    [reconstruction(0)],
+    [reconstruction(number, valid=False) for number in range(6)],
+    [reconstruction(0, valid=False)],
+    [],
+], ids=['one frame', 'no valid frame', 'one invalid frame', 'no frame'])  # fmt: skip
+def test_a_poor_run_still_makes_a_page(tmp_path, frames):
+    path = tmp_path / 'run.mcap'
+    run = read_run(write_run(path, frames), FACTS)
+    assert len(run.rows) == len(frames)
+    build_report(run, tmp_path / 'report.html')
+    text = (tmp_path / 'report.html').read_text(encoding='utf-8')
+    page = Page(text)
+    assert page.open == []
+    assert not re.search(r'\bnan\b|\binf\b|None', ' '.join(page.words))
+    assert not re.search(r' (d|x|y|width|height|style)="[^"]*\b(nan|inf)\b', text)
+    json.dumps(summarise(run), allow_nan=False)
+
+
+def test_a_noisy_run_of_large_pictures_stays_below_6_mb(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = []
+    for number in range(6):
+        one = reconstruction(number)
+        noise = {
+            'image': rng.integers(0, 255, (480, 640, 3), dtype=np.uint8),
+            'depth': rng.uniform(20, 90, (480, 640)).astype(np.float32),
+            'confidence': rng.random((480, 640), np.float32),
+        }
+        frames.append(replace(one, camera=one.input_camera, **noise))
+    made(tmp_path, frames)
+    assert (tmp_path / 'report.html').stat().st_size < 6e6
+
+
+def test_the_command_writes_page_and_figures(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    bag = write_run(tmp_path / 'run.mcap', [reconstruction(number) for number in range(10)])
+    truth = write_truth(tmp_path / 'truth', 10)
+    assert report(parser.parse_args([str(bag), '--truth', str(truth)])) == 0
+    summary = json.loads((tmp_path / 'run.json').read_text())
+    assert math.isclose(summary['evaluation']['trajectory']['scale'], 7.0, rel_tol=1e-6)
+    assert report(parser.parse_args([str(tmp_path / 'none.mcap')])) == 1
+    assert 'none.mcap' in capsys.readouterr().err

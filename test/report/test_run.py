@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from made_run import FRAME_NS, START_NS, depth_of, reconstruction, write_run
+
+from endosfm3d_ros.bags.recording import McapWriter
+from endosfm3d_ros.report import messages
+from endosfm3d_ros.report.run import choose_moments, read_run
+from endosfm3d_ros.report.summary import summarise
+
+
+class Image:
+    """The fields of a sensor_msgs Image, with padded rows."""
+
+    encoding, is_bigendian, width, height, step = 'rgb8', 0, 2, 2, 8
+    data = np.array([1, 2, 3, 4, 5, 6, 99, 99, 7, 8, 9, 10, 11, 12, 99, 99], np.uint8)
+
+
+def test_what_the_node_said_is_read_back(tmp_path):
+    said = [reconstruction(number) for number in range(12)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said))
+    assert len(run.rows) == 12
+    assert run.incomplete == 0
+    for row, one in zip(run.rows, said, strict=True):
+        np.testing.assert_allclose(row.T_odom_cam, one.T_odom_cam, atol=1e-9)
+        assert row.camera == one.camera
+        assert row.input_camera == one.input_camera
+        assert (row.stamp_ns, row.valid, row.inliers, row.epoch) == (one.stamp_ns, True, 80, 0)
+        assert row.median_depth == pytest.approx(float(np.nanmedian(one.depth)), rel=1e-6)
+        assert row.coverage == pytest.approx(1 - 64 / (48 * 60))
+
+
+def test_moments_are_spread_and_bear_their_own_pictures(tmp_path):
+    said = [reconstruction(number, valid=number != 0) for number in range(30)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said))
+    chosen = run.moments(choose_moments(run))
+    numbers = [(one.row.stamp_ns - START_NS) // FRAME_NS for one in chosen]
+    assert numbers[0] == 1  # the first frame has no depth
+    assert numbers[-1] == 29
+    assert len(set(numbers)) == 6
+    for number, one in zip(numbers, chosen, strict=True):
+        np.testing.assert_array_equal(one.image, said[number].image)
+        np.testing.assert_allclose(one.depth, depth_of(number), rtol=1e-6)
+        np.testing.assert_array_equal(one.confidence, said[number].confidence)
+
+
+def test_rows_may_be_padded():
+    assert messages.picture(Image).tolist() == [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]
+
+
+def test_the_summary_counts_and_measures(tmp_path):
+    said = [reconstruction(number, valid=number not in (4, 5)) for number in range(20)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said), {'frames': {'sent': 25}})
+    summary = summarise(run)
+    assert summary['frames'] == {
+        'sent': 25,
+        'received': 21,
+        'lost_on_wire': 1,
+        'dropped_by_mailbox': 1,
+        'out': 20,
+        'unanswered': 3,
+        'incomplete': 0,
+        'out_fraction': 0.8,
+    }
+    assert summary['clip'] == 'clip.mp4'  # and not where it lay
+    assert summary['mode'] == 'live'
+    assert summary['latency_ms']['p50'] == pytest.approx(39.5)
+    assert summary['latency_ms']['max'] == pytest.approx(49.0)
+    assert summary['valid_fraction'] == 0.9
+    assert summary['invalid_reasons'] == {'fogged': 2}
+    assert summary['path_length_mm'] == pytest.approx(19.0)
+    assert summary['intrinsics']['fx_min'] == 500.0
+    assert summary['intrinsics']['fx_max'] == pytest.approx(595.0)
+    assert summary['intrinsics']['zoom_max'] == pytest.approx(1.19)
+    assert summary['topics']['/endosfm3d/depth/image'] == {
+        'type': 'sensor_msgs/msg/Image',
+        'count': 20,
+    }
+    assert summary['scale']['state'] == 'nominal'
+    assert 'not anchored' in summary['scale']['statement']
+
+
+def test_an_offline_run_has_no_latency(tmp_path):
+    run = read_run(
+        write_run(tmp_path / 'run.mcap', [reconstruction(0), reconstruction(1)], live=False)
+    )
+    latency = summarise(run)['latency_ms']
+    assert latency['p50'] is None
+    assert 'offline' in latency['definition']
+
+
+def test_a_bag_of_something_else_is_refused(tmp_path):
+    with McapWriter(tmp_path / 'other.mcap') as bag:
+        bag.add_topic('/chatter', 'std_msgs/msg/Header')
+    with pytest.raises(ValueError, match='need the topic /endosfm3d/status'):
+        read_run(tmp_path / 'other.mcap')

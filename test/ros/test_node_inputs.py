@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What else may come in, over real DDS: calibrations, compressed pictures, every way to give K."""
+
+from array import array
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from rclpy.publisher import Publisher
+from robot import HEIGHT, WIDTH, RobotWithNode, wall
+from sensor_msgs.msg import CameraInfo, CompressedImage
+
+pytestmark = pytest.mark.ros
+Make = Callable[..., RobotWithNode]
+K = [300.0, 0.0, 155.0, 0.0, 305.0, 118.0, 0.0, 0.0, 1.0]
+
+
+def calibration(width: int = WIDTH) -> CameraInfo:
+    return CameraInfo(
+        width=width,
+        height=HEIGHT,
+        distortion_model='plumb_bob',
+        d=[-0.2, 0.05, 0.0, 0.0, 0.0],
+        k=K,
+    )
+
+
+def calibrated(with_node: Make, info: CameraInfo) -> RobotWithNode:
+    """A robot whose driver has sent its calibration."""
+    robot = with_node('intrinsics.source:=camera_info')
+    driver = robot.node.create_publisher(CameraInfo, 'camera_info', 5)
+    robot.wait(lambda: driver.get_subscription_count() == 1, 'a listener of camera_info')
+    driver.publish(info)
+    robot.wait(lambda: robot.scope._calibration is not None, 'the calibration')
+    return robot
+
+
+def compressed(with_node: Make) -> tuple[RobotWithNode, Publisher]:
+    """A robot whose driver sends compressed pictures."""
+    robot = with_node('image_transport:=compressed', start=False)
+    driver = robot.node.create_publisher(CompressedImage, 'image/compressed', 5)
+    assert robot.scope.start()
+    robot.ready(driver)
+    return robot, driver
+
+
+def test_a_calibration_is_believed_and_the_distortion_is_gone(with_node: Make) -> None:
+    robot = calibrated(with_node, calibration())
+    status = robot.answer_to(robot.message(wall(0)))
+    assert float(status['k_trust']) == 1.0 and status['camera_model'] == 'given'
+    info = robot.seen['input/camera_info'][-1]
+    assert info.k.tolist() == K and not np.any(info.d)
+    network, depth = robot.seen['depth/camera_info'][-1], robot.seen['depth/image'][-1]
+    assert network.k[0] / network.width == pytest.approx(K[0] / WIDTH)
+    assert (network.width, network.height) == (depth.width, depth.height)
+
+
+def test_a_calibration_of_another_size_or_none_refuses_pictures_with_the_reason(
+    with_node: Make,
+) -> None:
+    robot = calibrated(with_node, calibration(width=WIDTH * 2))
+    robot.camera.publish(robot.message(wall(0)))
+    robot.wait_for_log(f'camera_info is of a {WIDTH * 2}x{HEIGHT} picture')
+
+
+def test_without_the_calibration_that_was_asked_for_nothing_is_guessed(with_node: Make) -> None:
+    robot = with_node('intrinsics.source:=camera_info')
+    robot.camera.publish(robot.message(wall(0)))
+    robot.wait_for_log('no calibration came with the picture')
+    assert not robot.seen['depth/image']
+
+
+def test_a_fixed_camera_comes_out_as_it_was_given(with_node: Make) -> None:
+    fixed = f'[{WIDTH}.0, {HEIGHT}.0, 300.0, 305.0, 155.0, 118.0]'
+    robot = with_node('intrinsics.source:=fixed', f'intrinsics.fixed:={fixed}')
+    assert float(robot.answer_to(robot.message(wall(0)))['k_trust']) == 1.0
+    assert robot.seen['input/camera_info'][-1].k.tolist() == K
+
+
+@pytest.mark.parametrize('kind', ['jpeg', 'png'])
+def test_compressed_pictures_are_answered_like_raw_ones(with_node: Make, kind: str) -> None:
+    robot, driver = compressed(with_node)
+    raw = robot.message(wall(0))
+    data = array('B', cv2.imencode(f'.{kind}', wall(0)[..., ::-1])[1].tobytes())
+    driver.publish(CompressedImage(header=raw.header, format=kind, data=data))
+    robot.wait(lambda: bool(robot.seen['rgb/image']), 'an answer')
+    answer = robot.seen['rgb/image'][-1]
+    assert answer.header.stamp == raw.header.stamp
+    seen = np.frombuffer(answer.data, np.uint8).reshape(answer.height, answer.width, 3)
+    small = cv2.resize(wall(0), (answer.width, answer.height), interpolation=cv2.INTER_AREA)
+    assert np.abs(seen.astype(int) - small).mean() < 6
+
+
+def test_a_compressed_picture_cut_short_is_refused_and_the_next_one_answered(
+    with_node: Make,
+) -> None:
+    robot, driver = compressed(with_node)
+    whole = cv2.imencode('.png', wall(0))[1].tobytes()
+    for data in (whole[:40], whole):
+        header = robot.message(wall(0)).header
+        driver.publish(CompressedImage(header=header, format='png', data=array('B', data)))
+        if data is not whole:
+            robot.wait_for_log('can not be decoded')
+    robot.wait(lambda: bool(robot.seen['rgb/image']), 'an answer')

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages in and out: every encoding, every refusal, the cloud against the depth it came from."""
+
+from array import array
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from cv_bridge import CvBridge
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs_py.point_cloud2 import read_points
+
+from endosfm3d_ros import messages_out as out
+from endosfm3d_ros.core.frame import Intrinsics, Motion, Reconstruction
+from endosfm3d_ros.core.geometry import motion_from_vector, rotation_from_quaternion, unproject
+from endosfm3d_ros.messages_in import (
+    ENCODINGS,
+    calibration_from,
+    frame_from,
+    image_to_rgb,
+    rectified,
+    stamp_of,
+)
+
+H, W = 6, 8
+RNG = np.random.default_rng(0)
+
+
+def image(encoding: str, height: int = H, width: int = W, pad: int = 0) -> Image:
+    step = width * ENCODINGS[encoding] + pad
+    data = array('B', RNG.integers(0, 256, step * height, np.uint8).tobytes())
+    message = Image(height=height, width=width, encoding=encoding, step=step, data=data)
+    message.header.stamp.sec, message.header.frame_id = 5, 'scope'
+    return message
+
+
+@pytest.mark.parametrize('encoding', sorted(ENCODINGS))
+@pytest.mark.parametrize('pad', [0, 4])
+def test_every_encoding_is_read_as_cv_bridge_reads_it(encoding: str, pad: int) -> None:
+    message = image(encoding, pad=pad)
+    rgb = image_to_rgb(message)
+    assert rgb.shape == (H, W, 3) and rgb.dtype == np.uint8
+    assert np.array_equal(rgb, CvBridge().imgmsg_to_cv2(message, 'rgb8'))
+
+
+def test_rgb_stays_and_bgr_is_turned_and_mono_is_spread() -> None:
+    pixels = RNG.integers(0, 256, (H, W, 3), np.uint8)
+    rgb = Image(height=H, width=W, encoding='rgb8', step=3 * W, data=array('B', pixels.tobytes()))
+    assert np.array_equal(image_to_rgb(rgb), pixels)
+    rgb.encoding = 'bgr8'
+    assert np.array_equal(image_to_rgb(rgb), pixels[..., ::-1])
+    mono = Image(
+        height=H, width=W, encoding='mono8', step=W, data=array('B', pixels[..., 0].tobytes())
+    )
+    assert np.array_equal(image_to_rgb(mono), np.repeat(pixels[..., :1], 3, 2))
+
+
+@pytest.mark.parametrize('kind', ['.png', '.jpg'])
+def test_compressed_pictures_are_read(kind: str) -> None:
+    smooth = cv2.resize(RNG.integers(0, 256, (4, 5, 3), np.uint8), (80, 60))
+    data = array('B', cv2.imencode(kind, smooth[..., ::-1])[1].tobytes())
+    read = image_to_rgb(CompressedImage(format=kind[1:], data=data))
+    assert np.abs(read.astype(int) - smooth).max() <= (0 if kind == '.png' else 24)
+
+
+def changed(**changes: Any) -> Image:
+    message = image('rgb8')
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ('message', 'said'),
+    [
+        (changed(encoding='hsv12'), "encoding 'hsv12' is not read; known: rgb8"),
+        (changed(step=5), 'step 5 and 144 bytes; needed a step of at least 24'),
+        (changed(data=array('B', [1, 2, 3])), '3 bytes; needed'),
+        (changed(data=array('B')), '0 bytes; needed'),
+        (changed(width=0), '0x6 picture; needed sides'),
+        (changed(height=0, data=array('B')), '8x0 picture; needed sides'),
+        (changed(width=100_000), 'needed sides of 1 to'),
+        (CompressedImage(format='jpeg', data=array('B', [1, 2, 3])), 'can not be decoded'),
+        (CompressedImage(format='jpeg'), 'can not be decoded'),
+    ],
+)
+def test_a_bad_picture_is_refused_in_one_line(message: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as refusal:
+        image_to_rgb(message)
+    assert '\n' not in str(refusal.value)
+
+
+def test_the_smallest_and_an_8k_picture_are_read() -> None:
+    assert image_to_rgb(image('rgb8', 1, 1)).shape == (1, 1, 3)
+    assert image_to_rgb(image('mono8', 4320, 7680)).shape == (4320, 7680, 3)
+
+
+@pytest.mark.parametrize(('sec', 'nanosec'), [(0, 0), (-1, 5), (1, 1_000_000_000)])
+def test_a_stamp_that_is_no_time_is_refused(sec: int, nanosec: int) -> None:
+    head = image('rgb8').header
+    head.stamp.sec, head.stamp.nanosec = sec, nanosec
+    with pytest.raises(ValueError, match='needed a positive time'):
+        stamp_of(head)
+
+
+def test_a_leading_slash_goes_an_empty_frame_id_is_refused_and_a_parameter_mends_it() -> None:
+    message = image('rgb8')
+    message.header.frame_id = '/scope'
+    assert frame_from(message).frame_id == 'scope'
+    message.header.frame_id = ''
+    with pytest.raises(ValueError, match='set the parameter camera_frame_id'):
+        frame_from(message)
+    assert frame_from(message, 'mine').frame_id == 'mine'
+
+
+def camera_info(**changes: Any) -> CameraInfo:
+    values: dict[str, Any] = {
+        'width': 640, 'height': 480,
+        'distortion_model': 'plumb_bob', 'd': [-0.3, 0.1, 0.0, 0.0, 0.0],
+        'k': [500.0, 0.0, 320.0, 0.0, 505.0, 240.0, 0.0, 0.0, 1.0],
+    }  # fmt: skip
+    return CameraInfo(**{**values, **changes})
+
+
+def test_binning_and_a_region_of_interest_are_undone() -> None:
+    message = camera_info(binning_x=2, binning_y=2)
+    message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height = (
+        100,
+        50,
+        400,
+        300,
+    )
+    camera = calibration_from(message).camera
+    assert (camera.width, camera.height) == (200, 150)
+    assert (camera.fx, camera.cx) == (250.0, (320 - 100 + 0.5) / 2 - 0.5)
+
+
+def test_an_uncalibrated_or_unknown_camera_info_is_refused() -> None:
+    with pytest.raises(ValueError, match='no calibration'):
+        calibration_from(camera_info(k=[0.0] * 9))
+    with pytest.raises(
+        ValueError, match="model 'thin_prism' with 5 coefficients; known: plumb_bob"
+    ):
+        calibration_from(camera_info(distortion_model='thin_prism'))
+
+
+@pytest.mark.parametrize(
+    ('model', 'd'),
+    [
+        ('plumb_bob', [-0.3, 0.1, 0.001, -0.002, 0.01]),
+        ('rational_polynomial', [-0.3, 0.1, 0.001, 0.0, 0.01, 0.02, 0.01, 0.0]),
+        ('equidistant', [0.05, -0.01, 0.002, 0.0]),
+    ],
+)
+def test_rectifying_puts_a_point_where_the_pinhole_has_it(model: str, d: list[float]) -> None:
+    calibration = calibration_from(camera_info(distortion_model=model, d=d))
+    K = calibration.camera.matrix
+    point = np.array([[[0.3, 0.2]]])
+    if model == 'equidistant':
+        u, v = cv2.fisheye.distortPoints(point, K, np.array(d))[0, 0]
+    else:
+        u, v = cv2.projectPoints(
+            np.array([[[0.3, 0.2, 1.0]]]), np.zeros(3), np.zeros(3), K, np.array(d)
+        )[0][0, 0]
+    picture = np.zeros((480, 640, 3), np.float32)
+    picture[...] = np.exp(
+        -((np.indices((480, 640)) - np.array([v, u])[:, None, None]) ** 2).sum(0) / 18
+    )[..., None]
+    message = out.image_message((picture * 255).astype(np.uint8), out.header(10**9, 'scope'))
+    found = rectified(frame_from(message), calibration).image[..., 0].astype(float)
+    centre = (np.indices(found.shape) * found).sum((1, 2)) / found.sum()
+    assert centre == pytest.approx([505 * 0.2 + 240, 500 * 0.3 + 320], abs=0.3)
+
+
+def reconstruction() -> Reconstruction:
+    depth = RNG.uniform(20, 90, (H, W)).astype(np.float32)
+    depth[0, :3] = np.nan
+    T = motion_from_vector(np.array([0.1, -0.2, 0.3]), np.array([10.0, 20.0, 30.0]))
+    motion = Motion(
+        motion_from_vector(np.array([0.0, 0.01, 0.0]), np.array([0.0, 0.0, 2.0])),
+        np.eye(6),
+        True,
+        99,
+    )
+    return Reconstruction(
+        stamp_ns=1_700_000_000_123_456_789,
+        frame_id='scope',
+        image=RNG.integers(0, 256, (H, W, 3), np.uint8),
+        depth=depth,
+        confidence=np.where(np.isnan(depth), 0, 0.5).astype(np.float32),
+        camera=Intrinsics(W, H, 7.0, 7.5, 3.4, 2.6),
+        input_camera=Intrinsics(80, 60, 70.0, 75.0, 38.5, 30.5),
+        T_odom_cam=T,
+        odom_covariance=np.diag([4.0, 4.0, 4.0, 0.01, 0.01, 0.01]),
+        motion=motion,
+        valid=True,
+        reason='',
+        k_trust=0.5,
+        zoom=1.2,
+        log_focal_sigma=0.1,
+        epoch=0,
+    )
+
+
+def test_the_stamp_goes_through_to_the_nanosecond() -> None:
+    head = out.header(1_700_000_000_123_456_789, 'scope')
+    assert (head.stamp.sec, head.stamp.nanosec, head.frame_id) == (
+        1_700_000_000,
+        123_456_789,
+        'scope',
+    )
+    assert stamp_of(head) == 1_700_000_000_123_456_789
+
+
+def test_depth_is_metres_with_nan_and_the_picture_comes_back_bit_for_bit() -> None:
+    said, bridge = reconstruction(), CvBridge()
+    depth = out.depth_message(said.depth, out.header(said.stamp_ns, 'scope'))
+    assert depth.encoding == '32FC1' and depth.step == 4 * W
+    assert np.allclose(bridge.imgmsg_to_cv2(depth), said.depth / 1000, equal_nan=True)
+    picture = out.image_message(said.image, out.header(said.stamp_ns, 'scope'))
+    assert np.array_equal(bridge.imgmsg_to_cv2(picture, 'rgb8'), said.image)
+
+
+def test_a_cloud_that_is_not_square_is_the_unprojected_depth_with_its_colours() -> None:
+    said = reconstruction()
+    cloud = out.points_message(said, out.header(said.stamp_ns, 'scope'))
+    assert (cloud.height, cloud.width, cloud.is_dense) == (H, W, False)
+    assert cloud.row_step == W * cloud.point_step and len(cloud.data) == H * cloud.row_step
+    points = read_points(cloud).reshape(H, W)
+    expected = unproject(said.depth, said.camera) / 1000
+    for i, name in enumerate('xyz'):
+        assert np.allclose(points[name], expected[..., i], equal_nan=True)
+    packed = points['rgb'].copy().view(np.uint32)
+    assert np.array_equal(
+        np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], -1), said.image
+    )
+    assert np.isnan(points['x'][0, :3]).all()
+
+
+def test_camera_info_is_a_pinhole_of_its_picture() -> None:
+    said = reconstruction()
+    info = out.camera_info_message(said.camera, out.header(said.stamp_ns, 'scope'))
+    assert (info.width, info.height, info.distortion_model, list(info.d)) == (
+        W,
+        H,
+        'plumb_bob',
+        [0.0] * 5,
+    )
+    assert info.k.tolist() == [7.0, 0.0, 3.4, 0.0, 7.5, 2.6, 0.0, 0.0, 1.0]
+    assert info.p.tolist() == [7.0, 0.0, 3.4, 0.0, 0.0, 7.5, 2.6, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_tf_child_and_inverse_tell_the_same_motion() -> None:
+    said = reconstruction()
+    child = out.transform_message(said, 'odom', 'child')
+    assert (child.header.frame_id, child.child_frame_id) == ('odom', 'scope')
+    turned = out.transform_message(said, 'odom', 'inverse')
+    assert (turned.header.frame_id, turned.child_frame_id) == ('scope', 'odom')
+
+    def matrix(message: Any) -> np.ndarray:
+        q, t = message.transform.rotation, message.transform.translation
+        T = np.eye(4)
+        T[:3, :3], T[:3, 3] = rotation_from_quaternion(q.x, q.y, q.z, q.w), (t.x, t.y, t.z)
+        return T
+
+    assert np.allclose(matrix(child) @ matrix(turned), np.eye(4), atol=1e-9)
+    assert np.allclose(matrix(child)[:3, 3], said.T_odom_cam[:3, 3] / 1000)
+
+
+def test_odometry_is_metres_its_twist_the_camera_s_own_and_its_covariance_in_both_units() -> None:
+    said = reconstruction()
+    message = out.odometry_message(said, 'odom', 0.04)
+    assert (message.header.frame_id, message.child_frame_id) == ('odom', 'scope')
+    covariance = np.array(message.pose.covariance).reshape(6, 6)
+    assert np.diag(covariance) == pytest.approx([4e-6] * 3 + [0.01] * 3)
+    linear, angular = message.twist.twist.linear, message.twist.twist.angular
+    assert linear.z == pytest.approx(0.002 / 0.04, rel=1e-3) and angular.y == pytest.approx(
+        0.01 / 0.04
+    )
+    assert np.array(message.twist.covariance).reshape(6, 6)[0, 0] == pytest.approx(1e-6 / 0.04**2)
+
+
+def test_an_unknown_step_leaves_the_twist_unknown() -> None:
+    message = out.odometry_message(reconstruction(), 'odom', 0.0)
+    assert message.twist.covariance[0] == -1.0

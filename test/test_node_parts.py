@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's small parts that need no ROS graph: mailbox, arrivals, complaints, diagnostics."""
+
+from dataclasses import replace
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from endosfm3d_ros.arrivals import Arrivals
+from endosfm3d_ros.complaints import PAUSE_S, ROOM, Complaints
+from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.core.frame import Frame, Reconstruction
+from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.diagnostics import WINDOW_S, Diagnostics
+from endosfm3d_ros.latest import Latest
+from endosfm3d_ros.outputs import Traffic
+
+
+def test_the_mailbox_counts_what_came_and_what_a_newer_one_replaced() -> None:
+    mailbox: Latest[int] = Latest()
+    for number in (1, 2, 3):
+        mailbox.put(number)
+    assert (mailbox.take(), mailbox.received, mailbox.dropped) == (3, 3, 2)
+
+
+def test_numbers_that_are_missing_between_two_pictures_are_lost() -> None:
+    arrivals = Arrivals()
+    for number in (7, 8, 11):  # what was sent before the first one that came is not ours to count
+        arrivals.note(number, publishers=1)
+    assert arrivals.lost == 2
+
+
+def test_loss_is_unknown_while_two_publish_and_counted_on_when_one_is_left() -> None:
+    arrivals = Arrivals()
+    for number in (1, 3):
+        arrivals.note(number, publishers=1)
+    for number in (4, 900, 5, 901):
+        arrivals.note(number, publishers=2)
+        assert arrivals.lost == -1
+    for number in (950, 953):
+        arrivals.note(number, publishers=1)
+    assert arrivals.lost == 1 + 2
+
+
+def test_a_picture_whose_driver_left_right_behind_it_is_counted() -> None:
+    arrivals = Arrivals()
+    arrivals.note(1, publishers=1)
+    arrivals.note(3, publishers=0)
+    assert arrivals.lost == 1
+
+
+def test_a_middleware_that_gives_no_numbers_leaves_the_loss_unknown() -> None:
+    arrivals = Arrivals()
+    arrivals.note(None, publishers=1)
+    assert arrivals.lost == -1
+
+
+def test_a_complaint_is_the_same_one_whatever_its_numbers_and_names() -> None:
+    complaints = Complaints()
+    assert complaints.line("stamp 1 s of 'left'", 0.0) == "stamp 1 s of 'left'"
+    assert complaints.line("stamp 22 s of 'right'", 0.1) is None
+    assert complaints.line('another one', 0.2) == 'another one'
+    assert complaints.line("stamp 3 s of 'left'", 0.3) is None
+    said_again = complaints.line("stamp 4 s of 'left'", PAUSE_S)
+    assert said_again == "stamp 4 s of 'left' (and 2 more like it)"
+
+
+def test_many_kinds_of_complaints_push_out_the_one_not_heard_for_longest() -> None:
+    complaints = Complaints()
+    kinds = ['x' * (length + 1) for length in range(ROOM)]
+    for kind in kinds:
+        complaints.line(kind, 0.0)
+    assert complaints.line(kinds[0], 0.1) is None  # heard again: the second is the oldest now
+    assert complaints.line('one more', 0.2) == 'one more'
+    assert complaints.line(kinds[0], 0.3) is None
+    assert complaints.line(kinds[-1], 0.4) is None
+    assert complaints.line(kinds[1], 0.5) == kinds[1]
+    assert len(complaints._said) == ROOM
+
+
+def reconstruction() -> Reconstruction:
+    def flat(picture: np.ndarray) -> DepthMap:
+        one = np.ones(picture.shape[:2], np.float32)
+        return DepthMap(50 * one, one)
+
+    picture = np.random.default_rng(0).integers(40, 220, (224, 280, 3)).astype(np.uint8)
+    return Pipeline(flat, [(224, 280)]).step(Frame(picture, 1, 'scope'))
+
+
+def test_diagnostics_say_the_worst_first_and_a_good_picture_ends_it() -> None:
+    diagnostics, good = Diagnostics({'model': 'm'}), reconstruction()
+    assert diagnostics.report(0.0)[:2] == (DiagnosticStatus.WARN, 'no picture for 10 s')
+    diagnostics.frame(1.0, good, Traffic(20.0, 1))
+    assert diagnostics.report(1.0)[0] == DiagnosticStatus.OK
+    diagnostics.refused('no stamp')
+    assert diagnostics.report(1.0)[:2] == (
+        DiagnosticStatus.WARN, 'pictures are refused: no stamp',
+    )  # fmt: skip
+    diagnostics.failed('KeyError')
+    level, sentence, values = diagnostics.report(1.0)
+    assert (level, sentence) == (DiagnosticStatus.ERROR, 'the node fails: KeyError')
+    assert (values['model'], values['refused'], values['failed']) == ('m', 1, 1)
+    diagnostics.frame(1.1, replace(good, valid=False, reason='black'), Traffic(30.0, 2))
+    level, sentence, values = diagnostics.report(1.1)
+    assert (level, sentence) == (DiagnosticStatus.WARN, 'nothing to reconstruct: black')
+    assert (values['latency_p50_ms'], values['valid_share']) == (25.0, 0.5)
+
+
+def test_diagnostics_keep_one_window_even_when_nobody_asks() -> None:
+    diagnostics, good = Diagnostics({}), reconstruction()
+    for second in range(100):
+        diagnostics.frame(float(second), good, Traffic(20.0))
+    assert len(diagnostics._frames) == WINDOW_S + 1

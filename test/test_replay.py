@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The offline replay: the same words twice, for every kind of input, and clear refusals."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from mcap.reader import make_reader
+
+from endosfm3d_ros import doctor
+from endosfm3d_ros.cli import COMMANDS, main
+from endosfm3d_ros.outputs import PRIVATE_TOPICS
+
+FRAMES = 12
+
+
+def picture(number: int) -> np.ndarray:
+    coarse = np.random.default_rng(0).integers(40, 220, (40, 60, 3)).astype(np.uint8)
+    large = cv2.resize(coarse, (600, 400), interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(large[40:296, 2 * number : 2 * number + 320])
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp('pictures')
+    for number in range(FRAMES):
+        cv2.imwrite(str(made / f'{number}.png'), picture(number))
+    return made
+
+
+def payloads(bag: Path) -> list[tuple[str, int, bytes]]:
+    with bag.open('rb') as file:
+        return [
+            (c.topic, m.log_time, m.data)
+            for _, c, m in make_reader(file).iter_messages(log_time_order=False)
+        ]
+
+
+def test_two_replays_say_the_same_to_the_byte(folder: Path, tmp_path: Path) -> None:
+    for name in ('first', 'second'):
+        assert main(['replay', str(folder), str(tmp_path / f'{name}.mcap'), '--rate', '25']) == 0
+    first, second = payloads(tmp_path / 'first.mcap'), payloads(tmp_path / 'second.mcap')
+    assert first == second
+    counts = {
+        topic: sum(t == f'/endosfm3d/{topic}' for t, _, _ in first) for topic in PRIVATE_TOPICS
+    }
+    assert {topic: n for topic, n in counts.items() if topic != 'path'} == {
+        topic: FRAMES for topic in PRIVATE_TOPICS if topic != 'path'
+    }
+    assert counts['path'] >= 1 and sum(topic == '/tf' for topic, _, _ in first) == FRAMES
+    assert min(stamp for _, stamp, _ in first) > 0
+
+
+def test_a_parameter_is_set_and_a_wrong_one_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / 'run.mcap')
+    assert main(['replay', str(folder), out, '--rate', '25', '--set', 'tf.mode=none']) == 0
+    assert not any(topic == '/tf' for topic, _, _ in payloads(tmp_path / 'run.mcap'))
+    for wrong, said in (
+        ('tf.mode=sideways', 'none of child'),
+        ('speed=3', 'unknown parameter'),
+        ('x', 'NAME=VALUE'),
+    ):
+        assert main(['replay', str(folder), out, '--rate', '25', '--set', wrong]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_events_are_told_in_one_line_each(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ['replay', str(folder), str(tmp_path / 'run.mcap'), '--rate', '10']
+    assert main([*words, '--set', 'epoch.gap=0.05']) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == FRAMES - 1  # the first picture has none before it
+    assert lines[0].startswith('picture 2: epoch 1: no picture for 0.1 s')
+
+
+def test_a_camera_that_would_be_its_own_parent_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ['replay', str(folder), str(tmp_path / 'run.mcap'), '--rate', '25']
+    assert main([*words, '--frame-id', 'odom']) == 1
+    error = capsys.readouterr().err
+    assert f'{FRAMES} frames were refused' in error and "are both 'odom'" in error
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['replay', 'nowhere.mp4', 'out.mcap'], 'nowhere.mp4: no such file'),
+        (['replay', '{folder}', 'out.mcap'], 'rate'),
+        (['replay', '{folder}', 'out.bag', '--rate', '25'], 'a recording is one .mcap file'),
+        (['replay', '{folder}', 'no_such_folder/out.mcap', '--rate', '25'], 'cannot write there'),
+        (
+            ['replay', '{folder}', 'out.mcap', '--rate', '25', '--set', 'model=nonesuch'],
+            "no bundle 'nonesuch'",
+        ),
+    ],
+)
+def test_what_can_not_be_replayed_is_said_in_one_line(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([word.format(folder=folder) for word in arguments]) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+    assert not list(tmp_path.glob('*.mcap'))
+
+
+@pytest.mark.skipif(
+    not Path('/proc/self').is_dir(), reason='needs a folder that refuses even root'
+)
+def test_no_permission_to_write_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['replay', str(folder), '/proc/out.mcap', '--rate', '25']) == 1
+    assert 'cannot write there' in capsys.readouterr().err
+
+
+def test_a_truncated_video_gives_what_it_has_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / 'clip.avi'
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*'MJPG'), 25, (320, 256))
+    for number in range(40):
+        writer.write(picture(number % 20))
+    writer.release()
+    data = video.read_bytes()
+    video.write_bytes(data[: len(data) * 2 // 3])
+    assert main(['replay', str(video), str(tmp_path / 'run.mcap')]) == 0
+    frames = sum(topic == '/endosfm3d/status' for topic, _, _ in payloads(tmp_path / 'run.mcap'))
+    assert 15 < frames < 40
+    assert f'{frames}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', sorted(COMMANDS))
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, '--help'])
+    assert end.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
+
+
+def test_the_doctor_finds_nothing_missing_where_the_tests_run() -> None:
+    bad = [finding.text for finding in doctor.examine() if finding.state == 'bad']
+    assert all('/dev/shm' in text for text in bad)  # a container may be short of it
+
+
+def test_the_doctor_names_what_is_missing_and_what_to_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(doctor.MODULES, 'no_such_module', 'make setup')
+    assert main(['doctor']) == 1
+    said = capsys.readouterr().out
+    assert 'bad   the Python module no_such_module is missing\n      run: make setup' in said
+
+
+@pytest.mark.parametrize(('room_mib', 'state'), [(63, 'bad'), (64, 'note'), (300, 'ok')])
+def test_shared_memory_is_bad_only_where_not_even_one_segment_of_the_profile_fits(
+    room_mib: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(free=room_mib << 20)
+    monkeypatch.setattr(doctor.shutil, 'disk_usage', lambda path: usage)
+    (finding,) = doctor._shared_memory(tmp_path)
+    assert finding.state == state and f'{room_mib} MiB free' in finding.text
+    assert bool(finding.cure) == (state != 'ok')
+
+
+def test_the_doctor_s_segment_is_the_profile_s() -> None:
+    profile = Path(__file__).parents[1] / 'config' / 'fastdds_large_images.xml'
+    assert f'<segment_size>{doctor.SEGMENT}</segment_size>' in profile.read_text()

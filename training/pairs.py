@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rendered pairs in memory: drawn at random, mirrored, cropped and recoloured, truth following."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+ASPECTS = (5 / 4, 5 / 4, 5 / 4, 3 / 2, 7 / 4)  # of the networks' pictures: one is drawn a batch
+ANISOTROPY = 0.05  # of pixels, as `prepare` makes them: standard deviation of its logarithm
+SMALLEST_CROP = 0.7  # of the side
+LOOK_FOR_MORE = 500  # batches between two looks into the folder
+
+
+@dataclass(frozen=True)
+class Batch:
+    """
+    Pairs and all that is known of them.
+
+    :param images: (B, 2, 3, H, W) float32 RGB in [0, 1], previous and current.
+    :param depths: (B, 2, H, W) float32 z-depth [mm], NaN where unknown.
+    :param T_prev_cam: (B, 4, 4) float32 [mm].
+    :param cameras: (B, 2, 4) float32 fx/W, fy/H, n_x, n_y of each picture.
+    """
+
+    images: Tensor
+    depths: Tensor
+    T_prev_cam: Tensor
+    cameras: Tensor
+
+    def to(self, device: str) -> 'Batch':
+        """The same on another device."""
+        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
+
+    def single(self, rng: torch.Generator) -> 'Batch':
+        """One picture of each pair, at random: (B, 1, ...)."""
+        pick = torch.randint(0, 2, (len(self.images),), generator=rng)
+        rows = torch.arange(len(pick))
+        return replace(
+            self,
+            images=self.images[rows, pick][:, None],
+            depths=self.depths[rows, pick][:, None],
+            cameras=self.cameras[rows, pick][:, None],
+        )
+
+
+class Pairs:
+    """
+    All pairs of a folder of `training.synthesize`, in memory; files that come later are seen too.
+
+    :param folder: *.npz, a world each.
+    :raises ValueError: there are none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._worlds: dict[Path, dict[str, np.ndarray]] = {}
+        self.look_again()
+        if not self._worlds:
+            raise ValueError(f'{folder}: no pairs; run: python -m training.synthesize {folder}')
+
+    def look_again(self) -> None:
+        """Read what is new in the folder."""
+        for path in sorted(self.folder.glob('*.npz')):
+            if path not in self._worlds:
+                with np.load(path) as world:
+                    self._worlds[path] = {name: world[name] for name in world.files}
+        self._sizes = np.array([len(world['images']) for world in self._worlds.values()])
+
+    def __len__(self) -> int:
+        return int(self._sizes.sum())
+
+    def worlds(self) -> Iterator[tuple[str, Batch]]:
+        """Every world's name and its pairs, as they are."""
+        for path, world in self._worlds.items():
+            yield path.stem, _batch(world)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Batch:
+        """Draw pairs at random, each as likely as the other."""
+        ends = np.cumsum(self._sizes)
+        worlds = list(self._worlds.values())
+        picks = rng.integers(0, ends[-1], count)
+        at = np.searchsorted(ends, picks, side='right')
+        rows = [
+            (worlds[w], n - (ends[w] - self._sizes[w])) for w, n in zip(at, picks, strict=True)
+        ]
+        return _batch({name: np.stack([w[name][n] for w, n in rows]) for name in worlds[0]})
+
+
+def batches(pairs: Pairs, size: int, seed: int, single: bool) -> Iterator[Batch]:
+    """
+    Draw augmented batches for ever; a thread works ahead.
+
+    :param size: pairs a batch; single: of each pair one picture only.
+    """
+    rng = np.random.default_rng(seed)
+    torch_rng = torch.Generator().manual_seed(seed)
+
+    def draw(number: int) -> Batch:
+        if number % LOOK_FOR_MORE == LOOK_FOR_MORE - 1:
+            pairs.look_again()
+        batch = pairs.draw(rng, size)
+        return augmented(batch.single(torch_rng) if single else batch, rng)
+
+    with ThreadPoolExecutor(1) as ahead:
+        number = 0
+        coming = ahead.submit(draw, number)
+        while True:
+            batch = coming.result()
+            number += 1
+            coming = ahead.submit(draw, number)
+            yield batch
+
+
+def augmented(batch: Batch, rng: np.random.Generator) -> Batch:
+    """One draw a pair: mirrored or not, a window of one aspect for all, other colours."""
+    mirrored = _mirrored(batch, torch.from_numpy(rng.random(len(batch.images)) < 0.5))
+    return _recoloured(_cropped(mirrored, float(rng.choice(ASPECTS)), rng), rng)
+
+
+def _batch(world: dict[str, np.ndarray]) -> Batch:
+    images = torch.from_numpy(np.ascontiguousarray(world['images']))
+    return Batch(
+        images=images.permute(0, 1, 4, 2, 3).float() / 255.0,
+        depths=torch.from_numpy(world['depths'].astype(np.float32)),
+        T_prev_cam=torch.from_numpy(np.array(world['T_prev_cam'])),
+        cameras=torch.from_numpy(np.array(world['cameras'])),
+    )
+
+
+def _mirrored(batch: Batch, which: Tensor) -> Batch:
+    """
+    Mirror left to right: n_x, the translation's x and the rotation about y and z turn their sign.
+    """
+    mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0]))
+    images, depths = batch.images.clone(), batch.depths.clone()
+    T, cameras = batch.T_prev_cam.clone(), batch.cameras.clone()
+    images[which], depths[which] = images[which].flip(-1), depths[which].flip(-1)
+    T[which] = mirror @ T[which] @ mirror
+    cameras[which, :, 2] = 1.0 - cameras[which, :, 2]
+    return Batch(images, depths, T, cameras)
+
+
+def _cropped(batch: Batch, aspect: float, rng: np.random.Generator) -> Batch:
+    """A window of each pair, at a size of about as many pixels; K follows it."""
+    B, N, _, H, W = batch.images.shape
+    shrink = np.where(rng.random(B) < 0.4, 1.0, rng.uniform(SMALLEST_CROP, 1.0, B))
+    wanted = aspect * np.exp(ANISOTROPY * rng.standard_normal(B))
+    width = shrink * np.minimum(1.0, wanted * H / W)
+    height = shrink * np.minimum(1.0, W / H / wanted)
+    left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+    h = round(float(np.sqrt(H * W / aspect)))
+    w = round(h * aspect)
+    window = torch.from_numpy(np.stack([left, top, width, height], 1).astype(np.float32))
+    v, u = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing='ij')
+    x = window[:, 0, None, None] + u * window[:, 2, None, None]
+    y = window[:, 1, None, None] + v * window[:, 3, None, None]
+    grid = (2.0 * torch.stack([x, y], -1) - 1.0).repeat_interleave(N, 0)  # (B N, h, w, 2)
+    images = F.grid_sample(
+        batch.images.flatten(0, 1), grid, 'bilinear', 'border', align_corners=False
+    )
+    depths = F.grid_sample(
+        batch.depths.flatten(0, 1)[:, None], grid, 'nearest', 'border', align_corners=False
+    )
+    fx, fy, n_x, n_y = batch.cameras.unbind(-1)
+    x0, y0, sw, sh = (part[:, None] for part in window.unbind(-1))
+    return Batch(
+        images=images.unflatten(0, (B, N)),
+        depths=depths[:, 0].unflatten(0, (B, N)),
+        T_prev_cam=batch.T_prev_cam,
+        cameras=torch.stack([fx / sw, fy / sh, (n_x - x0) / sw, (n_y - y0) / sh], -1),
+    )
+
+
+def _recoloured(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Gain, balance, gamma and saturation; a pair keeps one draw: light does not flicker."""
+    B = len(batch.images)
+
+    def drawn(sigma: float, channels: int) -> Tensor:
+        values = np.exp(sigma * rng.standard_normal((B, 1, channels, 1, 1)))
+        return torch.from_numpy(values.astype(np.float32))
+
+    x = (batch.images * drawn(0.12, 1) * drawn(0.10, 3)).clamp(0.0, 1.0) ** drawn(0.15, 1)
+    grey = x.mean(2, keepdim=True)
+    x = grey + (x - grey) * drawn(0.25, 1)
+    noise = torch.from_numpy(rng.standard_normal(x.shape, np.float32))
+    return replace(
+        batch, images=(x + 0.01 * noise * (drawn(1.0, 1) - 0.7).clamp(0, 3)).clamp(0, 1)
+    )
