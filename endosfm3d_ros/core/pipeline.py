@@ -12,7 +12,7 @@ from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unk
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Motion, Reconstruction
 from endosfm3d_ros.core.intrinsics import ZOOM_ACCELERATION, CameraEstimate
-from endosfm3d_ros.core.prepare import Window, choose_window, prepare
+from endosfm3d_ros.core.prepare import Window, choose_window, prepare, warp_between
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 
 GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim says that the scope zoomed by more
@@ -339,24 +339,8 @@ def _seen_through(
     The previous frame's grey picture, tracks, depth and camera as the new window would have shown
     them.
     """
-    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    there = past.window.network_pixels(window.input_pixels(corners))
-    affine = np.column_stack(
-        [there[1] - there[0], there[2] - there[0], there[0]]
-    )  # new pixel -> old pixel
-    size = (window.network_width, window.network_height)
-    how = cv2.WARP_INVERSE_MAP
-    grey = cv2.warpAffine(
-        past.grey, affine, size, flags=how | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    depth = cv2.warpAffine(
-        past.depth,
-        affine,
-        size,
-        flags=how | cv2.INTER_NEAREST,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=np.nan,
-    )
+    grey = warp_between(past.grey, past.window, window, cv2.INTER_LINEAR)
+    depth = warp_between(past.depth, past.window, window, cv2.INTER_NEAREST, np.nan)
     points = window.network_pixels(past.window.input_pixels(past.points)).astype(np.float32)
     height, width = past.size
     camera = window.network_camera(past.window.input_camera(past.camera, width, height))
