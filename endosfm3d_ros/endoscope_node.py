@@ -312,6 +312,7 @@ class EndoscopeNode(GuardedLifecycleNode):
             else:
                 self._topics[topic].publish(out)
         self._learn_scale(said)
+        self._pipeline.settle()
         if trouble and (line := self._complaints.line(trouble, time.monotonic())):
             self.get_logger().error(line)
         self._diagnostics.frame(time.monotonic(), said, traffic, trouble)

@@ -86,6 +86,7 @@ def replay(
                 type_name = _type_name(message)
                 raw = canonical(serialize_message(message), type_name)
                 bag.write(name, type_name, raw, frame.stamp_ns, frame.stamp_ns, done)
+            pipeline.settle()
             progress(done)
         bag.add_facts({'source': source.name, 'model': bundle.name, 'runtime': network.runtime})
     return Replayed(done, refused, reason, source.shortfall)

@@ -284,9 +284,7 @@ class _Problem:
         J_view = np.zeros((N, K, 3, PER_VIEW))
         J_view[..., 0:3] = np.cross(X[..., None, :], d_X)  # a turn w moves X by w x X
         J_view[..., 3:6] = d_X
-        J_view[..., :2, FOCAL] = (
-            (f / self.views.pixel_sigma)[..., None] * ratio * rows[..., :2]
-        )
+        J_view[..., :2, FOCAL] = (f / self.views.pixel_sigma)[..., None] * ratio * rows[..., :2]
         J_view[..., 2, SCALE] = -rows[..., 2] / self.views.depth_sigma
         J_shared = np.zeros((N, K, 3, SHARED))
         J_shared[..., 0, 0] = J_shared[..., 1, 1] = rows[..., 0] / self.views.pixel_sigma
@@ -372,37 +370,39 @@ class _Problem:
         shared = PER_VIEW * K
         reference = shared + REFERENCE
         for axis in range(2):
-            off = scene.shared[axis] - beliefs.centre[axis]
+            off = float(scene.shared[axis] - beliefs.centre[axis])
             rows.append((off, {shared + axis: 1.0}, beliefs.centre_sigma))
-        for bend, sigma in zip(range(BENDS.start, BENDS.stop), beliefs.bend_sigma, strict=True):
-            rows.append((scene.shared[bend], {shared + bend: 1.0}, sigma))
+        for bend in range(BENDS.start, BENDS.stop):
+            sigma = float(beliefs.bend_sigma[bend - BENDS.start])
+            rows.append((float(scene.shared[bend]), {shared + bend: 1.0}, sigma))
         whiten = np.linalg.inv(np.linalg.cholesky(beliefs.focal_covariance))
         first = scene.log_focal[0] - scene.shared[REFERENCE]
-        off = whiten @ (np.array([scene.shared[REFERENCE], first]) - beliefs.focal)
+        white = whiten @ (np.array([scene.shared[REFERENCE], first]) - beliefs.focal)
         for row in range(2):
-            a, b = whiten[row]
-            rows.append((float(off[row]), {reference: float(a - b), FOCAL: float(b)}, 1.0))
-        measured = np.isfinite(views.log_zoom)
-        for k in np.flatnonzero(measured):
-            off = scene.log_focal[k] - scene.shared[REFERENCE] - views.log_zoom[k]
-            slopes = {PER_VIEW * k + FOCAL: 1.0, reference: -1.0}
-            rows.append((off, slopes, views.log_zoom_sigma[k]))
+            a, b = float(whiten[row, 0]), float(whiten[row, 1])
+            rows.append((float(white[row]), {reference: a - b, FOCAL: b}, 1.0))
+        measured = np.isfinite(views.log_zoom).tolist()
+        for k in range(K):
+            if measured[k]:
+                off = float(scene.log_focal[k] - scene.shared[REFERENCE] - views.log_zoom[k])
+                slopes = {PER_VIEW * k + FOCAL: 1.0, reference: -1.0}
+                rows.append((off, slopes, float(views.log_zoom_sigma[k])))
         for k in range(K - 1):
             ahead, here = PER_VIEW * (k + 1), PER_VIEW * k
-            off = scene.log_scale[k + 1] - scene.log_scale[k]
+            off = float(scene.log_scale[k + 1] - scene.log_scale[k])
             rows.append((off, {ahead + SCALE: 1.0, here + SCALE: -1.0}, beliefs.scale_flicker))
             if not (measured[k] and measured[k + 1]):
-                off = scene.log_focal[k + 1] - scene.log_focal[k]
-                run = max(1.0, abs(off) / views.wander[k])  # zoom rests, or runs: |x|, not x^2
-                sigma = views.wander[k] * float(np.sqrt(run))
+                off = float(scene.log_focal[k + 1] - scene.log_focal[k])
+                wander = float(views.wander[k])
+                sigma = wander * max(1.0, abs(off) / wander) ** 0.5  # it rests, or runs: |x|
                 rows.append((off, {ahead + FOCAL: 1.0, here + FOCAL: -1.0}, sigma))
         off = float(scene.log_scale.mean()) - beliefs.log_scale
         slopes = {PER_VIEW * k + SCALE: 1.0 / K for k in range(K)}
         rows.append((off, slopes, beliefs.log_scale_sigma))
         rows += [(0.0, {held: 1.0}, TIED) for held in range(POSE.start, POSE.stop)]
         errors, J = np.empty(len(rows)), np.zeros((len(rows), shared + SHARED))
-        for row, (off, slopes, sigma) in enumerate(rows):
-            errors[row] = off / sigma
+        for at, (off, slopes, sigma) in enumerate(rows):
+            errors[at] = off / sigma
             for column, slope in slopes.items():
-                J[row, column] = slope / sigma
+                J[at, column] = slope / sigma
         return errors, J

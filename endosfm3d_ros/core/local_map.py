@@ -7,7 +7,6 @@ told is carried as a belief about the scope's focal length and principal point: 
 share no more than one keyframe are added up, so nothing is counted twice.
 """
 
-import os
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,15 +30,16 @@ from endosfm3d_ros.core.geometry import rigid
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
 FEWEST_SHARED = 20  # points
-WANDER = float(os.environ.get('WA','.003'))  # of log zoom, a frame, where no rim measures it
+WANDER = 0.003  # of log zoom, a frame, where no rim measures it
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
-BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, float(os.environ.get('RE','.05'))]), 0.16  # see `bends_at`
-DEPTH_SIGMA = float(os.environ.get('DS','.12'))  # a network's own word on its error is not taken below
+BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
+DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
 TIED = 1e-4
+CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 SURPRISE = 6.0  # squared sigmas from the belief at which it is loosened
-MOST_POINTS = int(os.environ.get('NP','240'))  # an adjustment takes those that most keyframes see
-CREEP = float(os.environ.get('CREEP','.012'))  # tracks lag behind by such a share of their way: the light comes along
+MOST_POINTS = 240  # an adjustment takes those that most keyframes see
+CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Keyframe:
     log_scale: float
 
     @property
-    def T_cam_world(self) -> np.ndarray:
+    def T_cam_world(self) -> np.ndarray:  # noqa: N802  the field's own name
         """(4, 4) [mm]."""
         return rigid(self.R, self.t)
 
@@ -154,9 +154,22 @@ class LocalMap:
         alive = np.isin(ids, np.concatenate([view.ids for view in keyframes]))
         order = np.argsort(ids[alive], kind='stable')
         moved = replace(
-            self, keyframes=keyframes, ids=ids[alive][order], points=places[alive][order]
+            self,
+            keyframes=keyframes,
+            ids=ids[alive][order],
+            points=places[alive][order],
+            belief=self._belief_at(keyframes[0]),
         )
         return moved._archived()
+
+    def _belief_at(self, first: Keyframe) -> Scope:
+        """The belief, its zoom carried on to the keyframe that is now the oldest."""
+        if not self.keyframes or first is self.keyframes[0]:
+            return self.belief
+        zoomed = np.array([0.0, first.log_focal - self.keyframes[0].log_focal])
+        loose = np.diag([0.0, CARRIED_ZOOM**2])
+        belief = self.belief
+        return replace(belief, focal=belief.focal + zoomed, covariance=belief.covariance + loose)
 
     def _archived(self) -> 'LocalMap':
         """Let what a forerunner told become belief once the window has left it behind."""
@@ -210,11 +223,10 @@ class LocalMap:
             bends[seen, k] = bends_at(view.pixels[there], view.log_depth[there], *self.size)
         numbers = np.array([view.number for view in self.keyframes])
         first = pixels[np.arange(N), np.isfinite(pixels[..., 0]).argmax(1)]
-        together = np.maximum(np.isfinite(pixels[..., 0]).sum(1, keepdims=True), 2)
         way = np.nan_to_num(np.linalg.norm(pixels - first[:, None], axis=-1))
         return Views(
             pixels=pixels,
-            pixel_sigma=np.hypot(self.sigma_px, CREEP * way) * (together / 2)**float(os.environ.get('TOG','0')),
+            pixel_sigma=np.hypot(self.sigma_px, CREEP * way),
             log_depth=log_depth,
             depth_sigma=depth_sigma,
             bends=np.nan_to_num(bends),
@@ -293,6 +305,27 @@ class LocalMap:
             moved = replace(moved, pending=scope)
         return replace(moved, scope=moved._best(scope))
 
+    def step_covariance(self) -> np.ndarray | None:
+        """
+        Covariance of one frame's step, such that the window's frames add up to what it tells of
+        the newest keyframe against the oldest: (6, 6) as `Motion` has it [mm, rad]; None before
+        anything was adjusted. The maps' common scale and the focal length are taken as right:
+        their errors are common to all steps.
+        """
+        if self.solution is None or len(self.keyframes) < FEWEST_VIEWS:
+            return None
+        K = min(len(self.keyframes), len(self.solution.scene.t))
+        C = self.solution.covariance
+        newest = PER_VIEW * (K - 1)
+        pose = np.r_[newest + 3 : newest + 6, newest : newest + 3]
+        common = np.zeros((2, len(C)))
+        common[0, [PER_VIEW * k + SCALE for k in range(K)]] = 1.0 / K
+        common[1, newest + FOCAL] = 1.0
+        shared = C[pose] @ common.T
+        given = shared @ np.linalg.solve(common @ C @ common.T + 1e-12 * np.eye(2), shared.T)
+        frames = self.keyframes[-1].number - self.keyframes[-K].number
+        return (C[np.ix_(pose, pose)] - given) / max(frames, 1)
+
     def _carry_others(
         self, picked: np.ndarray, adjusted: list[Keyframe], points: np.ndarray
     ) -> None:
@@ -309,7 +342,7 @@ class LocalMap:
             waiting[at] = False
 
     def _best(self, scope: Scope) -> Scope:
-        """This window's word, or its forerunner's, whichever is surer of the focal length now."""
+        """The word of this window or its forerunner, whichever is surer of the focal length."""
         before, now = self.pending, self.keyframes[-1]
         there = [view for view in self.keyframes if before and view.number == before.number]
         if before is None or not there or before.log_focal_sigma >= scope.log_focal_sigma:

@@ -14,7 +14,7 @@ import numpy as np
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.bundle_adjustment import bends_at
-from endosfm3d_ros.core.geometry import inverse, motion_from_vector
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.local_map import Keyframe, LocalMap, Scope
 from endosfm3d_ros.core.prepare import Window, warp_between
 from endosfm3d_ros.core.resection import resect
@@ -75,14 +75,18 @@ class Placed:
 
     :param T_world_cam: (4, 4), corrections fed in smoothly [mm].
     :param known: False where the tracks do not tell; the place is then that of the frame before.
-    :param inliers: tracks that agree.
+    :param inliers: tracks that agree; share: of those that could be asked.
+    :param covariance: (6, 6) of the step to this frame, as `Motion` has it [mm, rad].
     :param log_focal: of this frame [log px]; log_focal_sigma of the step from the reference's.
-    :param depth_offset: (4,) what to add to log depth: scale, and what x, y and r^2 bend it by.
+    :param depth_offset: (4,) what to add to log depth: scale, and what x, y and r^2 bend it by;
+        see `offset_picture`.
     """
 
     T_world_cam: np.ndarray
     known: bool
     inliers: int
+    share: float
+    covariance: np.ndarray
     log_focal: float
     log_focal_sigma: float
     depth_offset: np.ndarray
@@ -171,6 +175,8 @@ class Odometry:
             inverse(now.T_cam_world) @ now.correction,
             True,
             int(found.agree.sum()),
+            float(found.agree.mean()),
+            now._step_covariance(found.covariance),
             found.log_focal,
             max(float(np.sqrt(found.covariance[6, 6])), ZOOM_FLOOR),
             offset,
@@ -178,7 +184,7 @@ class Odometry:
         return (now._with_keyframe(sight, offset) if now._wants_keyframe() else now), placed
 
     def settled(self) -> 'Odometry':
-        """Adjust the window after a keyframe, and on until it has converged; between two frames."""
+        """Adjust the window after a keyframe, and on until it has converged."""
         if not self.due:
             return self
         try:
@@ -200,6 +206,14 @@ class Odometry:
             ids=self.ids[:0],
             points=self.points[:0],
             due=False,
+        )
+
+    def restarted(self) -> 'Odometry':
+        """An odometry at its origin that knows the scope, for lengths of another scale."""
+        empty = self.map.forgotten()
+        scope = empty.scope
+        return Odometry(
+            LocalMap(empty.size, empty.sigma_px, scope, scope), log_focal=self.log_focal
         )
 
     # one frame
@@ -249,12 +263,12 @@ class Odometry:
             window=sight.window,
         )
         offset = np.array([now.map.log_scale, 0.0, 0.0, 0.0])
-        placed = Placed(T_world_cam, known, 0, focal, ZOOM_FLOOR, offset)
+        nothing = tracks.no_motion() if known else tracks.unknown_motion(sight.dt)
+        placed = Placed(T_world_cam, known, 0, 0.0, nothing.covariance, focal, ZOOM_FLOOR, offset)
         return now._with_keyframe(sight, offset), placed
 
     def _wants_keyframe(self) -> bool:
-        assert self.anchors is not None
-        ids, points = self.anchors
+        ids, points = self.anchors or (self.ids, self.points)
         mine = np.isin(self.ids, ids)
         if mine.sum() < LEAST_SHARED * len(ids):
             return True
@@ -297,6 +311,14 @@ class Odometry:
             made=self.made + 1,
         )
 
+    def _step_covariance(self, resected: np.ndarray) -> np.ndarray:
+        """The window's, where it has one; else that of the resection, points taken as exact."""
+        told = self.map.step_covariance()
+        if told is not None:
+            return told
+        order = np.r_[3:6, 0:3]
+        return resected[np.ix_(order, order)]
+
     def _depth_offset(self, sight: Sight) -> np.ndarray:
         """
         Fit what this depth map is off by to the map's points: scale, tilts, bowl; (4,), robust.
@@ -333,6 +355,7 @@ class Odometry:
         before, after = self.map.keyframes[-1], adjusted.keyframes[-1]
         T_before, T_after = before.T_cam_world, after.T_cam_world
         T_cam_world = self.T_cam_world @ inverse(T_before) @ T_after
+        T_cam_world[:3, :3] = nearest_rotation(T_cam_world[:3, :3])  # or rounding errors grow
         told = inverse(self.T_cam_world) @ self.correction
         return replace(
             self,
@@ -341,6 +364,25 @@ class Odometry:
             correction=T_cam_world @ told,
             log_focal=self.log_focal + after.log_focal - before.log_focal,
         )
+
+
+def offset_picture(offset: np.ndarray, sight: Sight) -> np.ndarray:
+    """
+    What to add to the log depth of each network pixel: (h, w) float32.
+
+    :param offset: (4,) of `Placed`.
+    """
+    window, (width, height) = sight.window, sight.size
+    half = max(width, height * sight.aspect) / 2
+    corner = sight.input_pixels(np.array([[0.0, 0.0], [1.0, 1.0]]))
+    steps = corner[1] - corner[0]
+    u = corner[0, 0] + steps[0] * np.arange(window.network_width)
+    v = corner[0, 1] + steps[1] * np.arange(window.network_height)
+    x = ((u - (width - 1) / 2) / half)[None, :]
+    y = ((v - (round(height * sight.aspect) - 1) / 2) / half)[:, None]
+    across = offset[0] + offset[1] * x + offset[3] * x * x
+    down = offset[2] * y + offset[3] * y * y
+    return (across + down).astype(np.float32)
 
 
 def _faded(correction: np.ndarray, dt: float) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core.geometry import motion_from_vector
+from endosfm3d_ros.core.geometry import motion_from_vector, nearest_rotation
 
 KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 INLIER_SIGMAS = 5.0
@@ -102,10 +102,8 @@ def _fit(
     agree = (distance < INLIER_SIGMAS * sigma_px) & (X[:, 2] > NEAREST_MM)
     rms = float(1.4826 * np.median(np.abs(r[agree]))) if agree.any() else np.inf
     T = np.eye(4)
-    T[:3, :3], T[:3, 3] = R, t
-    known = bool(
-        agree.sum() >= MIN_INLIERS and agree.mean() >= MIN_SHARE and np.isfinite(T).all()
-    )
+    T[:3, :3], T[:3, 3] = nearest_rotation(R), t
+    known = bool(agree.sum() >= MIN_INLIERS and agree.mean() >= MIN_SHARE and np.isfinite(T).all())
     covariance = np.linalg.pinv(H, hermitian=True) * max(1.0, (rms / sigma_px) ** 2)
     return Resection(T, log_focal, covariance, agree, known, rms)
 

@@ -10,6 +10,7 @@ from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.engines.engine import Engine, EngineError
 
 RUNTIMES = ('openvino', 'onnxruntime')  # in order of preference on a CPU
+FOCAL_GUESS = ('log_focal', 'log_focal_sigma')  # outputs that a depth graph may have
 UNSTATED_LOG_SIGMA = 0.5  # a bundle that says nothing about its error is not trusted much
 
 
@@ -36,8 +37,8 @@ class DepthGraphs:
         Estimate depth.
 
         :param picture: (h, w, 3) uint8 RGB of one of the bundle's sizes, else ValueError.
-        :return: depth [mm, nominal], NaN outside the bundle's depth range, and the sigma of its
-            logarithm.
+        :return: depth [mm, nominal], NaN outside the bundle's depth range, the sigma of its
+            logarithm, and what the network guesses of the focal length.
         """
         size = picture.shape[:2]
         if size not in self._engines:
@@ -53,7 +54,8 @@ class DepthGraphs:
         log_sigma = (
             np.full(size, UNSTATED_LOG_SIGMA, np.float32) if stated is None else stated.copy()
         )
-        return DepthMap(depth, log_sigma)
+        guess = (float(said[name][0]) if name in said else np.nan for name in FOCAL_GUESS)
+        return DepthMap(depth, log_sigma, *guess)
 
     def _check(self, size: tuple[int, int], engine: Engine) -> None:
         """

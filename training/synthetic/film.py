@@ -8,6 +8,7 @@ judged kind by kind.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ def draw_film(
     if rim is not None:
         radius = float(rng.uniform(0.37, 0.40)) if rim else 0.9
         scope = replace(scope, stop_radius=radius)
-    frames = int(round(seconds * rate))
+    frames = round(seconds * rate)
     zooms = _zooms(rng, seconds) if move in ZOOMS_TOO else ((0.0, 1.0),)
     if move in ('advance', 'mixed'):
         flight, distance = _along(world, scope, rng, seed, frames, rate, move == 'mixed')
@@ -175,7 +176,7 @@ def _zooms(rng: np.random.Generator, seconds: float) -> tuple[tuple[float, float
 def _ramp(stamps: np.ndarray, knots: tuple[tuple[float, float], ...]) -> np.ndarray:
     """Zoom at each stamp, smooth between the knots."""
     out = np.full_like(stamps, knots[0][1])
-    for (t0, z0), (t1, z1) in zip(knots[:-1], knots[1:], strict=True):
+    for (t0, z0), (t1, z1) in pairwise(knots):
         x = np.clip((stamps - t0) / max(t1 - t0, 1e-9), 0.0, 1.0)
         out += (z1 - z0) * x * x * (3.0 - 2.0 * x)
     return out
