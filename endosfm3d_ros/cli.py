@@ -2,8 +2,12 @@
 """The command line: `endosfm3d COMMAND --help` explains each."""
 
 import argparse
+import os
 import sys
 from importlib import import_module
+
+# The window's matrices are small: more threads would only wait for each other.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 # command -> (module with add_arguments(parser) and run(arguments), one line for the list)
 COMMANDS = {
