@@ -13,8 +13,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -24,21 +23,13 @@ from training.bundle_writer import check_target, print_parity, write_bundle
 from training.networks.attention_motion import AttentionMotion
 from training.networks.depth_anything import PATCH, DepthAnything
 from training.paper import PaperModel, bundle_facts, bundle_parts
+from training.spelling import Spelling
 from training.state_dicts import WeightsError, check_state_dict, read_state_dict
 
 DEPTH, ENCODER, DECODER = 'depth_model.pth', 'pose_encoder.pth', 'pose.pth'
 SIZE = 256, 320  # what they were trained at
 UNIT_MM = 240.0  # their translations need 230 to 250 on SCARED to be millimetres
 CLASSIFIER = {'encoder.fc.weight': (1000, 512), 'encoder.fc.bias': (1000,)}  # there, and unused
-PREFIX = 'backbone.base_model.model.'  # what peft puts before the backbone's names
-# transformers 5 -> 4
-OLD_NAMES = {
-    'attention.q_proj.': 'attention.attention.query.',
-    'attention.k_proj.': 'attention.attention.key.',
-    'attention.v_proj.': 'attention.attention.value.',
-    'attention.o_proj.': 'attention.output.dense.',
-}
-MAGNITUDE = 'lora_magnitude_vector.default'
 CARD = {
     'what': 'imported weights of the method EndoSfM3D: Depth Anything V2 Small with low-rank '
     'adapters merged',
@@ -46,52 +37,6 @@ CARD = {
     'limits': 'unknown to us; pixels move by up to 12 where the size is no multiple of 14; depth '
     'and translation are right up to one scale (unit_mm is a guess)',
 }
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """
-    How a depth file spells its keys.
-
-    :param module: each begins with `module.` (DataParallel).
-    :param peft: the backbone's begin with peft's prefix.
-    :param old: attention is named as transformers 4 did.
-    :param adapters: 'dora', 'lora' or 'none'.
-    :param short: DoRA magnitudes end in `.default`, else in `.default.weight`.
-    """
-
-    module: bool
-    peft: bool
-    old: bool
-    adapters: str
-    short: bool
-
-    @classmethod
-    def of(cls, names: Iterable[str]) -> 'Spelling':
-        """Read it off a file's keys; keys that are spelled otherwise are found by the check."""
-        names = list(names)
-        magnitudes = [name for name in names if 'lora_magnitude_vector' in name]
-        lora = any('lora_' in name for name in names)
-        return cls(
-            module=sum(name.startswith('module.') for name in names) > len(names) / 2,
-            peft=any(PREFIX in name for name in names),
-            old=any(old in name for name in names for old in OLD_NAMES.values()),
-            adapters='dora' if magnitudes else 'lora' if lora else 'none',
-            short=sum(name.endswith(MAGNITUDE) for name in magnitudes) > len(magnitudes) / 2,
-        )
-
-    def spell(self, name: str) -> str:
-        """The file's name of what our network calls so."""
-        if self.peft and not name.startswith(PREFIX):
-            name = name.replace('backbone.', PREFIX, 1)
-        if not self.peft:
-            name = name.replace(PREFIX, 'backbone.', 1)
-        if self.old:
-            for now, before in OLD_NAMES.items():
-                name = name.replace(now, before)
-        if self.short:
-            name = name.replace(f'{MAGNITUDE}.weight', MAGNITUDE)
-        return f'module.{name}' if self.module else name
 
 
 def read_depth(path: Path, config: DepthAnythingConfig | None = None) -> DepthAnything:

@@ -89,7 +89,9 @@ def _neck(w: Weights, features: list[Tensor], rows: int, columns: int) -> Tensor
         maps.append(F.conv2d(y, n[f'convs.{i}.weight'], padding=1))
 
     def residual(p: str, y: Tensor) -> Tensor:
-        z = F.conv2d(F.relu(y), n[p + 'convolution1.weight'], n[p + 'convolution1.bias'], padding=1)
+        z = F.conv2d(
+            F.relu(y), n[p + 'convolution1.weight'], n[p + 'convolution1.bias'], padding=1
+        )
         z = F.relu(z)
         return y + F.conv2d(z, n[p + 'convolution2.weight'], n[p + 'convolution2.bias'], padding=1)
 
@@ -134,7 +136,8 @@ def motion(encoder: Weights, decoder: Weights, pair: Tensor) -> tuple[Tensor, Te
 
 def _bn(e: Weights, p: str, x: Tensor) -> Tensor:
     mean, var, weight, bias = (
-        e[f'{p}.{name}'][:, None, None] for name in ('running_mean', 'running_var', 'weight', 'bias')
+        e[f'{p}.{name}'][:, None, None]
+        for name in ('running_mean', 'running_var', 'weight', 'bias')
     )
     return (x - mean) / (var + 1e-5).sqrt() * weight + bias
 

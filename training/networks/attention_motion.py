@@ -140,7 +140,9 @@ class MotionDecoder(nn.Module):
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         squeeze, first, second, last = self.net
         f = F.relu(squeeze(feature))
-        said = last(F.relu(second(F.relu(first(f))))).float()  # small numbers need single precision
+        said = last(
+            F.relu(second(F.relu(first(f))))
+        ).float()  # small numbers need single precision
         motion = MOTION_SCALE * said.mean((2, 3))  # (B, 12)
         return motion[:, :3], motion[:, 3:6], self.intrinsics_layers(f).float()
 
