@@ -195,7 +195,8 @@ class _First(FrameSource):
     """The first frames of a source."""
 
     def __init__(self, source: FrameSource, count: int) -> None:
-        self.source, self.count, self.name = source, count, source.name
+        super().__init__(source.path, source.rate, count)
+        self.source = source
 
     def __iter__(self) -> Iterator[Frame]:
         return islice(iter(self.source), self.count)
