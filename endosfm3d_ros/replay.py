@@ -65,7 +65,7 @@ def replay(
     :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
     """
     bundle = open_bundle(values['model'])
-    network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
+    network = DepthGraphs(bundle, values['engine'], parameters.engine_options(values))
     pipeline = Pipeline(network, bundle.sizes, parameters.settings(values))
     outputs = Outputs(values)
     done = refused = 0

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choose a runtime for a bundle and make its depth network callable for the pipeline."""
 
-from importlib.util import find_spec
-
 import numpy as np
 
-from endosfm3d_ros.bundle import Bundle, Graph
+from endosfm3d_ros.bundle import Bundle
 from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.engines import loading
 from endosfm3d_ros.engines.engine import Engine, EngineError
+from endosfm3d_ros.engines.loading import Options
 
-RUNTIMES = ('openvino', 'onnxruntime')  # in order of preference on a CPU
+RUNTIMES = ('openvino', 'onnxruntime')  # those that run on every machine
 UNSTATED_LOG_SIGMA = 0.5  # a bundle that says nothing about its error is not trusted much
 
 
@@ -18,16 +18,20 @@ class DepthGraphs:
     A bundle's depth graphs, compiled: network picture in, depth in millimetres out.
 
     :param bundle: a checked bundle.
-    :param runtime: 'auto', 'openvino' or 'onnxruntime'.
-    :param threads: CPU threads; 0 lets the runtime choose.
+    :param runtime: 'auto', 'tensorrt', 'onnxruntime' or 'openvino'.
+    :param options: how engines are made.
+    :ivar runtime: name and version of what runs the graphs.
+    :ivar why: one line: why it is that one.
     :raises EngineError: the runtime is not there, or does not take a graph.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str = 'auto', threads: int = 0) -> None:
-        name = choose_runtime(runtime)
+    def __init__(
+        self, bundle: Bundle, runtime: str = 'auto', options: Options | None = None
+    ) -> None:
+        loaded = loading.load(bundle.depth, runtime, options)
         self._bundle = bundle
-        self._engines = {(g.height, g.width): load_engine(g, name, threads) for g in bundle.depth}
-        self.runtime = next(iter(self._engines.values())).runtime
+        self._engines = dict(zip(bundle.sizes, loaded.engines, strict=True))
+        self.runtime, self.why = loaded.engines[0].runtime, loaded.why
         for size, engine in self._engines.items():
             self._check(size, engine)
 
@@ -69,38 +73,3 @@ class DepthGraphs:
                 'needed a finite '
                 f"'depth' of {size}; export the bundle again"
             )
-
-
-def choose_runtime(wanted: str) -> str:
-    """
-    Name the runtime to use.
-
-    :param wanted: 'auto' or a runtime's name.
-    :raises EngineError: it is unknown or not installed.
-    """
-    if wanted != 'auto' and wanted not in RUNTIMES:
-        raise EngineError(f'unknown engine {wanted!r}; known engines: auto, {", ".join(RUNTIMES)}')
-    for name in RUNTIMES if wanted == 'auto' else (wanted,):
-        if find_spec(name):
-            return name
-    raise EngineError(
-        f'engine {wanted!r}: not installed; run: pip install '
-        f'{wanted if wanted != "auto" else RUNTIMES[0]}'
-    )
-
-
-def load_engine(graph: Graph, runtime: str, threads: int = 0) -> Engine:
-    """
-    Compile one graph.
-
-    :param graph: a checked graph.
-    :param runtime: a name that `choose_runtime` gave.
-    :param threads: CPU threads; 0 lets the runtime choose.
-    """
-    if runtime == 'openvino':  # imported late: nobody pays for a runtime that is not used
-        from endosfm3d_ros.engines.openvino import OpenVinoEngine
-
-        return OpenVinoEngine(graph, threads)
-    from endosfm3d_ros.engines.onnxruntime import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(graph, threads)
