@@ -55,7 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         for i, graph in enumerate(graphs, 1):
             start = f'[{i}/{len(graphs)}] {graph.path.name} {graph.height}x{graph.width}'
             print(f'{start}: building, this takes a minute or more', flush=True)
-            compile_graph(graph, cache, options, _tell)
+            record = compile_graph(graph, cache, options, _tell)
+            print(
+                f'{start}: {max(record.error.values()):.1e} off the graph, '
+                f'{record.median_ms:.2f} ms on {record.gpu}, in {cache}'
+            )
     except (ValueError, BundleError, EngineError) as error:
         print(f'training compile: {error}', file=sys.stderr)
         return 1
@@ -63,12 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _tell(line: str) -> None:
-    """A line that is written over on a terminal; results only, in a file."""
-    if line.startswith('/') or not sys.stderr.isatty():
-        if line.startswith('/'):
-            print(line, flush=True)
-        return
-    print(f'\r{line[:78]:<78}', end='', file=sys.stderr, flush=True)
+    """A line that is written over, on a terminal only."""
+    if sys.stderr.isatty():
+        print(f'\r{line[:78]:<78}\r', end='', file=sys.stderr, flush=True)
 
 
 def main() -> int:

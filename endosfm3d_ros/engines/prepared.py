@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.engines.engine import EngineError
 
-# What TensorRT's parser documents (onnx-tensorrt, docs/operators.md, release 10.1: opsets 9 to 20).
+# What TensorRT documents (onnx-tensorrt, docs/operators.md of release 10.1, opsets 9 to 20).
 OPERATORS = frozenset(
     """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast

@@ -80,7 +80,6 @@ def compile_graph(
     folder = plans.plan_folder(cache, graph, options.precision, machine.version, gpu.capability)
     plans.write_plan(folder, data, record)
     TensorRtEngine(graph, cache, machine)  # as the node will load it
-    progress(f'{folder}: {max(record.error.values()):.1e} off, {record.median_ms:.2f} ms')
     return record
 
 
@@ -100,8 +99,11 @@ def build(
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):
-        error = parser.get_error(0).desc() if parser.num_errors else said.line()
-        raise EngineError(f'TensorRT can not read the graph: {" ".join(error.split())[:300]}')
+        why = said.line()
+        if parser.num_errors:
+            problem = parser.get_error(0)
+            why = ' '.join(problem.desc().split())[:300]
+        raise EngineError(f'TensorRT can not read the graph: {why}')
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options.workspace_gib * GIBI))
     config.builder_optimization_level = options.level
@@ -115,7 +117,7 @@ def build(
     if plan is None:
         raise EngineError(f'TensorRT can not build the graph: {said.line()}')
     timing_cache.parent.mkdir(parents=True, exist_ok=True)
-    timing_cache.write_bytes(bytes(config.get_timing_cache().serialize()))
+    timing_cache.write_bytes(bytes(cache.serialize()))
     return bytes(plan)
 
 
