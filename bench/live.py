@@ -25,8 +25,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from bench.frames import SIZES, ReadyFrames, endoscope_pictures
+from bench.frames import KEPT, ReadyFrames
 from endosfm3d_ros.allocator import keep_freed_pictures
+from endosfm3d_ros.bench import SIZES, endoscope_pictures
 from endosfm3d_ros.outputs import PRIVATE_TOPICS
 from endosfm3d_ros.player import play
 from endosfm3d_ros.traffic import stamp_at, stamp_offset
@@ -75,7 +76,7 @@ class Case:
 def run_player(case: Case, stop: threading.Event) -> dict[str, Any]:
     """Send until told to stop."""
     node = rclpy.create_node('bench_player')
-    pictures = endoscope_pictures(*SIZES[case.size])
+    pictures = endoscope_pictures(*SIZES[case.size], KEPT)
     played = play(node, ReadyFrames(pictures, case.rate, stop), TOPIC, wait_for=0)
     return asdict(played)
 

@@ -8,6 +8,7 @@ ours: no round picture is looked for, no tracks, no motion (odometry stays where
 """
 
 import sys
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -118,10 +119,8 @@ def main() -> int:
     """Run until Ctrl-C."""
     rclpy.init()
     node = PlainNode()
-    try:
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     node.destroy_node()
     rclpy.try_shutdown()
     return 0
