@@ -15,7 +15,7 @@ from endosfm3d_ros.bundle import (
     sha256_of,
     shipped_bundles,
 )
-from endosfm3d_ros.engines.choose import RUNTIMES, DepthGraphs, choose_runtime
+from endosfm3d_ros.engines.choose import RUNTIMES, DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
 
 
@@ -132,8 +132,9 @@ def test_a_name_that_is_no_path_is_refused_in_one_line(name: str) -> None:
 
 
 def test_an_unknown_engine_is_named_with_the_known_ones() -> None:
-    with pytest.raises(EngineError, match='known engines: auto, openvino, onnxruntime'):
-        choose_runtime('abacus')
+    known = 'known engines: auto, tensorrt, onnxruntime, openvino'
+    with pytest.raises(EngineError, match=known):
+        DepthGraphs(open_bundle('photometric'), 'abacus')
 
 
 def test_a_graph_of_another_size_than_the_manifest_says_is_found_at_warm_up(folder: Path) -> None:

@@ -17,6 +17,7 @@ COMMANDS = {
     'judge': ('training.judge', 'judge bundles on held-out worlds and marked pictures'),
     'export': ('training.export', 'make a bundle of a trained run'),
     'import-released': ('training.released', 'make a bundle of released EndoSfM3D weights'),
+    'compile': ('training.compile', "build TensorRT engines of a bundle, on the robot's GPU"),
     'quantize': ('training.quantize', 'add int8 graphs to a bundle, for CPUs'),
 }
 

@@ -28,9 +28,9 @@ from endosfm3d_ros.engines.choose import (  # noqa: E402
     RUNTIMES,
     DepthGraphs,
     MotionGraphs,
-    load_engine,
     motion_network,
 )
+from endosfm3d_ros.engines.loading import KINDS, Options, make  # noqa: E402
 from endosfm3d_ros.parameters import DEFAULTS  # noqa: E402
 from endosfm3d_ros.replay import replay  # noqa: E402
 from training import __main__ as command_line  # noqa: E402
@@ -126,7 +126,7 @@ def test_depth_is_that_of_the_definition(
     disparities: list[np.ndarray],
     runtime: str,
 ) -> None:
-    engine = load_engine(imported.depth[0], runtime)
+    engine = make(imported.depth[0], KINDS[runtime][-1], Options())
     for (picture, _), disparity in zip(pictures, disparities, strict=True):
         assert disparity.std() > 0.05
         wanted = 1 / 150 + (1 / 0.1 - 1 / 150) * disparity
@@ -140,7 +140,10 @@ def test_motion_and_k_are_those_of_the_definition(
     encoder, decoder = (
         torch.load(released / name, weights_only=True) for name in ('pose_encoder.pth', 'pose.pth')
     )
-    engine, network = load_engine(imported.motion[0], runtime), MotionGraphs(imported, runtime)
+    engine, network = (
+        make(imported.motion[0], KINDS[runtime][-1], Options()),
+        MotionGraphs(imported, runtime),
+    )
     for previous, current in pictures:
         pair = torch.cat([tensor(previous), tensor(current)], dim=1)
         with torch.no_grad():
