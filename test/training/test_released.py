@@ -104,6 +104,7 @@ def test_the_manifest_says_how_the_weights_want_to_be_fed(imported: Bundle) -> N
     assert imported.intrinsics == K_PLAIN
     assert imported.input['values'] == 'RGB in [0, 1]'
     assert imported.input['normalisation'] == 'none'
+    assert imported.input['positions'] == 'resized'
     assert '252x308, stretched over 256x320' in imported.input['patches']
     assert max(imported.card['parity'].values()) < BOUND and len(imported.card['parity']) == 8
 
@@ -406,11 +407,14 @@ def test_a_refusal_leaves_what_was_there(tmp_path: Path, tiny: Weights) -> None:
 def test_an_import_of_depth_alone_is_a_bundle_without_motion(
     tmp_path: Path, tiny: Weights
 ) -> None:
-    model = PaperModel(read_tiny(tmp_path / 'depth_model.pth', tiny), None, 64, 80, 240.0, {})
+    torch.save(tiny, tmp_path / 'depth_model.pth')
+    depth = read_depth(tmp_path / 'depth_model.pth', tiny_config(), old_positions=True)
+    model = PaperModel(depth, None, 64, 80, 240.0, {})
     rows = write_bundle(tmp_path / 'mini', bundle_parts(model), bundle_facts(model), {}, '1.0.0')
     bundle = open_bundle(str(tmp_path / 'mini'))
     assert bundle.motion == () and bundle.intrinsics == 'none'
     assert motion_network(bundle) is None
+    assert bundle.input['positions'] == 'scaled by (n + 0.1) / 37'
     assert {row.precision for row in rows} == {'fp32', 'fp16'}
     assert all(row.error < row.bound for row in rows)
     assert max(r.error for r in rows if r.precision == 'fp16') > 1e-6  # it is another graph
