@@ -152,7 +152,7 @@ def test_old_positions_lie_a_tenth_of_a_patch_tighter_and_keep_every_key() -> No
     assert at[0].shape == at[1].shape == (1, 1 + 8 * 9, 24)
     middle = [float(a[0, 1:, 0].reshape(8, 9)[4, 4]) for a in at]  # (4 + 1/2) / factor - 1/2
     assert middle[0] == pytest.approx(4.5 * 4 / 9 - 0.5, abs=1e-5)
-    assert middle[1] == pytest.approx(4.5 * 4 / 9.1 - 0.5, abs=5e-3)
+    assert middle[1] == pytest.approx(4.5 * 4 / 9.1 - 0.5, abs=8e-3)
     assert middle[0] - middle[1] > 0.015
     square = torch.zeros(1, 1 + 16, 24)
     whole = old.backbone.embeddings.interpolate_pos_encoding(square, 56, 56)
