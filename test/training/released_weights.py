@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random weights in the layout of the released ones, spread so that nothing is zero or dead."""
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -49,9 +50,15 @@ def depth_weights(seed: int = 0, network: DepthAnything | None = None) -> dict[s
     return found
 
 
-def motion_weights(seed: int = 1) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What pose_encoder.pth, with its unused classifier, and pose.pth hold."""
-    random = torch.Generator().manual_seed(seed)
+def motion_weights() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What pose_encoder.pth, with its unused classifier, and pose.pth hold; yours to change."""
+    encoder, decoder = _motion_weights()
+    return dict(encoder), dict(decoder)
+
+
+@cache
+def _motion_weights() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    random = torch.Generator().manual_seed(1)
     network = AttentionMotion()
     encoder, decoder = (
         {name: spread(name, tuple(v.shape), random) for name, v in part.state_dict().items()}

@@ -62,6 +62,8 @@ def test_a_paper_run_becomes_a_bundle_with_whole_patches_and_imagenet_inside(
     assert bundle.input['normalisation'] == 'ImageNet mean and std'
     assert bundle.input['patches'] == '4x5 patches of 14 px see 56x70'
     assert sorted(bundle.depth[0].others) == ['fp16']
+    assert {row.precision for row in rows} == {'fp32', 'fp16'}
+    assert max(r.error for r in rows if r.precision == 'fp16') > 1e-6  # it is another graph
     half = bundle.depth[0].variant('fp16')
     assert len(half.data) < 0.8 * len(bundle.depth[0].data)
     assert bundle.card['parity'] == {row.name: row.error for row in rows}

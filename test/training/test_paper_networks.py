@@ -147,8 +147,9 @@ def test_old_positions_lie_a_tenth_of_a_patch_tighter_and_keep_every_key() -> No
     for network in (now, old):
         with torch.no_grad():
             network.backbone.embeddings.position_embeddings[:, 1:] = ramp
-    at = [n.backbone.embeddings.interpolate_pos_encoding(torch.zeros(1, 1 + 8 * 9, 24), 112, 126)
-          for n in (now, old)]  # fmt: skip
+    tokens = torch.zeros(1, 1 + 8 * 9, 24)
+    with torch.no_grad():
+        at = [n.backbone.embeddings.interpolate_pos_encoding(tokens, 112, 126) for n in (now, old)]
     assert at[0].shape == at[1].shape == (1, 1 + 8 * 9, 24)
     middle = [float(a[0, 1:, 0].reshape(8, 9)[4, 4]) for a in at]  # (4 + 1/2) / factor - 1/2
     assert middle[0] == pytest.approx(4.5 * 4 / 9 - 0.5, abs=1e-5)

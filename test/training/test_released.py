@@ -27,7 +27,6 @@ from endosfm3d_ros.core.frame import Frame  # noqa: E402
 from endosfm3d_ros.engines.choose import (  # noqa: E402
     RUNTIMES,
     DepthGraphs,
-    MotionGraphs,
     motion_network,
 )
 from endosfm3d_ros.engines.loading import KINDS, Options, make  # noqa: E402
@@ -134,26 +133,39 @@ def test_depth_is_that_of_the_definition(
         assert off(1 / engine.run(picture)['depth'].astype(float), wanted) < BOUND
 
 
-@pytest.mark.parametrize('runtime', RUNTIMES)
-def test_motion_and_k_are_those_of_the_definition(
-    imported: Bundle, pictures: list[tuple[np.ndarray, ...]], released: Path, runtime: str
-) -> None:
+@pytest.fixture(scope='module')
+def motions(released: Path, pictures: list[tuple[np.ndarray, ...]]) -> list[list[np.ndarray]]:
+    """What the definition says of each pair: axis-angle, translation, K [px]."""
     encoder, decoder = (
         torch.load(released / name, weights_only=True) for name in ('pose_encoder.pth', 'pose.pth')
     )
-    engine, network = (
-        make(imported.motion[0], KINDS[runtime][-1], Options()),
-        MotionGraphs(imported, runtime),
-    )
-    for previous, current in pictures:
-        pair = torch.cat([tensor(previous), tensor(current)], dim=1)
-        with torch.no_grad():
-            wanted = [v.double().numpy() for v in definition.motion(encoder, decoder, pair)]
+    pairs = [torch.cat([tensor(a), tensor(b)], dim=1) for a, b in pictures]
+    with torch.no_grad():
+        said = [definition.motion(encoder, decoder, pair) for pair in pairs]
+    return [[value.double().numpy() for value in one] for one in said]
+
+
+@pytest.mark.parametrize('runtime', RUNTIMES)
+def test_motion_and_k_are_those_of_the_definition(
+    imported: Bundle,
+    pictures: list[tuple[np.ndarray, ...]],
+    motions: list[list[np.ndarray]],
+    runtime: str,
+) -> None:
+    engine = make(imported.motion[0], KINDS[runtime][-1], Options())
+    for (previous, current), wanted in zip(pictures, motions, strict=True):
         said = engine.run(previous, current)
-        size = np.array([320, 256, 320, 256])
         assert off(said['axis_angle'], wanted[0]) < BOUND
         assert off(said['translation'], wanted[1]) < BOUND
-        assert off(said['intrinsics'] * size, wanted[2]) < BOUND
+        assert off(said['intrinsics'] * np.array([320, 256, 320, 256]), wanted[2]) < BOUND
+
+
+def test_the_motion_network_says_it_in_millimetres_and_pixels(
+    imported: Bundle, pictures: list[tuple[np.ndarray, ...]], motions: list[list[np.ndarray]]
+) -> None:
+    network = motion_network(imported)
+    assert network
+    for (previous, current), wanted in zip(pictures, motions, strict=True):
         told = network(previous, current)
         assert off(told.T_prev_cam[:3, 3], 240 * wanted[1]) < BOUND
         camera = told.camera(320, 256)
@@ -410,11 +422,12 @@ def test_an_import_of_depth_alone_is_a_bundle_without_motion(
     torch.save(tiny, tmp_path / 'depth_model.pth')
     depth = read_depth(tmp_path / 'depth_model.pth', tiny_config(), old_positions=True)
     model = PaperModel(depth, None, 64, 80, 240.0, {})
-    rows = write_bundle(tmp_path / 'mini', bundle_parts(model), bundle_facts(model), {}, '1.0.0')
+    rows = write_bundle(
+        tmp_path / 'mini', bundle_parts(model, half=False), bundle_facts(model), {}, '1.0.0'
+    )
     bundle = open_bundle(str(tmp_path / 'mini'))
     assert bundle.motion == () and bundle.intrinsics == 'none'
     assert motion_network(bundle) is None
     assert bundle.input['positions'] == 'scaled by (n + 0.1) / 37'
-    assert {row.precision for row in rows} == {'fp32', 'fp16'}
+    assert {row.precision for row in rows} == {'fp32'}
     assert all(row.error < row.bound for row in rows)
-    assert max(r.error for r in rows if r.precision == 'fp16') > 1e-6  # it is another graph
