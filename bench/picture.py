@@ -47,7 +47,7 @@ def live_bars(rows: list[dict[str, Any]]) -> list[Bar]:
 def engine_bars(rows: list[dict[str, Any]]) -> list[Bar]:
     """A bar for each runtime that is here."""
     return [
-        (f'{row["bundle"]}: {row["way"]}', row['cpu'], f'{row["cpu"]:.1f}', 'torch' not in row['way'])
+        (f'{row["bundle"]}: {row["way"]}', row['cpu'], f'{row["cpu"]:.1f}', 'torch' not in row['way'])  # noqa: E501
         for row in rows
         if 'missing' not in row
     ]  # fmt: skip
