@@ -2,7 +2,7 @@
 """
 The whole product live: player -> node -> listener over DDS, each in a process of its own.
 
-    python -m bench live --sizes 720p --rates 25 --nodes endosfm3d plain
+    python -m bench live --sizes 720p --rates 25
 """
 
 import argparse
@@ -101,10 +101,11 @@ def run_listener(case: Case, stop: threading.Event, first: Path) -> dict[str, An
     return {'heard': heard}
 
 
-def measure(case: Case) -> dict[str, Any]:
+def measure(case: Case, sample_s: float | None = None) -> dict[str, Any]:
     """
     Run one case.
 
+    :param sample_s: look at the node's memory so often, and give that and every age too [s].
     :return: the case and its figures; times in ms, CPU per answered frame.
     :raises RuntimeError: the node gave no depth, or a process failed; its lines stand above.
     """
@@ -122,19 +123,18 @@ def measure(case: Case) -> dict[str, Any]:
             if not first.exists():
                 raise RuntimeError(f'the node of {case} ended; its lines stand above')
             time.sleep(SETTLE_S)
-            window = _measured(process, case.seconds)
+            window = _measured(process, case.seconds, sample_s)
         finally:
-            for one in (node, *helpers.values()):
-                if one:
-                    one.send_signal(signal.SIGINT)
-        for one in (node, *helpers.values()):
-            one.wait(timeout=60)
+            _end([one for one in (node, *helpers.values()) if one])
         said = {role: json.loads(file.read_text()) for role, file in files.items()}
-    return {'case': asdict(case), 'load': os.getloadavg()[0], **_figures(said, window, begun)}
+    row = {'case': asdict(case), 'load': os.getloadavg()[0], **_figures(said, window, begun)}
+    if sample_s:
+        row |= _course(said, window)
+    return row
 
 
-def _measured(process: psutil.Process, seconds: float) -> dict[str, Any]:
-    """CPU time, memory and the clock at both ends of a stretch of work."""
+def _measured(process: psutil.Process, seconds: float, sample_s: float | None) -> dict[str, Any]:
+    """CPU time, memory and the clock at both ends of a stretch of work, and in between."""
 
     def now() -> dict[str, float]:
         used = process.cpu_times()
@@ -144,9 +144,12 @@ def _measured(process: psutil.Process, seconds: float) -> dict[str, Any]:
             'rss_mb': process.memory_info().rss / 1e6,
         }
 
-    begin = now()
-    time.sleep(seconds)
-    return {'begin': begin, 'end': now()}
+    samples = [now()]
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, sample_s or left))
+        samples.append(now())
+    return {'begin': samples[0], 'end': samples[-1], 'samples': samples}
 
 
 def _figures(said: dict[str, Any], window: dict[str, Any], begun: int) -> dict[str, Any]:
@@ -170,6 +173,18 @@ def _figures(said: dict[str, Any], window: dict[str, Any], begun: int) -> dict[s
         'first_depth_s': (int(depth[0, 1]) - begun) * 1e-9,
         'messages': {name: len(ages) for name, ages in heard.items()},
     }  # fmt: skip
+
+
+def _course(said: dict[str, Any], window: dict[str, Any]) -> dict[str, Any]:
+    """Memory [s, MB] and every depth's age [s, ms] since the begin of the stretch."""
+    begin, end = window['begin']['clock_ns'], window['end']['clock_ns']
+    memory = [((one['clock_ns'] - begin) * 1e-9, one['rss_mb']) for one in window['samples']]
+    ages = [
+        ((came - begin) * 1e-9, (came - stamp) * 1e-6)
+        for stamp, came in said['listener']['heard']['depth/image']
+        if begin <= came < end
+    ]
+    return {'memory': memory, 'ages': ages}
 
 
 def _spin(node: Any, stop: threading.Event) -> None:
@@ -199,6 +214,18 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
 
 
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Ctrl-C for all of them; what does not heed it is killed."""
+    for one in processes:
+        one.send_signal(signal.SIGINT)
+    for one in processes:
+        try:
+            one.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            one.kill()
+            one.wait()
+
+
 def _alive(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is None
 
@@ -223,6 +250,25 @@ def play_role(role: str, case: Case, out: Path) -> None:
     else:
         said = run_listener(case, stop, Path(f'{out}.first'))
     out.write_text(json.dumps(said))
+
+
+def as_table(rows: list[dict[str, Any]]) -> str:
+    """The rows for people."""
+    lines = [
+        '| node | input | answered | live rate [Hz] | stamp to listener p50 / p95 / p99 [ms] '
+        '| CPU [ms a frame] | memory [MB] | first depth [s] | load |',
+        '|---' * 9 + '|',
+    ]
+    for row in rows:
+        case, age = row['case'], row['latency_ms'] or dict.fromkeys(('p50', 'p95', 'p99'), np.nan)
+        name = case['node'] if case['node'] == 'plain' else f'{case["model"]}, {case["engine"]}'
+        lines.append(
+            f'| {name}, {case["wants"]} | {case["size"]}{case["rate"]:g} '
+            f'| {row["answered"]} of {row["sent"]} | {row["rate_hz"]:.1f} '
+            f'| {age["p50"]:.0f} / {age["p95"]:.0f} / {age["p99"]:.0f} | {row["cpu_ms"]:.1f} '
+            f'| {row["rss_mb"]:.0f} | {row["first_depth_s"]:.1f} | {row["load"]:.1f} |'
+        )
+    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

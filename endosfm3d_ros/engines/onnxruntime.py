@@ -53,17 +53,22 @@ class OnnxRuntimeCudaEngine:
     One graph run by ONNX Runtime's CUDA provider, captured as a CUDA graph where it can be.
 
     :param graph: a checked graph of a bundle.
+    :param capture: try to; a graph of which a part stays on the CPU can not be captured.
     :raises EngineError: no GPU, no such provider, or the graph does not run there.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, capture: bool = True) -> None:
         gpu = require_cuda()
         options = session_options(graph)
-        self.runtime = f'ONNX Runtime {ort.__version__} CUDA graph on {gpu.name}'
-        try:
-            self._bound = Bound(open_session(graph, options, [_cuda_provider(True)]), graph)
-        except EngineError:  # a node that stays on the CPU can not be captured
-            self.runtime = f'ONNX Runtime {ort.__version__} CUDA on {gpu.name}'
+        self.runtime = f'ONNX Runtime {ort.__version__} CUDA on {gpu.name}'
+        if capture:
+            try:
+                self._bound = Bound(open_session(graph, options, [_cuda_provider(True)]), graph)
+            except EngineError:
+                capture = False
+            else:
+                self.runtime = f'ONNX Runtime {ort.__version__} CUDA graph on {gpu.name}'
+        if not capture:
             providers = [_cuda_provider(False), 'CPUExecutionProvider']
             self._bound = Bound(open_session(graph, options, providers), graph)
 

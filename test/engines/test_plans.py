@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recording import RecordingCuda
+from recording import RecordingCuda, RecordingPlan
 
 from endosfm3d_ros.bundle import Graph, open_bundle
 from endosfm3d_ros.engines import plans
@@ -24,22 +24,16 @@ VERSION, PLAN = '11.4.0.106', b'a plan of TensorRT'
 TENSORS = [['picture', 'in', [224, 280, 3], 'uint8'], ['depth', 'out', [224, 280], 'float32']]
 
 
-class FakePlan:
+class FakePlan(RecordingPlan):
     """Says one value everywhere."""
 
     def __init__(self, cuda: RecordingCuda, value: float, tensors: list[list[Any]]) -> None:
-        self.cuda, self.value, self.name, self.at = cuda, value, 'plan', {}
+        super().__init__(cuda, 'plan', 1, 'depth')
+        self.value = value
         self.tensors = tuple(
             Tensor(name, how == 'in', tuple(shape), np.dtype(dtype))
             for name, how, shape, dtype in tensors
         )
-        cuda.plans.append(self)
-
-    def bind(self, name: str, address: int) -> None:
-        self.at[name] = address
-
-    def enqueue(self, stream: int) -> None:
-        self.cuda._note('enqueue', self.name, stream)
 
     def compute(self) -> None:
         for tensor in self.tensors:
