@@ -7,7 +7,7 @@ VENV := .venv/bin
 # The ROS wheels mark a process whose library path is set; a mark inherited from another venv lies.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup setup-test setup-training demo test test-all lint bench clean
+.PHONY: soak help setup setup-test setup-training demo test test-all lint bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,8 +36,11 @@ lint: setup-test ## ruff, its formatter, and mypy
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 
-bench: setup ## measure the DDS budget of this machine (docs/performance.md)
+bench: setup-training ## time everything on this machine, beside the usual ways, into bench_out/ (docs/performance.md; ARGS="live --seconds 10")
 	$(VENV)/python -m bench $(ARGS)
+
+soak: setup ## the node at 30 Hz for half an hour: memory and latency (ARGS="--minutes 3")
+	$(VENV)/python -m bench soak --sizes 720p $(ARGS)
 
 clean: ## remove .venv and everything that was made
 	rm -rf .venv demo_out bench_out build install log *.egg-info

@@ -28,6 +28,10 @@ COMMANDS = {
         "do the node's work offline: every frame of an input, into a bag",
     ),
     'report': ('endosfm3d_ros.report.command', "make the page and the summary of a run's bag"),
+    'bench': (
+        'endosfm3d_ros.bench',
+        'time every stage of a frame, and every engine, on this machine',
+    ),
     'doctor': ('endosfm3d_ros.doctor', 'say what is missing on this machine, and what to run'),
     'parameters': ('endosfm3d_ros.parameters', "list the node's parameters"),
 }

@@ -104,6 +104,15 @@ class Scope:
         covariance = np.diag([sigma**2, TIED**2])
         return cls(np.array([log_focal, 0.0]), covariance, centre, centre_sigma)
 
+    def measured(self, log_focal: float, sigma: float) -> 'Scope':
+        """After a measurement of the focal length at that keyframe (Kalman)."""
+        gain = self.covariance.sum(axis=1) / (self.covariance.sum() + sigma**2)
+        return replace(
+            self,
+            focal=self.focal + gain * (log_focal - self.focal.sum()),
+            covariance=self.covariance - np.outer(gain, self.covariance.sum(axis=0)),
+        )
+
     @property
     def log_focal_sigma(self) -> float:
         """Of the focal length at that keyframe."""
@@ -187,6 +196,16 @@ class LocalMap:
         views = self._views(picked)
         solution = adjust(views, self._beliefs(), self._scene(picked))
         return self._taken_over(picked, solution)
+
+    def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
+        """After somebody else measured the focal length now; what is seen stays where it is."""
+        belief = self.belief.measured(log_focal, sigma)
+        scope = self.scope.measured(log_focal, sigma)
+        moved = float(scope.focal.sum() - self.scope.focal.sum())
+        keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
+        points = self.points.copy()
+        self._carry_others(np.zeros(0, int), keyframes, points)
+        return replace(self, belief=belief, scope=scope, keyframes=tuple(keyframes), points=points)
 
     def forgotten(self) -> 'LocalMap':
         """An empty map that knows the scope, whose zoom may have changed meanwhile."""

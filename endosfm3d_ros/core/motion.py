@@ -23,6 +23,8 @@ class View:
     :param depth: what the network says, NaN outside the mask; scaled by the user's factor.
     :param estimate: the camera after this frame's rim.
     :param rim: the rim was measured in this very frame, and believed.
+    :param network_focal: what a motion network says of the focal length of the input picture, in
+        the one frame of an epoch that takes it [px]; `estimate` has it already.
     :param given: a calibration to hold, of the input picture; None where K is estimated.
     :param dt: since the frame before [s]; 0 for the first.
     """
@@ -36,6 +38,7 @@ class View:
     estimate: CameraEstimate
     rim: bool
     given: Intrinsics | None
+    network_focal: float | None
     dt: float
 
     @property

@@ -195,6 +195,12 @@ class Odometry:
         done = adjusted is self.map or solution is None or solution.converged
         return replace(self._moved_to(adjusted), due=not done)
 
+    def informed(self, log_focal: float, sigma: float) -> 'Odometry':
+        """Take in somebody else's word on the focal length now, as one measurement of it."""
+        told = self.map.informed(log_focal, sigma)
+        moved = float(told.scope.focal.sum() - self.scope.focal.sum())
+        return replace(self, map=told, log_focal=self.log_focal + moved)
+
     def lost(self) -> 'Odometry':
         """After frames that showed nothing: the map is gone, what is known of the scope stays."""
         return replace(

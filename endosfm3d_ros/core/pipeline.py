@@ -13,6 +13,13 @@ from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
 from endosfm3d_ros.core.intrinsics import ZOOM_ACCELERATION, CameraEstimate
 from endosfm3d_ros.core.motion import Moved, Mover, View
+from endosfm3d_ros.core.network_motion import (
+    K_SIGMA,
+    MotionNetwork,
+    NetworkMotion,
+    network_camera,
+    network_step,
+)
 from endosfm3d_ros.core.pairwise import Pairwise
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
@@ -94,6 +101,7 @@ class _State:
     past: _Past | None = None
     estimate: CameraEstimate | None = None
     events: tuple[str, ...] = ()
+    network_k_taken: bool = False
 
     def restarted(self, why: str, mover: Mover) -> '_State':
         """Begin the next epoch."""
@@ -117,6 +125,8 @@ class Pipeline:
     :param depth_network: network picture (h, w, 3) uint8 RGB -> DepthMap.
     :param sizes: (height, width) of every network size it takes [px].
     :param settings: the user's choices.
+    :param motion_network: (previous, current) network pictures of one window -> NetworkMotion;
+        asked once an epoch for a prior of K, and for the step where tracks know nothing.
     """
 
     def __init__(
@@ -124,8 +134,10 @@ class Pipeline:
         depth_network: DepthNetwork,
         sizes: Sequence[tuple[int, int]],
         settings: Settings | None = None,
+        motion_network: MotionNetwork | None = None,
     ) -> None:
         self.depth_network = depth_network
+        self.motion_network = motion_network
         self.sizes = tuple(sizes)
         self.settings = settings or Settings()
         self._state = _State(Trajectory(), self._mover())
@@ -175,6 +187,10 @@ class Pipeline:
         picture, mask = prepare(frame.image, window), window.mask(look.field)
         verdict = self._judge(picture, mask, window, past)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
+        said = None
+        if verdict.valid and not state.network_k_taken and given is None:
+            said = self._ask_motion(picture, window, past)
+        network_focal = _network_focal(said, window, look.field)
         view = View(
             picture=picture,
             texture=tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)),
@@ -182,14 +198,18 @@ class Pipeline:
             window=window,
             size=(look.field.width, look.field.height),
             depth=self._depth(picture, mask) if verdict.valid else unknown_depth(picture),
-            estimate=estimate,
+            estimate=_with_focal(estimate, network_focal),
             rim=look.measured.circle is not None and not estimate.doubts,
             given=given,
+            network_focal=network_focal,
             dt=dt,
         )
         tell = verdict.valid and not estimate.jumped
         mover, moved = state.mover.moved(view) if tell else state.mover.passed(view)
         motion, estimate, depth_map = moved.motion, moved.estimate, moved.depth
+        if tell and not motion.known:
+            said = said or self._ask_motion(picture, window, past)
+            motion = (said and network_step(said, self.settings.scale or 1.0)) or motion
         input_camera = given or estimate.camera(*view.size)
         trajectory = state.trajectory.advance(motion)
         now = _Past(
@@ -197,7 +217,8 @@ class Pipeline:
             window, picture, verdict,
         )  # fmt: skip
         begun = estimate if verdict.valid or state.estimate else None
-        self._state = _State(trajectory, mover, now, begun)
+        taken = state.network_k_taken or said is not None
+        self._state = _State(trajectory, mover, now, begun, network_k_taken=taken)
         trust, log_focal_sigma = _trust(estimate, given)
         log_scale_sigma = float(np.median(depth_map.log_sigma[mask])) if mask.any() else 1.0
         return Reconstruction(
@@ -319,6 +340,14 @@ class Pipeline:
             )
         return estimate.see(measured) if valid or not state.estimate else estimate
 
+    def _ask_motion(
+        self, picture: np.ndarray, window: Window, past: _Past | None
+    ) -> NetworkMotion | None:
+        """What the motion network says, where there is one and a picture of the same window."""
+        if not self.motion_network or not past or not past.verdict.valid or past.window != window:
+            return None
+        return self.motion_network(past.picture, picture)
+
     def _depth(self, picture: np.ndarray, mask: np.ndarray) -> DepthMap:
         said = self.depth_network(picture)
         scale = self.settings.scale or 1.0
@@ -330,6 +359,26 @@ class Pipeline:
 def _zoom_seen(estimate: CameraEstimate, moved: Moved) -> bool:
     """Whether a rim or the window ever showed the zoom."""
     return estimate.zoom_seen or moved.refinement == 'window'
+
+
+def _network_focal(said: NetworkMotion | None, window: Window, field: FieldOfView) -> float | None:
+    """
+    The focal length of a motion network, of the input picture [px]; None where it says none.
+
+    Its errors are much the same from frame to frame, so it is taken once an epoch only.
+    """
+    seen = said and network_camera(said, window.network_width, window.network_height)
+    if not seen:
+        return None
+    camera = window.input_camera(seen, field.width, field.height)
+    return float(np.sqrt(camera.fx * camera.fy))
+
+
+def _with_focal(estimate: CameraEstimate, focal_px: float | None) -> CameraEstimate:
+    """The camera after a network's focal length was taken as one measurement."""
+    if focal_px is None:
+        return estimate
+    return replace(estimate, zoom=estimate.zoom.measure_focal(focal_px, K_SIGMA))
 
 
 def _trust(estimate: CameraEstimate, given: Intrinsics | None) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.motion import Moved, View
+from endosfm3d_ros.core.network_motion import K_SIGMA
 from endosfm3d_ros.core.odometry import Odometry, Placed, Sight, offset_picture
 
 GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration
@@ -60,6 +61,8 @@ class Windowed:
         )
         if before is None:
             before = Odometry.begun(_scope(view, estimate, aspect), sight)
+        elif view.network_focal:
+            before = before.informed(float(np.log(view.network_focal)), K_SIGMA)
         after, placed = before.step(sight)
         motion = self._motion(placed)
         moved = Moved(
