@@ -35,6 +35,7 @@ SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and betwee
 BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
 TIED = 1e-4
+MODEL_ERROR = 1.7  # measured on rendered worlds: errors of tracks and maps are not independent
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 SURPRISE = 6.0  # squared sigmas from the belief at which it is loosened
@@ -133,6 +134,8 @@ class LocalMap:
     :param ids: (M,) rising; points (M, 3) in the world [mm].
     :param scope: the best there is now: from the belief and this window.
     :param log_scale: of depth maps, world over network, as the last windows saw it.
+    :param solution: of the last adjustment; None before the first.
+    :param step_covariance: (6, 6) of one frame's step, as it tells; None before the first.
     """
 
     size: tuple[int, int]
@@ -145,6 +148,7 @@ class LocalMap:
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     log_scale: float = 0.0
     solution: Solution | None = None
+    step_covariance: np.ndarray | None = None
 
     def known(self, ids: np.ndarray) -> np.ndarray:
         """Where each of ids (N,) stands in the map's points: (N,), -1 where it is none."""
@@ -313,6 +317,7 @@ class LocalMap:
             points=points,
             log_scale=float(scene.log_scale.mean()) + grown,
             solution=solution,
+            step_covariance=self._step_covariance(solution.covariance),
         )
         scope = moved._scope_now(solution)
         surprise = (scope.focal[0] - self.belief.focal[0]) ** 2 / self.belief.covariance[0, 0]
@@ -324,17 +329,17 @@ class LocalMap:
             moved = replace(moved, pending=scope)
         return replace(moved, scope=moved._best(scope))
 
-    def step_covariance(self) -> np.ndarray | None:
+    def _step_covariance(self, C: np.ndarray) -> np.ndarray:
         """
         Covariance of one frame's step, such that the window's frames add up to what it tells of
-        the newest keyframe against the oldest: (6, 6) as `Motion` has it [mm, rad]; None before
-        anything was adjusted. The maps' common scale and the focal length are taken as right:
-        their errors are common to all steps.
+        the newest keyframe against the oldest: (6, 6) as `Motion` has it [mm, rad].
+
+        The maps' common scale and the focal length are taken as right: their errors are common to
+        all steps.
+
+        :param C: covariance of this window's solution.
         """
-        if self.solution is None or len(self.keyframes) < FEWEST_VIEWS:
-            return None
-        K = min(len(self.keyframes), len(self.solution.scene.t))
-        C = self.solution.covariance
+        K = len(self.keyframes)
         newest = PER_VIEW * (K - 1)
         pose = np.r_[newest + 3 : newest + 6, newest : newest + 3]
         common = np.zeros((2, len(C)))
@@ -342,8 +347,9 @@ class LocalMap:
         common[1, newest + FOCAL] = 1.0
         shared = C[pose] @ common.T
         given = shared @ np.linalg.solve(common @ C @ common.T + 1e-12 * np.eye(2), shared.T)
-        frames = self.keyframes[-1].number - self.keyframes[-K].number
-        return (C[np.ix_(pose, pose)] - given) / max(frames, 1)
+        frames = max(self.keyframes[-1].number - self.keyframes[0].number, 1)
+        values, vectors = np.linalg.eigh((C[np.ix_(pose, pose)] - given) / frames)
+        return MODEL_ERROR**2 * (vectors * np.maximum(values, 0.0)) @ vectors.T
 
     def _carry_others(
         self, picked: np.ndarray, adjusted: list[Keyframe], points: np.ndarray
@@ -359,6 +365,15 @@ class LocalMap:
             X *= np.exp(after.log_scale - before.log_scale)
             points[at] = (X - after.t) @ after.R
             waiting[at] = False
+
+    def _caution(self, variance: float) -> float:
+        """
+        By how much the variance of log focal is really larger: what this window adds to the
+        belief is worth MODEL_ERROR times less in sigmas than its residuals say.
+        """
+        believed = 1.0 / float(self.belief.covariance[0, 0])
+        added = max(1.0 / variance - believed, 0.0)
+        return float(1.0 / (believed + added / MODEL_ERROR**2) / variance)
 
     def _best(self, scope: Scope) -> Scope:
         """The word of this window or its forerunner, whichever is surer of the focal length."""
@@ -379,6 +394,7 @@ class LocalMap:
         sigma = np.sqrt(np.diag(solution.covariance)[first : first + 2])
         reference, newest = scene.shared[REFERENCE], scene.log_focal[-1]
         covariance = to_zoom @ joint @ to_zoom.T
+        covariance *= self._caution(float(covariance[0, 0]))
         return Scope(
             focal=np.array([reference, newest - reference]),
             covariance=covariance,

@@ -319,9 +319,8 @@ class Odometry:
 
     def _step_covariance(self, resected: np.ndarray) -> np.ndarray:
         """The window's, where it has one; else that of the resection, points taken as exact."""
-        told = self.map.step_covariance()
-        if told is not None:
-            return told
+        if self.map.step_covariance is not None:
+            return self.map.step_covariance
         order = np.r_[3:6, 0:3]
         return resected[np.ix_(order, order)]
 

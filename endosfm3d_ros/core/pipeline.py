@@ -12,6 +12,7 @@ from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unk
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
 from endosfm3d_ros.core.intrinsics import ZOOM_ACCELERATION, CameraEstimate
+from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.motion import Moved, Mover, View
 from endosfm3d_ros.core.network_motion import (
     K_SIGMA,
@@ -127,6 +128,7 @@ class Pipeline:
     :param settings: the user's choices.
     :param motion_network: (previous, current) network pictures of one window -> NetworkMotion;
         asked once an epoch for a prior of K, and for the step where tracks know nothing.
+    :param learnt: what an earlier pass over the same video learnt of the scope (`learnt_scope`).
     """
 
     def __init__(
@@ -135,7 +137,9 @@ class Pipeline:
         sizes: Sequence[tuple[int, int]],
         settings: Settings | None = None,
         motion_network: MotionNetwork | None = None,
+        learnt: Scope | None = None,
     ) -> None:
+        self._learnt = learnt
         self.depth_network = depth_network
         self.motion_network = motion_network
         self.sizes = tuple(sizes)
@@ -143,7 +147,14 @@ class Pipeline:
         self._state = _State(Trajectory(), self._mover())
 
     def _mover(self) -> Mover:
-        return Windowed() if self.settings.refinement == 'window' else Pairwise()
+        windowed = self.settings.refinement == 'window'
+        return Windowed(learnt=self._learnt) if windowed else Pairwise()
+
+    @property
+    def learnt_scope(self) -> Scope | None:
+        """What the window knows of the scope by now; None without a window."""
+        mover = self._state.mover
+        return mover.scope if isinstance(mover, Windowed) else None
 
     def reset(self) -> None:
         """Open a new epoch: odometry and filters start again with the next frame."""

@@ -17,6 +17,7 @@ from endosfm3d_ros.core.odometry import Odometry, Placed, Sight, offset_picture
 
 GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration
 CENTRE_SIGMA, RIM_CENTRE_SIGMA = 0.03, 0.012  # of the principal point [picture widths]
+AGAIN = 4.0  # by so much a belief's variance grows before the same pictures are seen again
 GUESS_FLOOR = 0.25  # a network's guess of log focal is not taken for better: scopes differ
 LOST = 'the tracks were lost: a new map begins'
 ZOOM_NOISE = 0.004  # of a frame's log zoom by its tracks
@@ -29,12 +30,14 @@ class Windowed:
     :param T_world_cam: (4, 4) of the last frame, as told [mm].
     :param begun: whether there was a frame at all.
     :param waited_s: since the last frame that was placed [s].
+    :param learnt: what an earlier pass over the same video learnt of the scope; None without one.
     """
 
     odometry: Odometry | None = None
     T_world_cam: np.ndarray | None = None
     begun: bool = False
     waited_s: float = 0.0
+    learnt: Scope | None = None
 
     def moved(self, view: View) -> tuple['Windowed', Moved]:
         """See `Mover`."""
@@ -60,7 +63,7 @@ class Windowed:
             dt=dt,
         )
         if before is None:
-            before = Odometry.begun(_scope(view, estimate, aspect), sight)
+            before = Odometry.begun(self.learnt or _scope(view, estimate, aspect), sight)
         elif view.network_focal:
             before = before.informed(float(np.log(view.network_focal)), K_SIGMA)
         after, placed = before.step(sight)
@@ -73,7 +76,7 @@ class Windowed:
             rigid_share=placed.share if motion.known and self.begun else float('nan'),
             events=() if placed.known or not self.begun else (LOST,),
         )
-        return Windowed(after, placed.T_world_cam, True), moved
+        return Windowed(after, placed.T_world_cam, True, learnt=self.learnt), moved
 
     def passed(self, view: View) -> tuple['Windowed', Moved]:
         """See `Mover`; the map waits, and the tracks are looked for where they were."""
@@ -88,8 +91,22 @@ class Windowed:
     def restarted(self) -> 'Windowed':
         """See `Mover`."""
         if self.odometry is None:
-            return Windowed()
-        return Windowed(self.odometry.restarted())
+            return Windowed(learnt=self.learnt)
+        return Windowed(self.odometry.restarted(), learnt=self.learnt)
+
+    @property
+    def scope(self) -> Scope | None:
+        """
+        What is known of the scope, for another pass over the same video; None before anything was.
+
+        That pass will see the same pictures again, so the belief is loosened; where the zoom
+        stood at the end is not told.
+        """
+        if self.odometry is None:
+            return None
+        scope = self.odometry.scope
+        sigma = float(np.sqrt(AGAIN * scope.covariance[0, 0]))
+        return Scope.guessed(float(scope.focal[0]), sigma, scope.centre, scope.centre_sigma)
 
     def _motion(self, placed: Placed) -> Motion:
         if self.T_world_cam is None:
