@@ -24,6 +24,10 @@ COMMANDS = {
         "do the node's work offline: every frame of an input, into a bag",
     ),
     'report': ('endosfm3d_ros.report.command', "make the page and the summary of a run's bag"),
+    'evaluate': (
+        'endosfm3d_ros.evaluation.command',
+        "lay a run's bag beside its truth: errors of depth, path and camera, and of lazy answers",
+    ),
     'doctor': ('endosfm3d_ros.doctor', 'say what is missing on this machine, and what to run'),
     'parameters': ('endosfm3d_ros.parameters', "list the node's parameters"),
 }
