@@ -162,6 +162,36 @@ def photometric(warped: Tensor, target: Tensor, mask: Tensor, multi_scale: bool 
     return 0.9 * masked_mean(1 - ssim(warped, target), mask) + 0.1 * l1
 
 
+def halved(values: Tensor) -> Tensor:
+    """Means of 2x2 pixels, (B, C, H, W) -> (B, C, H // 2, W // 2)."""
+    return F.avg_pool2d(values, 2)
+
+
+def halved_pixels(pixels: Tensor) -> Tensor:
+    """
+    Where 2x2 pixels together lie in a halved source: (B, H, W, 2) -> (B, H // 2, W // 2, 2).
+    """
+    means = F.avg_pool2d(pixels.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+    return (means + 0.5) / 2 - 0.5  # the centre of the coarse pixel u is at 2 u + 1/2
+
+
+def pyramid_photometric(
+    source: Tensor, refined: Tensor, mask: Tensor, pixels: Tensor, levels: int
+) -> Tensor:
+    """
+    Mean `photometric` over levels of halved pictures: coarse ones see motions of many pixels.
+
+    :param source: (B, 3, H, W); refined: the target to compare with; mask: (B, 1, H, W).
+    :param pixels: (B, H, W, 2) of `project`: where the target's pixels lie in the source.
+    """
+    total = photometric(sample(source, pixels), refined, mask)
+    for _ in range(levels - 1):
+        source, refined, pixels = halved(source), halved(refined), halved_pixels(pixels)
+        mask = (halved(mask) > 0.99).to(mask.dtype)
+        total = total + photometric(sample(source, pixels), refined, mask)
+    return total / levels
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """
     Mean of (B, C, H, W) where mask (B, 1, H, W) is 1; 0 where it is nowhere 1.
