@@ -25,7 +25,7 @@ from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
-from endosfm3d_ros.engines.choose import DepthGraphs
+from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.kinematics_in import KinematicsIn
 from endosfm3d_ros.latest import Latest
@@ -75,8 +75,9 @@ class EndoscopeNode(GuardedLifecycleNode):
         try:
             bundle = open_bundle(values['model'])
             self._network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
+            motion = motion_network(bundle, values['engine'], values['engine_threads'])
             settings = parameters.settings(values)
-            self._pipeline = Pipeline(self._network, bundle.sizes, settings)
+            self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
             self._outputs = Outputs(values)
             self._metric = Metric(values, self._pipeline, self._outputs)
         except (ValueError, BundleError, EngineError) as error:

@@ -22,7 +22,7 @@ from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.engines.choose import DepthGraphs
+from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.messages_in import image_to_rgb
 from endosfm3d_ros.outputs import Outputs, Traffic
@@ -66,7 +66,8 @@ def replay(
     """
     bundle = open_bundle(values['model'])
     network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
-    pipeline = Pipeline(network, bundle.sizes, parameters.settings(values))
+    motion = motion_network(bundle, values['engine'], values['engine_threads'])
+    pipeline = Pipeline(network, bundle.sizes, parameters.settings(values), motion)
     outputs = Outputs(values)
     done = refused = 0
     reason = ''

@@ -12,6 +12,13 @@ from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unk
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Motion, Reconstruction
 from endosfm3d_ros.core.intrinsics import ZOOM_ACCELERATION, CameraEstimate
+from endosfm3d_ros.core.network_motion import (
+    K_SIGMA,
+    MotionNetwork,
+    NetworkMotion,
+    network_camera,
+    network_step,
+)
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 
@@ -92,6 +99,7 @@ class _State:
     past: _Past | None = None
     estimate: CameraEstimate | None = None
     events: tuple[str, ...] = ()
+    network_k_taken: bool = False
 
     def restarted(self, why: str) -> '_State':
         trajectory = self.trajectory.restart()
@@ -106,6 +114,8 @@ class Pipeline:
     :param depth_network: network picture (h, w, 3) uint8 RGB -> DepthMap.
     :param sizes: (height, width) of every network size it takes [px].
     :param settings: the user's choices.
+    :param motion_network: (previous, current) network pictures of one window -> NetworkMotion;
+        asked once an epoch for a prior of K, and for the step where tracks know nothing.
     """
 
     def __init__(
@@ -113,8 +123,10 @@ class Pipeline:
         depth_network: DepthNetwork,
         sizes: Sequence[tuple[int, int]],
         settings: Settings | None = None,
+        motion_network: MotionNetwork | None = None,
     ) -> None:
         self.depth_network = depth_network
+        self.motion_network = motion_network
         self.sizes = tuple(sizes)
         self.settings = settings or Settings()
         self._state = _State(Trajectory())
@@ -153,12 +165,19 @@ class Pipeline:
         picture, mask = prepare(frame.image, window), window.mask(look.field)
         verdict = self._judge(picture, mask, window, past)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
+        said = None
+        if verdict.valid and not state.network_k_taken and given is None:
+            said = self._ask_motion(picture, window, past)
+            estimate = _with_network_k(estimate, said, window, look.field)
         input_camera = given or estimate.camera(look.field.width, look.field.height)
         camera = window.network_camera(input_camera)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         motion, points = _move(
             grey, camera, window, past, verdict.valid and not estimate.jumped, dt
         )
+        if verdict.valid and not motion.known and not estimate.jumped:
+            said = said or self._ask_motion(picture, window, past)
+            motion = (said and network_step(said, self.settings.scale or 1.0)) or motion
         depth_map = self._depth(picture, mask) if verdict.valid else unknown_depth(picture)
         if verdict.valid:
             points = tracks.refill(grey, tracks.trackable(picture, mask), points)
@@ -168,7 +187,8 @@ class Pipeline:
             window, picture, grey, camera, depth_map.depth, points, verdict,
         )  # fmt: skip
         begun = estimate if verdict.valid or state.estimate else None
-        self._state = _State(trajectory, now, begun)
+        taken = state.network_k_taken or said is not None
+        self._state = _State(trajectory, now, begun, network_k_taken=taken)
         trust, log_focal_sigma = _trust(estimate, given)
         log_scale_sigma = float(np.median(depth_map.log_sigma[mask])) if mask.any() else 1.0
         return Reconstruction(
@@ -284,6 +304,14 @@ class Pipeline:
             )
         return estimate.see(measured) if valid or not state.estimate else estimate
 
+    def _ask_motion(
+        self, picture: np.ndarray, window: Window, past: _Past | None
+    ) -> NetworkMotion | None:
+        """What the motion network says, where there is one and a picture of the same window."""
+        if not self.motion_network or not past or not past.verdict.valid or past.window != window:
+            return None
+        return self.motion_network(past.picture, picture)
+
     def _depth(self, picture: np.ndarray, mask: np.ndarray) -> DepthMap:
         said = self.depth_network(picture)
         scale = self.settings.scale or 1.0
@@ -314,6 +342,22 @@ def _move(
         points[ok], there[ok], depth, camera_before, camera, dt
     )
     return motion, there[ok][agree] if motion.known else there[ok]
+
+
+def _with_network_k(
+    estimate: CameraEstimate, said: NetworkMotion | None, window: Window, field: FieldOfView
+) -> CameraEstimate:
+    """
+    The camera after a network's K was taken as one measurement, of a stated sigma.
+
+    Its errors are much the same from frame to frame, so it is taken once an epoch only.
+    """
+    seen = said and network_camera(said, window.network_width, window.network_height)
+    if not seen:
+        return estimate
+    camera = window.input_camera(seen, field.width, field.height)
+    focal = float(np.sqrt(camera.fx * camera.fy))
+    return replace(estimate, zoom=estimate.zoom.measure_focal(focal, K_SIGMA))
 
 
 def _trust(estimate: CameraEstimate, given: Intrinsics | None) -> tuple[float, float]:

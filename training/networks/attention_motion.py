@@ -140,8 +140,11 @@ class MotionDecoder(nn.Module):
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         squeeze, first, second, last = self.net
         f = F.relu(squeeze(feature))
-        motion = MOTION_SCALE * last(F.relu(second(F.relu(first(f))))).mean((2, 3))  # (B, 12)
-        return motion[:, :3], motion[:, 3:6], self.intrinsics_layers(f)
+        said = last(
+            F.relu(second(F.relu(first(f))))
+        ).float()  # small numbers need single precision
+        motion = MOTION_SCALE * said.mean((2, 3))  # (B, 12)
+        return motion[:, :3], motion[:, 3:6], self.intrinsics_layers(f).float()
 
 
 def normalised_intrinsics(said: Tensor, height: int, width: int) -> Tensor:

@@ -4,6 +4,7 @@ Depth Anything V2 Small (Yang et al. 2024) with DoRA (Liu et al. 2024) and a hea
 disparity at four scales, as the method EndoSfM3D (2025) defines it.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -66,7 +67,8 @@ class DisparityHead(nn.Module):
 
     def forward(self, fused: Tensor, size: tuple[int, int]) -> Tensor:
         x = F.interpolate(self.conv1(fused), size=size, mode='bilinear', align_corners=True)
-        return torch.sigmoid(self.conv3(F.relu(self.conv2(x))))
+        said = self.conv3(F.relu(self.conv2(x)))
+        return torch.sigmoid(said.float())  # half precision knows no small disparity
 
 
 class DepthAnything(nn.Module):
@@ -119,7 +121,9 @@ class DepthAnything(nn.Module):
             target_modules=list(ADAPTED),
             use_dora=dora,
         )
-        self.backbone = get_peft_model(self.backbone, chosen)
+        with warnings.catch_warnings():  # of a method of transformers that peft still calls
+            warnings.simplefilter('ignore', FutureWarning)
+            self.backbone = get_peft_model(self.backbone, chosen)
         self.neck.requires_grad_(False)
         return self
 

@@ -5,10 +5,15 @@ ResNet-18 (He et al. 2016) without its classifier, its parts named as torchvisio
 torchvision itself has no build for bare CPUs on the package index, and is not needed for this.
 """
 
+from copy import deepcopy
+from typing import TypeVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 WIDTHS = (64, 128, 256, 512)
+Network = TypeVar('Network', bound=nn.Module)
 
 
 class BasicBlock(nn.Module):
@@ -68,3 +73,24 @@ class ResNet18(nn.Module):
 def pooled(stem: Tensor) -> Tensor:
     """The stem's maximum pooling: (B, 64, h, w) -> (B, 64, ceil(h / 2), ceil(w / 2))."""
     return F.max_pool2d(stem, 3, stride=2, padding=1)
+
+
+def without_batch_norms(network: Network) -> Network:
+    """
+    A copy that says the same in evaluation, its batch norms folded into the convolutions.
+
+    Exporters would fold them later, and in half precision get the types wrong.
+
+    :param network: one that holds `ResNet18` anywhere, in evaluation mode.
+    """
+    network = deepcopy(network)
+    for module in network.modules():
+        for number in (1, 2):
+            conv, norm = (getattr(module, f'{kind}{number}', None) for kind in ('conv', 'bn'))
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, f'conv{number}', fuse_conv_bn_eval(conv, norm))
+                setattr(module, f'bn{number}', nn.Identity())
+        if isinstance(module, BasicBlock) and isinstance(module.downsample, nn.Sequential):
+            conv, norm = module.downsample
+            module.downsample = nn.Sequential(fuse_conv_bn_eval(conv, norm), nn.Identity())
+    return network
