@@ -15,6 +15,8 @@ COMMANDS = {
     'synthesize': ('training.synthesize', 'render training pairs'),
     'compact': ('training.compact', 'train the compact networks on them'),
     'judge': ('training.judge', 'judge bundles on held-out worlds and marked pictures'),
+    'train': ('training.train', 'train by a configuration, or go on with a run'),
+    'evaluate': ('training.evaluate', 'score a checkpoint on its validation clips'),
     'export': ('training.export', 'make a bundle of a trained run'),
     'import-released': ('training.released', 'make a bundle of released EndoSfM3D weights'),
     'quantize': ('training.quantize', 'add int8 graphs to a bundle, for CPUs'),

@@ -102,9 +102,11 @@ class Loop:
 
     :param epochs: over all samples.
     :param batch: samples a step, over all processes together.
-    :param rate: Adam's, of depth, motion and appearance; flow_rate: of flow; intrinsics_rate: of
-        tied focal lengths.
+    :param rate: Adam's, of motion and appearance; depth_rate: of depth; flow_rate: of flow;
+        intrinsics_rate: of tied focal lengths.
     :param warm_steps: the rates rise over so many.
+    :param late_steps: those of depth and focal lengths over so many: while motion is not known,
+        they would only learn to hide that.
     :param drop_after: epoch after which the rates are multiplied by `drop`; 0: they fall along a
         cosine to `drop` instead.
     :param clip: largest norm of the gradient.
@@ -119,9 +121,11 @@ class Loop:
     epochs: int = 20
     batch: int = 10
     rate: float = 1e-4
+    depth_rate: float = 1e-4
     flow_rate: float = 1e-4
     intrinsics_rate: float = 3e-3
     warm_steps: int = 50
+    late_steps: int = 50
     drop_after: int = 0
     drop: float = 0.1
     clip: float = 1.0

@@ -73,3 +73,14 @@ def _part(means: dict[str, dict[str, float | None]], name: str, part: str) -> fl
 
 def _cell(value: float | None) -> str:
     return f'{"-" if value is None else format(value, ".4f"):>20}'
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == '__main__':
+    sys.exit(main())

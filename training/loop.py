@@ -26,8 +26,6 @@ from training.networks_of import networks_of
 from training.steps import Losses, Weights, flow_step, joint_step
 from training.validate import validate
 
-LOWER_IS_BETTER = True  # of every metric that chooses
-
 
 class Objective(nn.Module):
     """The networks and what they minimise, as one module that processes can share."""
@@ -144,9 +142,8 @@ class Loop:
             parameters = [p for group in optimizer.param_groups for p in group['params']]
             norm = self.accelerator.clip_grad_norm_(parameters, self.config.loop.clip)
             self._check(norm, batch, phase)
-            factor = self._factor(step)
             for group in optimizer.param_groups:
-                group['lr'] = group['initial'] * factor
+                group['lr'] = group['initial'] * self._factor(step, group['rises'])
             optimizer.step()
             if losses is not None:
                 losses_of_phase.figures = losses.figures | losses_of_phase.figures
@@ -157,10 +154,10 @@ class Loop:
         losses.figures['loss'] = float(losses.total.detach())
         return losses
 
-    def _factor(self, step: int) -> float:
-        """What the rates are multiplied by."""
+    def _factor(self, step: int, rises: int) -> float:
+        """What a rate that rises over so many steps is multiplied by."""
         loop = self.config.loop
-        warm = min(1.0, (step + 1) / max(loop.warm_steps, 1))
+        warm = min(1.0, (step + 1) / max(rises, 1))
         if loop.drop_after:
             return warm * (loop.drop if step >= loop.drop_after * self.steps.per_epoch else 1.0)
         along = step / max(self.last, 1)
@@ -293,16 +290,23 @@ class Log:
 
 
 def _optimizers(config: Config, nets: Networks) -> dict[str, torch.optim.Optimizer]:
-    """Adam of each phase, in the order of a step; `initial` is the rate that schedules scale."""
+    """
+    Adam of each phase, in the order of a step; schedules scale `initial`, which `rises` at first.
+    """
     loop = config.loop
-    groups = [{'params': nets.trained('joint'), 'lr': loop.rate, 'initial': loop.rate}]
-    if nets.tied is not None:
-        rate = loop.intrinsics_rate
-        groups.append({'params': list(nets.tied.parameters()), 'lr': rate, 'initial': rate})
+
+    def group(part: nn.Module | None, rate: float, rises: int) -> list[dict[str, Any]]:
+        parameters = [p for p in part.parameters() if p.requires_grad] if part else []
+        return [{'params': parameters, 'lr': rate, 'initial': rate, 'rises': rises}]
+
     found: dict[str, torch.optim.Optimizer] = {}
     if nets.flow is not None:
-        rate = loop.flow_rate
-        flow = [{'params': nets.trained('flow'), 'lr': rate, 'initial': rate}]
-        found['flow'] = torch.optim.Adam(flow)
-    found['joint'] = torch.optim.Adam(groups)
+        found['flow'] = torch.optim.Adam(group(nets.flow, loop.flow_rate, loop.warm_steps))
+    joint = [
+        *group(nets.depth, loop.depth_rate, loop.late_steps),
+        *group(nets.motion, loop.rate, loop.warm_steps),
+        *group(nets.appearance, loop.rate, loop.warm_steps),
+        *group(nets.tied, loop.intrinsics_rate, loop.late_steps),
+    ]
+    found['joint'] = torch.optim.Adam(joint)
     return found

@@ -13,9 +13,10 @@ from training.data.sample import Batch
 from training.networks.appearance_flow import AppearanceNetwork, FlowNetwork
 from training.networks.attention_motion import AttentionMotion
 from training.networks.compact import CompactDepth, CompactMotion
+from training.networks.flow_motion import FlowMotion
 from training.objective import motions, zoom_roughness
 
-COMPACT_STEP = 0.1  # a compact motion network begins with small motions
+COMPACT_STEP = 0.02  # a compact motion network begins with small motions
 SMALL = ((8, 16, 32, 64, 96), (1, 1, 1, 1))  # widths and depths of networks for quick trials
 
 
@@ -77,11 +78,11 @@ class PaperMotion(nn.Module):
 
 
 class CompactStep(nn.Module):
-    """The compact motion network: K of both pictures, square pixels."""
+    """A motion network like `CompactMotion`: K of both pictures, square pixels."""
 
-    def __init__(self, *shape: tuple[int, ...]) -> None:
+    def __init__(self, network: Callable[[], nn.Module] = CompactMotion) -> None:
         super().__init__()
-        self.network = CompactMotion(*shape)
+        self.network = network()
 
     def forward(self, source: Tensor, target: Tensor) -> Step:
         said = self.network(torch.cat([source, target], 1)).float()
@@ -150,7 +151,7 @@ DEPTHS: dict[str, Callable[[], nn.Module]] = {
 MOTIONS: dict[str, Callable[[], nn.Module]] = {
     'paper': PaperMotion,
     'compact': CompactStep,
-    'small': partial(CompactStep, *SMALL),
+    'small': partial(CompactStep, FlowMotion),
 }
 INTRINSICS = ('pair', 'tied', 'given')
 
@@ -220,13 +221,6 @@ class Networks(nn.Module):
                 zooms = self.training
                 return self.tied(batch, 0, zooms), self.tied(batch, source, zooms)
         return step.camera_target, step.camera_source
-
-    def trained(self, phase: str) -> list[nn.Parameter]:
-        """What the optimiser of a phase, `flow` or `joint`, changes."""
-        parts = [self.flow] if phase == 'flow' else [self.depth, self.motion, self.appearance]
-        return [
-            p for part in parts if part is not None for p in part.parameters() if p.requires_grad
-        ]
 
 
 def enlarged(values: Tensor, size: tuple[int, int]) -> Tensor:

@@ -64,3 +64,14 @@ def _same_run(config: Config, folder: Path) -> None:
         raise TrainingError(
             f'{folder} was begun with another {changed[0]!r}; take a new folder, or the old file'
         )
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == '__main__':
+    sys.exit(main())
