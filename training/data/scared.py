@@ -137,9 +137,9 @@ def _depth(raw: bytes | None) -> np.ndarray | None:
     if stored is None or stored.ndim != 3 or stored.shape[2] != 3:
         found = 'nothing readable' if stored is None else f'{stored.shape}'
         raise ValueError(f'scene points need a tiff of x, y, z, found {found}')
-    depth = stored[
-        : len(stored) // 2 if len(stored) > HEIGHT else len(stored), :, 0
-    ]  # OpenCV: zyx
+    height, width = stored.shape[:2]
+    rows = height // 2 if height > width else height  # the left picture's above the right's
+    depth = stored[:rows, :, 0]  # OpenCV gives z, y, x
     return np.where(depth > 0, depth, np.nan).astype(np.float32)
 
 
@@ -156,6 +156,7 @@ def _raw_frames(video: Path) -> Iterator[RawFrame]:
         left = np.ascontiguousarray(frame.image[:height])
         camera, T = _facts(facts(f'frame_data{number:06d}.json'))
         depth = _depth(points(f'scene_points{number:06d}.tiff'))
+        camera = camera.resized(left.shape[1], height) if camera else None
         yield RawFrame(number, left, camera, depth, T)
     points.close()
     facts.close()
