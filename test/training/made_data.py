@@ -97,9 +97,18 @@ def hamlyn(root: Path, numbers: list[int]) -> Path:
 
 
 CALIBRATION = {
-    **{'width': WIDTH, 'height': HEIGHT, 'cx': 81.0, 'cy': 62.0},
-    **{'a0': 91.0, 'a1': 0.0, 'a2': -2e-3, 'a3': 4e-6, 'a4': -1e-8},
-    **{'c': 0.999, 'd': 0.003, 'e': -0.002},
+    'width': WIDTH,
+    'height': HEIGHT,
+    'cx': 81.0,
+    'cy': 62.0,
+    'a0': 91.0,
+    'a1': 0.0,
+    'a2': -2e-3,
+    'a3': 4e-6,
+    'a4': -1e-8,
+    'c': 0.999,
+    'd': 0.003,
+    'e': -0.002,
 }
 
 

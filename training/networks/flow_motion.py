@@ -50,23 +50,29 @@ class FlowMotion(nn.Module):
 
     def _shifts(self, previous: Tensor, current: Tensor) -> Tensor:
         """Expected shift (dx, dy) of each patch [REACH], and how sure its match is."""
-        h, w = current.shape[-2:]
         side = 2 * REACH + 1
-        around = F.pad(previous, (REACH, REACH, REACH, REACH))
-        alike = torch.stack(
-            [
-                (current * around[..., v : v + h, u : u + w]).sum(1)
-                for v in range(side)
-                for u in range(side)
-            ],
-            dim=1,
-        )  # (B, side^2, h, w)
+        alike = _likeness(previous, current)
         chance = torch.softmax(self.sharpness.exp() * alike, dim=1)
         offsets = torch.linspace(-1, 1, side, device=current.device, dtype=current.dtype)
         dy, dx = torch.meshgrid(offsets, offsets, indexing='ij')
         sure = chance.amax(1, keepdim=True)
         mean = torch.stack([(chance * d.reshape(1, -1, 1, 1)).sum(1) for d in (dx, dy)], dim=1)
         return torch.cat([mean * sure, sure], dim=1)
+
+
+@torch.no_grad()  # nothing in it learns
+def _likeness(previous: Tensor, current: Tensor) -> Tensor:
+    """
+    How alike each patch is to those up to REACH around it in the previous picture, row by row
+    from the top left, for every other patch: two (B, C, h, w) of unit length -> (B, (2 REACH +
+    1)^2, h / 2, w / 2).
+    """
+    h, w = current.shape[-2:]
+    around = F.pad(previous, (REACH, REACH, REACH, REACH))
+    here = current[..., ::2, ::2].contiguous()
+    side = range(2 * REACH + 1)
+    shifted = (around[..., v : v + h : 2, u : u + w : 2] for v in side for u in side)
+    return torch.stack([(here * x).sum(1) for x in shifted], dim=1)
 
 
 def _descriptors(picture: Tensor) -> Tensor:
