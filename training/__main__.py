@@ -16,6 +16,7 @@ COMMANDS = {
     'compact': ('training.compact', 'train the compact networks on them'),
     'judge': ('training.judge', 'judge bundles on held-out worlds and marked pictures'),
     'train': ('training.train', 'train by a configuration, or go on with a run'),
+    'prove': ('training.prove', 'self-supervision from nothing, three seeds: minutes each'),
     'evaluate': ('training.evaluate', 'score a checkpoint on its validation clips'),
     'export': ('training.export', 'make a bundle of a trained run'),
     'import-released': ('training.released', 'make a bundle of released EndoSfM3D weights'),
