@@ -23,6 +23,7 @@ from training.data.dataset import Samples, Steps
 from training.data.sample import Batch, batched
 from training.model import Networks
 from training.networks_of import networks_of
+from training.processes import on_cpu
 from training.steps import Losses, Weights, flow_step, joint_step
 from training.validate import validate
 
@@ -75,7 +76,7 @@ class Loop:
     def __post_init__(self) -> None:
         """Make networks and optimisers, or take them from the run's last checkpoint."""
         kwargs = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(kwargs_handlers=[kwargs])
+        self.accelerator = Accelerator(cpu=on_cpu(), kwargs_handlers=[kwargs])
         torch.manual_seed(self.config.seed)
         half = 'bf16' in (self.config.loop.precision, self.accelerator.mixed_precision)
         nets, teacher = networks_of(self.config, self.train, len(self.scopes), half, self.tell)

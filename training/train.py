@@ -12,6 +12,7 @@ from training.checkpoints import TrainingError, latest
 from training.config import Config, read_config
 from training.data.open import open_data
 from training.loop import Loop
+from training.processes import asked_for, on_cpu, start
 
 GOES_ON = ('loop', 'data')  # parts that may change when a run goes on
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """`train`: 0 well, 1 stopped with one line."""
-    place = PartialState()
+    place = PartialState(cpu=on_cpu())
 
     def tell(line: str) -> None:
         if place.is_main_process:
@@ -70,6 +71,9 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
+    parser.parse_args()  # what is typed wrong is said once
+    if (count := asked_for()) > 1:
+        return start(count, ['train', *sys.argv[1:]])
     return run(parser.parse_args())
 
 

@@ -18,6 +18,7 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 
+from training.processes import number_in
 from training.train import add_arguments
 from training.train import run as train_command
 
@@ -166,6 +167,19 @@ def test_a_run_does_not_go_on_as_another_one(tmp_path, capsys):
     assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
     assert train(settings(tmp_path, objective={'pyramid': 1}), tmp_path / 'run') == 1
     assert "begun with another 'objective'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('command', 'count'),
+    [
+        ('python accelerate launch --cpu --num_processes 2 -m training train x.yaml', 2),
+        ('python accelerate launch --cpu --num_processes=3 -m training train x.yaml', 3),
+        ('python accelerate launch --cpu -m training train x.yaml', 1),
+        ('bash run.sh --num_processes 4', 1),
+    ],
+)
+def test_as_many_processes_run_as_accelerate_was_asked_for(command, count):
+    assert number_in(command.split()) == count
 
 
 @pytest.mark.slow
