@@ -13,13 +13,14 @@ from training.data.prepared import Prepared, prepare_clip
 from training.data.raw import LeftOutError, RawClip
 from training.data.scared import scared, scared_raw
 from training.data.streams import stream
-from training.data.worlds import worlds
 
 
 def clips_of(source: Source, size: tuple[int, int]) -> list[RawClip]:
     """The clips of a source."""
     path = Path(source.path).expanduser()
     if source.reader == 'worlds':
+        from training.data.worlds import worlds  # the renderer's compiler takes seconds to import
+
         settings = (source.frames, size, source.look, source.focal, source.speed, source.zoom)
         return worlds(source.family, range(*source.seeds), *settings)
     if not source.path:

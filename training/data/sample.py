@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Sample:
+class Pictures:
     """
     A target picture and N - 1 sources beside it in time, as the networks see them.
 
@@ -26,7 +26,6 @@ class Sample:
     :param scope: () int64, number of the scope that recorded it; -1: none that is known.
     :param aspect: () float32, width over height of the recorded picture.
     :param frames: (N,) int64, places in the clip.
-    :param name: clip and frame, for people.
     """
 
     images: Tensor
@@ -39,23 +38,23 @@ class Sample:
     scope: Tensor
     aspect: Tensor
     frames: Tensor
+
+
+@dataclass(frozen=True)
+class Sample(Pictures):
+    """
+    One sample.
+
+    :param name: clip and frame, for people.
+    """
+
     name: str
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples, each field with B in front; `name` holds B names."""
+class Batch(Pictures):
+    """Samples: each tensor has B in front; `name` holds B names."""
 
-    images: Tensor
-    usable: Tensor
-    depth: Tensor
-    camera: Tensor
-    T_source_target: Tensor
-    window: Tensor
-    clip: Tensor
-    scope: Tensor
-    aspect: Tensor
-    frames: Tensor
     name: tuple[str, ...]
 
     def to(self, device: torch.device | str) -> 'Batch':
@@ -76,7 +75,6 @@ def batched(samples: Sequence[Sample]) -> Batch:
     """Samples of one size in a batch."""
     parts = {
         field.name: torch.stack([getattr(one, field.name) for one in samples])
-        for field in fields(Sample)
-        if field.name != 'name'
+        for field in fields(Pictures)
     }
     return Batch(**parts, name=tuple(one.name for one in samples))
