@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from training.checkpoints import TrainingError, commit, keep_best, kept, latest, load, save
 from training.config import Config
-from training.data.dataset import Samples, Steps
+from training.data.dataset import Samples, Steps, steps_an_epoch
 from training.data.sample import Batch, batched
 from training.model import Networks
 from training.networks_of import networks_of
@@ -91,15 +91,11 @@ class Loop:
         self.module = self.accelerator.prepare(
             Objective(nets, self.config.objective, teacher).train()
         )
-        self.steps = Steps(
-            len(self.train),
-            self.config.loop.batch,
-            self.config.seed,
-            range(self.state.step, 0),
-            (self.accelerator.process_index, self.accelerator.num_processes),
-        )
-        self.last = self.config.loop.epochs * self.steps.per_epoch
-        self.steps.steps = range(self.state.step, self.last)
+        loop, count = self.config.loop, len(self.train)
+        self.last = loop.epochs * steps_an_epoch(count, loop.batch)
+        still = range(self.state.step, self.last)
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        self.steps = Steps(count, loop.batch, self.config.seed, still, share)
 
     def __call__(self) -> State:
         """Train to the end, or until validation says that nothing gets better."""

@@ -74,6 +74,11 @@ class Samples(Dataset[Sample]):
         return augmented(_sample(clip, clip_number, scope, frames), self.augmentation, rng)
 
 
+def steps_an_epoch(count: int, batch: int) -> int:
+    """Steps in which every sample is seen once; what is left over waits for the next epoch."""
+    return max(count // batch, 1)
+
+
 class Steps(Sampler[list[tuple[int, int]]]):
     """
     The samples of every step from a given one on: any step's follow from its number alone, so that
@@ -96,10 +101,7 @@ class Steps(Sampler[list[tuple[int, int]]]):
                 'multiple'
             )
 
-    @property
-    def per_epoch(self) -> int:
-        """Steps in which every sample is seen once (what is left over waits for the next)."""
-        return max(self.count // self.batch, 1)
+        self.per_epoch = steps_an_epoch(count, batch)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, order = -1, np.empty(0, int)
