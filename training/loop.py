@@ -80,13 +80,16 @@ class Loop:
         torch.manual_seed(self.config.seed)
         half = 'bf16' in (self.config.loop.precision, self.accelerator.mixed_precision)
         nets, teacher = networks_of(self.config, self.train, len(self.scopes), half, self.tell)
-        self.nets = nets
+        self.nets = nets.to(self.accelerator.device)  # before the optimisers remember where
+        if teacher is not None:
+            teacher.to(self.accelerator.device)
         self.optimizers = _optimizers(self.config, nets)
         self.state = State()
         if found := latest(self.run):
             facts = load(found, nets, self.optimizers)
             said = facts['state']
-            self.state = State(facts['step'], said['best'], said['waited'], facts['metrics'])
+            best = math.inf if said['best'] is None else said['best']
+            self.state = State(facts['step'], best, said['waited'], facts['metrics'])
             self.tell(f'going on from {found}')
         self.module = self.accelerator.prepare(
             Objective(nets, self.config.objective, teacher).train()
@@ -212,10 +215,11 @@ class Loop:
     def _save(self, best: bool = False) -> None:
         if self.accelerator.is_main_process:
             state = self.state
+            best_so_far = state.best if math.isfinite(state.best) else None  # JSON has no infinity
             facts = {
                 'epoch': state.step // self.steps.per_epoch,
                 'metrics': state.metrics,
-                'state': {'best': state.best, 'waited': state.waited},
+                'state': {'best': best_so_far, 'waited': state.waited},
                 'config': self.config.as_dict(),
                 'commit': commit(),
                 'scopes': self.scopes,

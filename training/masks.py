@@ -9,8 +9,8 @@ HIGHLIGHT = 235  # as bright in every channel is a highlight
 AROUND_HIGHLIGHT = 0.01  # its halo, of the picture's width
 METAL_SATURATION = 45  # instruments are greyer than wet tissue (0..255) ...
 METAL_VALUE = 40  # ... and not black
-METAL_SHARE = 0.004  # smaller grey spots are no instrument, of the picture's area
-METAL_OPENING = 0.02  # nor thinner ones, of its width
+METAL_SHARE = 0.001  # smaller grey spots are no instrument, of the picture's area
+METAL_OPENING = 0.012  # nor thinner ones, of its width
 
 
 def field_stop(image: np.ndarray) -> np.ndarray:
