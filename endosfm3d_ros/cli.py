@@ -28,6 +28,10 @@ COMMANDS = {
         'endosfm3d_ros.evaluation.command',
         "lay a run's bag beside its truth: errors of depth, path and camera, and of lazy answers",
     ),
+    'bench': (
+        'endosfm3d_ros.bench',
+        'time every stage of a frame, and every engine, on this machine',
+    ),
     'doctor': ('endosfm3d_ros.doctor', 'say what is missing on this machine, and what to run'),
     'parameters': ('endosfm3d_ros.parameters', "list the node's parameters"),
 }

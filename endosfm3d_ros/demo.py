@@ -22,7 +22,7 @@ import psutil
 
 from endosfm3d_ros import parameters
 from endosfm3d_ros.bundle import BundleError, open_bundle
-from endosfm3d_ros.engines.choose import choose_runtime
+from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.evaluation.against_truth import against_truth, facts_beside, read_truth
 from endosfm3d_ros.outputs import Outputs
@@ -81,8 +81,8 @@ def demo(clip: Path, out: Path, values: dict[str, Any], pictures: bool = True) -
 
 def _facts_of_the_model(values: dict[str, Any]) -> dict[str, Any]:
     bundle = open_bundle(values['model'])
-    runtime = choose_runtime(values['engine'])
-    return {'runtime': runtime, 'bundle': f'{bundle.name} {bundle.version}'}
+    network = DepthGraphs(bundle, values['engine'], parameters.engine_options(values))
+    return {'runtime': network.runtime, 'bundle': f'{bundle.name} {bundle.version}'}
 
 
 def _live(clip: Path, out: Path, bag: Path, values: dict[str, Any]) -> dict[str, Any]:

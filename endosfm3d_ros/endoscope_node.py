@@ -74,8 +74,9 @@ class EndoscopeNode(GuardedLifecycleNode):
         values = {name: self.get_parameter(name).value for name in parameters.DEFAULTS}
         try:
             bundle = open_bundle(values['model'])
-            self._network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
-            motion = motion_network(bundle, values['engine'], values['engine_threads'])
+            options = parameters.engine_options(values)
+            self._network = DepthGraphs(bundle, values['engine'], options)
+            motion = motion_network(bundle, values['engine'], options)
             settings = parameters.settings(values)
             self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
             self._outputs = Outputs(values)
@@ -85,11 +86,12 @@ class EndoscopeNode(GuardedLifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._values = values
         name = f'{bundle.name} {bundle.version}'
-        self._diagnostics = Diagnostics({'model': name, 'runtime': self._network.runtime})
+        facts = {'model': name, 'runtime': self._network.runtime, 'engine': self._network.why}
+        self._diagnostics = Diagnostics(facts)
         with ExitStack() as taken:
             self._offer(taken)
             self._configured = taken.pop_all()
-        self.get_logger().info(f'{name} on {self._network.runtime}; sizes {bundle.sizes}')
+        self.get_logger().info(f'{name}, sizes {bundle.sizes}; {self._network.why}')
         return super().on_configure(state)
 
     @told

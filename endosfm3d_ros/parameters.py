@@ -14,6 +14,7 @@ from typing import Any
 from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.core.pipeline import Settings
 from endosfm3d_ros.core.scale import CONSTANT, Scale
+from endosfm3d_ros.engines.loading import Options
 
 Value = bool | int | float | str | list[float]
 
@@ -44,8 +45,10 @@ class Parameter:
 PARAMETERS = (
     Parameter('autostart', True, 'Configure and activate at start; false waits for a lifecycle manager.'),
     Parameter('model', 'compact', 'Model bundle: the name of a shipped one, or a folder with model.json.'),
-    Parameter('engine', 'auto', 'Runtime of the networks.', ('auto', 'openvino', 'onnxruntime')),
+    Parameter('engine', 'auto', 'Runtime of the networks; auto takes the fastest that runs here and says why.', ('auto', 'tensorrt', 'onnxruntime', 'openvino')),
     Parameter('engine_threads', 0, 'CPU threads of the runtime; 0 lets it choose.', low=0, high=256),
+    Parameter('engine_cache', '', "Folder of compiled engines; empty looks for TensorRT's in the user's cache and keeps none of OpenVINO."),
+    Parameter('engine_auto_compile', False, 'Compile for TensorRT at configure where no plan fits; takes minutes.'),
     Parameter('image_transport', 'raw', "Input: 'raw' takes image, 'compressed' takes image/compressed.", ('raw', 'compressed')),
     Parameter('camera_frame_id', '', "Optical frame of the camera, used instead of the input's frame_id; empty keeps the input's."),
     Parameter('odom_frame_id', 'odom', 'Frame that the motion is told in: x along the first view, z up; not the camera frame.'),
@@ -162,6 +165,11 @@ def settings(values: Mapping[str, Any]) -> Settings:
         frozen_after=values['validity.frozen_after'],
         gap_s=values['epoch.gap'],
     )
+
+
+def engine_options(values: Mapping[str, Any]) -> Options:
+    """How engines are made, from checked parameters."""
+    return Options(values['engine_threads'], values['engine_cache'], values['engine_auto_compile'])
 
 
 def scale_of(values: Mapping[str, Any]) -> Scale:

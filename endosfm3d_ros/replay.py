@@ -68,8 +68,9 @@ def replay(
     :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
     """
     bundle = open_bundle(values['model'])
-    network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
-    motion = motion_network(bundle, values['engine'], values['engine_threads'])
+    options = parameters.engine_options(values)
+    network = DepthGraphs(bundle, values['engine'], options)
+    motion = motion_network(bundle, values['engine'], options)
     pipeline = Pipeline(network, bundle.sizes, parameters.settings(values), motion)
     outputs = Outputs(values)
     done = refused = 0

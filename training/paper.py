@@ -122,6 +122,7 @@ def bundle_facts(model: PaperModel) -> dict[str, Any]:
         'input': {
             'values': 'RGB in [0, 1]',
             'normalisation': 'ImageNet mean and std' if model.depth.imagenet else 'none',
+            'positions': 'scaled by (n + 0.1) / 37' if model.depth.old_positions else 'resized',
             'patches': grid if exact else f'{grid}, stretched over {height}x{width}',
         },
     }

@@ -17,8 +17,9 @@ from torch import nn
 import endosfm3d_ros
 from endosfm3d_ros.bags.videos import VideoFrames
 from endosfm3d_ros.bundle import Bundle, Graph
-from endosfm3d_ros.engines.choose import RUNTIMES, load_engine
+from endosfm3d_ros.engines.loading import Options, make
 
+RUNTIMES = 'openvino', 'onnxruntime-cpu'
 FP32_BOUND = 1e-4  # of the output's norm
 BOUNDS = {'fp32': FP32_BOUND, 'fp16': 1e-2, 'int8': 1e-1}
 RENDERED = Path(endosfm3d_ros.__file__).parent / 'demo_clip' / 'clip.mp4'
@@ -89,7 +90,7 @@ def worst_errors(
     truth: list[tuple[np.ndarray, ...]],
 ) -> dict[str, float]:
     """The largest error of each output over the pictures, by the output's name."""
-    engine = load_engine(graph, runtime)
+    engine = make(graph, runtime, Options())
     worst: dict[str, float] = {}
     for shown, expected in zip(pictures, truth, strict=True):
         said = engine.run(*shown)

@@ -39,18 +39,21 @@ CARD = {
 }
 
 
-def read_depth(path: Path, config: DepthAnythingConfig | None = None) -> DepthAnything:
+def read_depth(
+    path: Path, config: DepthAnythingConfig | None = None, old_positions: bool = False
+) -> DepthAnything:
     """
     Read a released depth network and merge its adapters, if it has some.
 
     :param path: a state dict in any of the known spellings.
     :param config: of the network; Depth Anything V2 Small when None.
+    :param old_positions: they were trained with an older transformers: `OldPositionEmbeddings`.
     :return: the network without adapters, as it was trained: on RGB in [0, 1], no mean or std.
     :raises WeightsError: naming the key or the file that does not fit.
     """
     found = read_state_dict(path)
     spelling = Spelling.of(found)
-    network = DepthAnything(imagenet=False, config=config)
+    network = DepthAnything(imagenet=False, config=config, old_positions=old_positions)
     if spelling.adapters != 'none':
         network.adapt(dora=spelling.adapters == 'dora')
     _take(path, network, found, {name: spelling.spell(name) for name in network.state_dict()})
@@ -79,7 +82,10 @@ def read_motion(encoder: Path, decoder: Path) -> AttentionMotion:
 
 
 def read_released(
-    folder: Path, size: tuple[int, int] = SIZE, unit_mm: float = UNIT_MM
+    folder: Path,
+    size: tuple[int, int] = SIZE,
+    unit_mm: float = UNIT_MM,
+    old_positions: bool = False,
 ) -> PaperModel:
     """
     Read a folder of released weights; depth alone is enough.
@@ -87,6 +93,7 @@ def read_released(
     :param folder: see this module.
     :param size: (height, width) the networks shall see [px].
     :param unit_mm: nominal millimetres of the networks' unit.
+    :param old_positions: see `read_depth`.
     :raises WeightsError: naming what does not fit.
     """
     if not folder.is_dir():
@@ -101,7 +108,7 @@ def read_released(
             f'{folder}: {lacking} is missing beside {here}; needed both for motion, or neither '
             'for depth alone'
         )
-    depth = read_depth(folder / DEPTH)
+    depth = read_depth(folder / DEPTH, old_positions=old_positions)
     motion = read_motion(folder / ENCODER, folder / DECODER) if all(pair) else None
     return PaperModel(depth, motion, *size, unit_mm, CARD)
 
@@ -147,10 +154,15 @@ def main() -> int:
     )
     parser.add_argument('--card', type=Path, help='JSON with what, limits, training_data, metrics')
     parser.add_argument('--version', default='0.0.0')
+    parser.add_argument(
+        '--old-positions', action='store_true',
+        help='the weights were trained with an older transformers 4, whose DINOv2 stretched its '
+        'positions by a factor with 0.1 added',
+    )  # fmt: skip
     parser.add_argument('--no-half', action='store_true', help='no fp16 variants (for TensorRT)')
     a = parser.parse_args()
     check_target(a.bundle)
-    model = read_released(a.folder, a.size, a.unit_mm)
+    model = read_released(a.folder, a.size, a.unit_mm, a.old_positions)
     card = {**CARD, **(json.loads(a.card.read_text()) if a.card else {})}
     rows = write_bundle(a.bundle, bundle_parts(model, not a.no_half), bundle_facts(model), card,
                         a.version)  # fmt: skip

@@ -95,5 +95,6 @@ def _why(path: Path, error: Exception) -> str:
             f'{path}: it wants to run {wanted.group(1)}; only plain tensors are read, so nothing '
             "was: do not trust this file, or save the network's plain state_dict()"
         )
-    first = text.strip().splitlines()[0][:120] if text.strip() else type(error).__name__
+    sentence = text.strip().split('. ')[0].splitlines() or [type(error).__name__]
+    first = sentence[0][:120]
     return f'{path}: no state dict that torch can read ({first}); download it again'

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choose a runtime for a bundle and make its networks callable for the pipeline."""
 
-from importlib.util import find_spec
-
 import numpy as np
 
-from endosfm3d_ros.bundle import K_OFFSETS, Bundle, Graph
+from endosfm3d_ros.bundle import K_OFFSETS, Bundle
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.geometry import motion_from_vector
 from endosfm3d_ros.core.network_motion import NetworkMotion
+from endosfm3d_ros.engines import loading
 from endosfm3d_ros.engines.engine import Engine, EngineError
+from endosfm3d_ros.engines.loading import Options
 
-RUNTIMES = ('openvino', 'onnxruntime')  # in order of preference on a CPU
+RUNTIMES = ('openvino', 'onnxruntime')  # those that run on every machine
 UNSTATED_LOG_SIGMA = 0.5  # a bundle that says nothing about its error is not trusted much
 ROUNDING = 1e-5  # depth at the very end of its range is still in it
 MOTION_OUTPUTS = {'axis_angle': (3,), 'translation': (3,), 'intrinsics': (4,)}
@@ -22,16 +22,20 @@ class DepthGraphs:
     A bundle's depth graphs, compiled: network picture in, depth in millimetres out.
 
     :param bundle: a checked bundle.
-    :param runtime: 'auto', 'openvino' or 'onnxruntime'.
-    :param threads: CPU threads; 0 lets the runtime choose.
+    :param runtime: 'auto', 'tensorrt', 'onnxruntime' or 'openvino'.
+    :param options: how engines are made.
+    :ivar runtime: name and version of what runs the graphs.
+    :ivar why: one line: why it is that one.
     :raises EngineError: the runtime is not there, or does not take a graph.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str = 'auto', threads: int = 0) -> None:
-        name = choose_runtime(runtime)
+    def __init__(
+        self, bundle: Bundle, runtime: str = 'auto', options: Options | None = None
+    ) -> None:
+        loaded = loading.load(bundle.depth, runtime, options)
         self._bundle = bundle
-        self._engines = {(g.height, g.width): load_engine(g, name, threads) for g in bundle.depth}
-        self.runtime = next(iter(self._engines.values())).runtime
+        self._engines = dict(zip(bundle.sizes, loaded.engines, strict=True))
+        self.runtime, self.why = loaded.engines[0].runtime, loaded.why
         for size, engine in self._engines.items():
             self._check(size, engine)
 
@@ -81,15 +85,18 @@ class MotionGraphs:
     A bundle's motion graphs, compiled: two network pictures in, the step and K out.
 
     :param bundle: a checked bundle that has motion graphs.
-    :param runtime: 'auto', 'openvino' or 'onnxruntime'.
-    :param threads: CPU threads; 0 lets the runtime choose.
+    :param runtime: 'auto', 'tensorrt', 'onnxruntime' or 'openvino'.
+    :param options: how engines are made.
     :raises EngineError: the runtime is not there, or does not take a graph.
     """
 
-    def __init__(self, bundle: Bundle, runtime: str = 'auto', threads: int = 0) -> None:
-        name = choose_runtime(runtime)
+    def __init__(
+        self, bundle: Bundle, runtime: str = 'auto', options: Options | None = None
+    ) -> None:
+        loaded = loading.load(bundle.motion, runtime, options)
         self._bundle = bundle
-        self._engines = {(g.height, g.width): load_engine(g, name, threads) for g in bundle.motion}
+        sizes = [(graph.height, graph.width) for graph in bundle.motion]
+        self._engines = dict(zip(sizes, loaded.engines, strict=True))
         for size, engine in self._engines.items():
             self._check(size, engine)
 
@@ -128,41 +135,8 @@ class MotionGraphs:
             )
 
 
-def motion_network(bundle: Bundle, runtime: str = 'auto', threads: int = 0) -> MotionGraphs | None:
+def motion_network(
+    bundle: Bundle, runtime: str = 'auto', options: Options | None = None
+) -> MotionGraphs | None:
     """The bundle's motion network, compiled; None where it has none, as depth-only imports do."""
-    return MotionGraphs(bundle, runtime, threads) if bundle.motion else None
-
-
-def choose_runtime(wanted: str) -> str:
-    """
-    Name the runtime to use.
-
-    :param wanted: 'auto' or a runtime's name.
-    :raises EngineError: it is unknown or not installed.
-    """
-    if wanted != 'auto' and wanted not in RUNTIMES:
-        raise EngineError(f'unknown engine {wanted!r}; known engines: auto, {", ".join(RUNTIMES)}')
-    for name in RUNTIMES if wanted == 'auto' else (wanted,):
-        if find_spec(name):
-            return name
-    raise EngineError(
-        f'engine {wanted!r}: not installed; run: pip install '
-        f'{wanted if wanted != "auto" else RUNTIMES[0]}'
-    )
-
-
-def load_engine(graph: Graph, runtime: str, threads: int = 0) -> Engine:
-    """
-    Compile one graph.
-
-    :param graph: a checked graph.
-    :param runtime: a name that `choose_runtime` gave.
-    :param threads: CPU threads; 0 lets the runtime choose.
-    """
-    if runtime == 'openvino':  # imported late: nobody pays for a runtime that is not used
-        from endosfm3d_ros.engines.openvino import OpenVinoEngine
-
-        return OpenVinoEngine(graph, threads)
-    from endosfm3d_ros.engines.onnxruntime import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(graph, threads)
+    return MotionGraphs(bundle, runtime, options) if bundle.motion else None

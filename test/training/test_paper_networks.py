@@ -139,6 +139,26 @@ def test_imagenet_s_normalisation_is_inside_where_it_is_asked_for() -> None:
         assert not torch.allclose(normalised(picture), plain(picture), atol=1e-6)
 
 
+def test_old_positions_lie_a_tenth_of_a_patch_tighter_and_keep_every_key() -> None:
+    now = DepthAnything(config=tiny_config())
+    old = DepthAnything(config=tiny_config(), old_positions=True)
+    old.load_state_dict(now.state_dict())
+    ramp = torch.arange(4.0).expand(4, 4).reshape(1, 16, 1).expand(1, 16, 24)
+    for network in (now, old):
+        with torch.no_grad():
+            network.backbone.embeddings.position_embeddings[:, 1:] = ramp
+    at = [n.backbone.embeddings.interpolate_pos_encoding(torch.zeros(1, 1 + 8 * 9, 24), 112, 126)
+          for n in (now, old)]  # fmt: skip
+    assert at[0].shape == at[1].shape == (1, 1 + 8 * 9, 24)
+    middle = [float(a[0, 1:, 0].reshape(8, 9)[4, 4]) for a in at]  # (4 + 1/2) / factor - 1/2
+    assert middle[0] == pytest.approx(4.5 * 4 / 9 - 0.5, abs=1e-5)
+    assert middle[1] == pytest.approx(4.5 * 4 / 9.1 - 0.5, abs=8e-3)
+    assert middle[0] - middle[1] > 0.015
+    square = torch.zeros(1, 1 + 16, 24)
+    whole = old.backbone.embeddings.interpolate_pos_encoding(square, 56, 56)
+    assert torch.equal(whole, old.backbone.embeddings.position_embeddings)
+
+
 def test_depth_of_disparity_spans_the_range() -> None:
     depth = depth_from_disparity(torch.tensor([1.0, 0.0, 0.5]))
     assert depth.tolist() == pytest.approx([0.1, 150.0, 1 / (0.5 * 10 + 0.5 / 150)], rel=1e-5)

@@ -28,9 +28,9 @@ from endosfm3d_ros.engines.choose import (  # noqa: E402
     RUNTIMES,
     DepthGraphs,
     MotionGraphs,
-    load_engine,
     motion_network,
 )
+from endosfm3d_ros.engines.loading import KINDS, Options, make  # noqa: E402
 from endosfm3d_ros.parameters import DEFAULTS  # noqa: E402
 from endosfm3d_ros.replay import replay  # noqa: E402
 from training import __main__ as command_line  # noqa: E402
@@ -104,6 +104,7 @@ def test_the_manifest_says_how_the_weights_want_to_be_fed(imported: Bundle) -> N
     assert imported.intrinsics == K_PLAIN
     assert imported.input['values'] == 'RGB in [0, 1]'
     assert imported.input['normalisation'] == 'none'
+    assert imported.input['positions'] == 'resized'
     assert '252x308, stretched over 256x320' in imported.input['patches']
     assert max(imported.card['parity'].values()) < BOUND and len(imported.card['parity']) == 8
 
@@ -126,7 +127,7 @@ def test_depth_is_that_of_the_definition(
     disparities: list[np.ndarray],
     runtime: str,
 ) -> None:
-    engine = load_engine(imported.depth[0], runtime)
+    engine = make(imported.depth[0], KINDS[runtime][-1], Options())
     for (picture, _), disparity in zip(pictures, disparities, strict=True):
         assert disparity.std() > 0.05
         wanted = 1 / 150 + (1 / 0.1 - 1 / 150) * disparity
@@ -140,7 +141,10 @@ def test_motion_and_k_are_those_of_the_definition(
     encoder, decoder = (
         torch.load(released / name, weights_only=True) for name in ('pose_encoder.pth', 'pose.pth')
     )
-    engine, network = load_engine(imported.motion[0], runtime), MotionGraphs(imported, runtime)
+    engine, network = (
+        make(imported.motion[0], KINDS[runtime][-1], Options()),
+        MotionGraphs(imported, runtime),
+    )
     for previous, current in pictures:
         pair = torch.cat([tensor(previous), tensor(current)], dim=1)
         with torch.no_grad():
@@ -195,7 +199,8 @@ class _First(FrameSource):
     """The first frames of a source."""
 
     def __init__(self, source: FrameSource, count: int) -> None:
-        self.source, self.count, self.name = source, count, source.name
+        super().__init__(source.path, source.rate, count)
+        self.source = source
 
     def __iter__(self) -> Iterator[Frame]:
         return islice(iter(self.source), self.count)
@@ -402,11 +407,14 @@ def test_a_refusal_leaves_what_was_there(tmp_path: Path, tiny: Weights) -> None:
 def test_an_import_of_depth_alone_is_a_bundle_without_motion(
     tmp_path: Path, tiny: Weights
 ) -> None:
-    model = PaperModel(read_tiny(tmp_path / 'depth_model.pth', tiny), None, 64, 80, 240.0, {})
+    torch.save(tiny, tmp_path / 'depth_model.pth')
+    depth = read_depth(tmp_path / 'depth_model.pth', tiny_config(), old_positions=True)
+    model = PaperModel(depth, None, 64, 80, 240.0, {})
     rows = write_bundle(tmp_path / 'mini', bundle_parts(model), bundle_facts(model), {}, '1.0.0')
     bundle = open_bundle(str(tmp_path / 'mini'))
     assert bundle.motion == () and bundle.intrinsics == 'none'
     assert motion_network(bundle) is None
+    assert bundle.input['positions'] == 'scaled by (n + 0.1) / 37'
     assert {row.precision for row in rows} == {'fp32', 'fp16'}
     assert all(row.error < row.bound for row in rows)
     assert max(r.error for r in rows if r.precision == 'fp16') > 1e-6  # it is another graph

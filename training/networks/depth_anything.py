@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DepthAnythingConfig, Dinov2Config
 from transformers.models.depth_anything.modeling_depth_anything import DepthAnythingNeck
-from transformers.models.dinov2.modeling_dinov2 import Dinov2Backbone
+from transformers.models.dinov2.modeling_dinov2 import Dinov2Backbone, Dinov2Embeddings
 
 PATCH = 14
 SCALES = 4
@@ -71,6 +71,25 @@ class DisparityHead(nn.Module):
         return torch.sigmoid(said.float())  # half precision knows no small disparity
 
 
+class OldPositionEmbeddings(Dinov2Embeddings):
+    """
+    Positions as DINOv2 and older transformers 4 stretched them: by a factor with 0.1 patches
+    added, not to a size. Networks trained so say something else without (2 % of disparity).
+    """
+
+    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
+        """(B, 1 + N, C) tokens of a picture (height, width) [px] -> (1, 1 + N, C)."""
+        first, rest = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
+        side = round(rest.shape[1] ** 0.5)
+        rows, columns = height // PATCH, width // PATCH
+        if rows == columns == side:
+            return self.position_embeddings
+        square = rest.transpose(1, 2).unflatten(2, (side, side))  # (1, C, side, side)
+        factor = (rows + 0.1) / side, (columns + 0.1) / side
+        grid = F.interpolate(square, scale_factor=factor, mode='bicubic', align_corners=False)
+        return torch.cat([first, grid.flatten(2).transpose(1, 2)], dim=1)
+
+
 class DepthAnything(nn.Module):
     """
     Disparity of one picture.
@@ -82,15 +101,23 @@ class DepthAnything(nn.Module):
     :param imagenet: normalise by ImageNet's mean and standard deviation, as the published
         backbone was trained; the released EndoSfM3D weights were trained without.
     :param config: of the network; Depth Anything V2 Small when None.
+    :param old_positions: stretch positions as older transformers did.
     :return: (B, 1, H, W) disparity in (0, 1); `disparities` gives coarser scales too.
     """
 
-    def __init__(self, imagenet: bool = True, config: DepthAnythingConfig | None = None) -> None:
+    def __init__(
+        self,
+        imagenet: bool = True,
+        config: DepthAnythingConfig | None = None,
+        old_positions: bool = False,
+    ) -> None:
         super().__init__()
         config = config or small_config()
         config.backbone_config._attn_implementation = 'eager'  # what exports to plain operators
-        self.imagenet = imagenet
+        self.imagenet, self.old_positions = imagenet, old_positions
         self.backbone = Dinov2Backbone(config.backbone_config)
+        if old_positions:
+            self.backbone.embeddings = OldPositionEmbeddings(config.backbone_config)
         self.neck = DepthAnythingNeck(config)
         self.head = DisparityHead(config)
         for name, values in (('mean', IMAGENET_MEAN), ('std', IMAGENET_STD)):
