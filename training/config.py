@@ -81,6 +81,8 @@ class NetworkSettings:
     :param zooms: with `tied`: each frame has a zoom of its own.
     :param focal: with `tied`: where the focal length starts [widths of the recorded picture].
     :param appearance: with flow and appearance networks.
+    :param depth_init: where a `paper` depth network starts: hub (the published weights), none
+        (random) or the path of a folder or a .pth.
     :param start: checkpoint to begin with; networks that are not in it begin anew, and are named.
     :param teacher: checkpoint whose depth network is the teacher of `distilled`.
     """
@@ -91,6 +93,7 @@ class NetworkSettings:
     zooms: bool = False
     focal: float = 0.82
     appearance: bool = False
+    depth_init: str = 'hub'
     start: str = ''
     teacher: str = ''
 

@@ -79,13 +79,16 @@ class Loop:
         self.accelerator = Accelerator(cpu=on_cpu(), kwargs_handlers=[kwargs])
         torch.manual_seed(self.config.seed)
         half = 'bf16' in (self.config.loop.precision, self.accelerator.mixed_precision)
-        nets, teacher = networks_of(self.config, self.train, len(self.scopes), half, self.tell)
+        found = latest(self.run)
+        nets, teacher = networks_of(
+            self.config, self.train, len(self.scopes), half, self.tell, anew=found is None
+        )
         self.nets = nets.to(self.accelerator.device)  # before the optimisers remember where
         if teacher is not None:
             teacher.to(self.accelerator.device)
         self.optimizers = _optimizers(self.config, nets)
         self.state = State()
-        if found := latest(self.run):
+        if found:
             facts = load(found, nets, self.optimizers)
             said = facts['state']
             best = math.inf if said['best'] is None else said['best']

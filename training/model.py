@@ -35,13 +35,18 @@ class Step:
 
 
 class PaperDepth(nn.Module):
-    """Depth Anything with adapters: pictures (B, 3, H, W) -> inverse depth at four scales."""
+    """
+    Depth Anything with adapters: pictures (B, 3, H, W) -> inverse depth at four scales.
 
-    def __init__(self) -> None:
+    :param start: see `training.depth_init.depth_network`.
+    """
+
+    def __init__(self, start: str = 'none') -> None:
         super().__init__()
-        from training.networks.depth_anything import DEPTH_RANGE, DepthAnything
+        from training.depth_init import depth_network  # transformers takes seconds to import
+        from training.networks.depth_anything import DEPTH_RANGE
 
-        self.network = DepthAnything().adapt()
+        self.network = depth_network(start).adapt()
         self.near, self.far = DEPTH_RANGE
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -165,6 +170,7 @@ class Networks(nn.Module):
         each scope; `given`: the data's own.
     :param appearance: with flow and appearance networks.
     :param tied: needed for `tied`.
+    :param depth_init: where a `paper` depth network starts: hub, none or a path.
     :param half: networks work in bfloat16; geometry and losses never do.
     """
 
@@ -176,10 +182,12 @@ class Networks(nn.Module):
         appearance: bool,
         tied: TiedIntrinsics | None = None,
         half: bool = False,
+        depth_init: str = 'none',
     ) -> None:
         super().__init__()
         self.half = half
-        self.depth, self.motion = DEPTHS[depth](), MOTIONS[motion]()
+        self.depth = PaperDepth(depth_init) if depth == 'paper' else DEPTHS[depth]()
+        self.motion = MOTIONS[motion]()
         self.intrinsics, self.tied = intrinsics, tied
         self.flow = FlowNetwork() if appearance else None
         self.appearance = AppearanceNetwork() if appearance else None

@@ -4,6 +4,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -11,6 +12,9 @@ from training.checkpoints import TrainingError, load_strictly, load_weights, rea
 from training.config import Config, config_from
 from training.data.dataset import Samples
 from training.model import Networks, TiedIntrinsics
+
+if TYPE_CHECKING:
+    from training.paper import PaperModel
 
 
 class Teacher(nn.Module):
@@ -26,20 +30,29 @@ class Teacher(nn.Module):
 
 
 def networks_of(
-    config: Config, samples: Samples, scopes: int, half: bool, tell: Callable[[str], None]
+    config: Config,
+    samples: Samples,
+    scopes: int,
+    half: bool,
+    tell: Callable[[str], None],
+    anew: bool = True,
 ) -> tuple[Networks, Teacher | None]:
     """
     Make the networks of a training, and the teacher where there is one.
 
     :param samples: to train on: their clips' lengths are needed for zooms.
+    :param anew: False where a checkpoint's weights follow: then no other ones are looked for.
     """
     wanted = config.networks
     tied = None
     if wanted.intrinsics == 'tied':
         frames = [len(clip.numbers) for clip in samples.clips] if wanted.zooms else None
         tied = TiedIntrinsics(scopes, frames, wanted.focal)
-    nets = Networks(wanted.depth, wanted.motion, wanted.intrinsics, wanted.appearance, tied, half)
-    if wanted.start:
+    start = wanted.depth_init if anew else 'none'
+    nets = Networks(
+        wanted.depth, wanted.motion, wanted.intrinsics, wanted.appearance, tied, half, start
+    )
+    if wanted.start and anew:
         lacking = load_weights(Path(wanted.start).expanduser(), nets)
         tell(f'begun with {wanted.start}; anew: {", ".join(lacking) or "nothing"}')
     return nets, _teacher(Path(wanted.teacher).expanduser()) if wanted.teacher else None
@@ -63,6 +76,31 @@ def open_checkpoint(folder: Path) -> tuple[Config, Networks, list[str]]:
     weights.pop('tied.log_zoom', None)  # of the training's clips only
     load_strictly(nets, weights, folder)
     return config, nets.eval(), scopes
+
+
+def paper_model(folder: Path) -> 'PaperModel':
+    """
+    The paper's networks of a checkpoint, to export them.
+
+    :raises TrainingError: they are others: a compact network that trained by itself knows neither
+        its sigma nor the focal length that its bundle would tell.
+    """
+    from training.paper import PaperModel
+
+    config, nets, _ = open_checkpoint(folder)
+    if config.networks.depth != 'paper':
+        raise TrainingError(
+            f'{folder}: depth {config.networks.depth!r} of a self-supervised training can not be '
+            'exported: nothing taught its sigma and its focal length; train with depth: paper'
+        )
+    motion = nets.motion.network if config.networks.motion == 'paper' else None
+    metrics = json.loads((folder / 'checkpoint.json').read_text(encoding='utf-8'))['metrics']
+    if 'unit_mm' not in metrics:
+        raise TrainingError(f'{folder}: never validated, so that its unit is not known')
+    size = config.data.size
+    return PaperModel(
+        nets.depth.network, motion, size[0], size[1], metrics['unit_mm'], {'metrics': metrics}
+    )
 
 
 def _teacher(folder: Path) -> Teacher:

@@ -16,6 +16,7 @@ from training.model import Networks, enlarged
 from training.steps import Weights, joint_step
 
 BATCH = 4
+TYPICAL_MM = 50.0  # scenes lie there where nothing says where
 PHOTOMETRIC = Weights(smoothness=0.0, centre=0.0)
 
 
@@ -27,15 +28,20 @@ def validate(
     Score the networks.
 
     :param most: samples, evenly spread.
-    :return: photometric always; where depth is known abs_rel and what a flat wall scores
-        (constant), a1; where K is known focal (mean of |f / f* - 1|) and focal_bias.
+    :return: photometric and unit_mm (what the networks' unit is worth; where no depth is known, so
+        that what is seen lies at TYPICAL_MM) always; where depth is known abs_rel and what a flat
+        wall scores (constant), a1; where K is known focal (mean of |f / f* - 1|) and focal_bias.
     """
     nets.eval()
     found: dict[str, list[float]] = {}
+    units: list[float] = []
+    typical: list[float] = []
     for batch in _batches(samples, device, most):
+        typical += _typical_units(nets, batch)
         losses = joint_step(nets, batch, PHOTOMETRIC)
         found.setdefault('photometric', []).append(losses.figures['photometric'])
         for ours, wall in _depth_scores(nets, batch, rules):
+            units.append(ours.scale)
             for name, value in (('abs_rel', ours.abs_rel), ('a1', ours.delta1),
                                 ('constant', wall.abs_rel)):  # fmt: skip
                 found.setdefault(name, []).append(value)
@@ -43,7 +49,8 @@ def validate(
             found.setdefault('focal', []).append(abs(error))
             found.setdefault('focal_bias', []).append(error)
     nets.train()
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    unit = float(np.exp(np.mean(np.log(units or typical))))
+    return {'unit_mm': unit} | {name: float(np.mean(v)) for name, v in found.items()}
 
 
 @torch.no_grad()
@@ -125,6 +132,12 @@ def _batches(samples: Samples, device: torch.device, most: int) -> Iterator[Batc
         some = [one for one in chosen if (int(one.scope) >= 0) == known]
         for start in range(0, len(some), BATCH):
             yield batched(some[start : start + BATCH]).to(device)
+
+
+def _typical_units(nets: Networks, batch: Batch) -> list[float]:
+    """What the unit must be worth for the median of each picture to lie at TYPICAL_MM."""
+    inverse = nets.inverse_depths(batch.images[:, 0])[0].flatten(1)
+    return [TYPICAL_MM * float(one) for one in inverse.median(dim=1).values]
 
 
 def _depth_scores(
