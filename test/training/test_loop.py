@@ -18,6 +18,9 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 
+from training.checkpoints import TrainingError
+from training.evaluate import main as evaluate_command
+from training.networks_of import paper_model
 from training.processes import number_in
 from training.train import add_arguments
 from training.train import run as train_command
@@ -102,6 +105,23 @@ def test_a_checkpoint_tells_all_of_its_training_and_the_best_is_kept(tmp_path):
     assert facts['metrics']['abs_rel'] == min(one['abs_rel'] for one in validated)
     assert {'photometric', 'abs_rel', 'constant', 'focal'} <= set(validated[0])
     assert list((tmp_path / 'run' / 'tensorboard').iterdir())
+
+
+def test_a_checkpoint_is_evaluated_clip_by_clip_and_exported_only_with_what_it_was_taught(
+    tmp_path, capsys, monkeypatch
+):
+    assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
+    out = tmp_path / 'figures.json'
+    best = tmp_path / 'run' / 'best'
+    words = ['evaluate', str(best), '--protocol', 'hamlyn', '--json', str(out)]
+    monkeypatch.setattr(sys, 'argv', words)
+    assert evaluate_command() == 0
+    found = json.loads(out.read_text())
+    assert set(found['clips']['rectified01']) >= {'abs_rel', 'constant', 'a1', 'focal'}
+    assert found['mean']['abs_rel']['mean'] == found['clips']['rectified01']['abs_rel']
+    assert 'rectified01' in capsys.readouterr().out
+    with pytest.raises(TrainingError, match='nothing taught its sigma'):
+        paper_model(best)
 
 
 def test_training_stops_when_validation_gets_no_better(tmp_path, capsys):
