@@ -15,7 +15,7 @@ from training.data.open import open_data
 from training.networks_of import open_checkpoint
 from training.validate import by_clip, summary
 
-COLUMNS = ('abs_rel', 'constant', 'a1', 'focal', 'snippet_ate', 'still_snippet_ate',
+COLUMNS = ('abs_rel', 'constant', 'light', 'a1', 'focal', 'snippet_ate', 'still_snippet_ate',
            'ate_sim3', 'still_ate')  # fmt: skip
 
 

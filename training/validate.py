@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from endosfm3d_ros.evaluation.bootstrap import over_videos
-from endosfm3d_ros.evaluation.depth import DepthErrors, constant_depth_errors, depth_errors
+from endosfm3d_ros.evaluation.depth import depth_errors
+from endosfm3d_ros.evaluation.falloff import light_falloff
 from endosfm3d_ros.evaluation.protocols import WORLDS, Protocol
 from endosfm3d_ros.evaluation.trajectory import constant_forward, no_motion, trajectory_errors
 from training.data.dataset import Samples
@@ -29,8 +30,9 @@ def validate(
 
     :param most: samples, evenly spread.
     :return: photometric and unit_mm (what the networks' unit is worth; where no depth is known, so
-        that what is seen lies at TYPICAL_MM) always; where depth is known abs_rel and what a flat
-        wall scores (constant), a1; where K is known focal (mean of |f / f* - 1|) and focal_bias.
+        that what is seen lies at TYPICAL_MM) always; where depth is known abs_rel, a1, and abs_rel
+        of a flat wall (constant) and of light falloff (light); where K is known focal (mean of
+        |f / f* - 1|) and focal_bias.
     """
     nets.eval()
     found: dict[str, list[float]] = {}
@@ -40,10 +42,9 @@ def validate(
         typical += _typical_units(nets, batch)
         losses = joint_step(nets, batch, PHOTOMETRIC)
         found.setdefault('photometric', []).append(losses.figures['photometric'])
-        for ours, wall in _depth_scores(nets, batch, rules):
-            units.append(ours.scale)
-            for name, value in (('abs_rel', ours.abs_rel), ('a1', ours.delta1),
-                                ('constant', wall.abs_rel)):  # fmt: skip
+        for scores in _depth_scores(nets, batch, rules):
+            units.append(scores.pop('scale'))
+            for name, value in scores.items():
                 found.setdefault(name, []).append(value)
         for error in _focal_errors(nets, batch):
             found.setdefault('focal', []).append(abs(error))
@@ -60,8 +61,8 @@ def by_clip(
     """
     Score every frame of every clip, and the path of those whose poses are known.
 
-    :return: by clip: abs_rel, constant, a1, focal, and of paths ate_sim3, snippet_ate,
-        snippet_rmse with still_ate and forward_ate of lazy ones; what is not known is left out.
+    :return: by clip: abs_rel, constant, light, a1, scale, focal, and of paths ate_sim3,
+        snippet_ate, snippet_rmse with still_ate and forward_ate of lazy ones; what is not known is left out.
     """
     nets.eval()
     found: dict[str, dict[str, list[float]]] = {}
@@ -140,17 +141,24 @@ def _typical_units(nets: Networks, batch: Batch) -> list[float]:
     return [TYPICAL_MM * float(one) for one in inverse.median(dim=1).values]
 
 
-def _depth_scores(
-    nets: Networks, batch: Batch, rules: Protocol
-) -> Iterator[tuple[DepthErrors, DepthErrors]]:
+def _depth_scores(nets: Networks, batch: Batch, rules: Protocol) -> Iterator[dict[str, float]]:
+    """abs_rel, a1 and scale of each picture with depth, and abs_rel of lazy answers."""
     size = (batch.images.shape[-2], batch.images.shape[-1])
     inverse = enlarged(nets.inverse_depths(batch.images[:, 0])[0], size)
-    for said, truth in zip(inverse[:, 0], batch.depth[:, 0, 0], strict=True):
-        depth, target = (1 / said).cpu().numpy(), truth.cpu().numpy()
-        ours = depth_errors(depth, target, rules.nearest, rules.farthest)
-        wall = constant_depth_errors(depth, target, rules.nearest, rules.farthest)
-        if ours and wall:
-            yield ours, wall
+    pictures = (255 * batch.images[:, 0]).byte().permute(0, 2, 3, 1).cpu().numpy()
+    for said, truth, picture in zip(inverse[:, 0], batch.depth[:, 0, 0], pictures, strict=True):
+        target, caps = truth.cpu().numpy(), (rules.nearest, rules.farthest)
+        ours = depth_errors((1 / said).cpu().numpy(), target, *caps)
+        wall = depth_errors(np.ones_like(target), target, *caps)
+        light = depth_errors(light_falloff(picture), target, *caps)
+        if ours and wall and light:
+            yield {
+                'abs_rel': ours.abs_rel,
+                'a1': ours.delta1,
+                'scale': ours.scale,
+                'constant': wall.abs_rel,
+                'light': light.abs_rel,
+            }
 
 
 def _focal_errors(nets: Networks, batch: Batch) -> Iterator[float]:
@@ -162,9 +170,9 @@ def _focal_errors(nets: Networks, batch: Batch) -> Iterator[float]:
 def _all_scores(nets: Networks, batch: Batch, rules: Protocol) -> Iterator[dict[str, float]]:
     for place in range(len(batch)):
         one = batch.only(place)
-        scores = {}
-        for ours, wall in _depth_scores(nets, one, rules):
-            scores = {'abs_rel': ours.abs_rel, 'a1': ours.delta1, 'constant': wall.abs_rel}
+        scores: dict[str, float] = {}
+        for found in _depth_scores(nets, one, rules):
+            scores = found
         for error in _focal_errors(nets, one):
             scores['focal'] = abs(error)
         yield scores

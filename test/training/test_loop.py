@@ -103,7 +103,7 @@ def test_a_checkpoint_tells_all_of_its_training_and_the_best_is_kept(tmp_path):
     assert set(facts) >= {'step', 'epoch', 'metrics', 'commit', 'scopes'}
     validated = [line['validation'] for line in logged(tmp_path / 'run') if 'validation' in line]
     assert facts['metrics']['abs_rel'] == min(one['abs_rel'] for one in validated)
-    assert {'photometric', 'abs_rel', 'constant', 'focal'} <= set(validated[0])
+    assert {'photometric', 'abs_rel', 'constant', 'light', 'focal', 'unit_mm'} <= set(validated[0])
     assert list((tmp_path / 'run' / 'tensorboard').iterdir())
 
 
