@@ -62,7 +62,8 @@ def by_clip(
     Score every frame of every clip, and the path of those whose poses are known.
 
     :return: by clip: abs_rel, constant, light, a1, scale, focal, and of paths ate_sim3,
-        snippet_ate, snippet_rmse with still_ate and forward_ate of lazy ones; what is not known is left out.
+        snippet_ate, snippet_rmse with still_ate and forward_ate of lazy ones; what is not known is
+        left out.
     """
     nets.eval()
     found: dict[str, dict[str, list[float]]] = {}
