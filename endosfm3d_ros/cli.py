@@ -28,6 +28,10 @@ COMMANDS = {
         "do the node's work offline: every frame of an input, into a bag",
     ),
     'report': ('endosfm3d_ros.report.command', "make the page and the summary of a run's bag"),
+    'evaluate': (
+        'endosfm3d_ros.evaluation.command',
+        "lay a run's bag beside its truth: errors of depth, path and camera, and of lazy answers",
+    ),
     'bench': (
         'endosfm3d_ros.bench',
         'time every stage of a frame, and every engine, on this machine',

@@ -116,7 +116,8 @@ def run_parts(run: Path, half: bool) -> tuple[list[Part], dict[str, Any]]:
     """
     Read a run of either family.
 
-    :param run: a folder of training.compact, or of the paper's networks (training.paper).
+    :param run: a folder of training.compact, of the paper's networks (training.paper), or a
+        checkpoint of training.train.
     :param half: make fp16 variants of the paper's.
     :raises ValueError: it is neither.
     """
@@ -124,6 +125,12 @@ def run_parts(run: Path, half: bool) -> tuple[list[Part], dict[str, Any]]:
         from training import paper  # imports transformers, which a compact run does not need
 
         model = paper.load_run(run)
+        return paper.bundle_parts(model, half), paper.bundle_facts(model)
+    if (run / 'checkpoint.json').is_file():
+        from training import paper
+        from training.networks_of import paper_model
+
+        model = paper_model(run)
         return paper.bundle_parts(model, half), paper.bundle_facts(model)
     if (run / 'weights.safetensors').is_file():
         return compact_parts(run)
