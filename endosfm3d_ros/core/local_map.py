@@ -35,7 +35,9 @@ SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and betwee
 BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
 TIED = 1e-4
-MODEL_ERROR = 1.7  # measured on rendered worlds: errors of tracks and maps are not independent
+# Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
+# fed in late. Of log focal and of a step's shift, and of its turn:
+MODEL_ERROR, TURN_ERROR = 1.7, 3.4
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 SURPRISE = 6.0  # squared sigmas from the belief at which it is loosened
@@ -349,7 +351,8 @@ class LocalMap:
         given = shared @ np.linalg.solve(common @ C @ common.T + 1e-12 * np.eye(2), shared.T)
         frames = max(self.keyframes[-1].number - self.keyframes[0].number, 1)
         values, vectors = np.linalg.eigh((C[np.ix_(pose, pose)] - given) / frames)
-        return MODEL_ERROR**2 * (vectors * np.maximum(values, 0.0)) @ vectors.T
+        honest = np.diag([MODEL_ERROR] * 3 + [TURN_ERROR] * 3)
+        return honest @ ((vectors * np.maximum(values, 0.0)) @ vectors.T) @ honest
 
     def _carry_others(
         self, picked: np.ndarray, adjusted: list[Keyframe], points: np.ndarray
