@@ -309,3 +309,18 @@ def test_numbers_that_start_again_are_another_publisher_not_a_loss():
     gaps = SequenceGaps()
     assert [gaps.add(number) for number in (4, 5, 8, 1, 2)] == [0, 0, 2, 0, 0]
     assert (gaps.lost, gaps.missed_before) == (2, 3)
+
+
+def test_a_player_ends_well_when_it_is_stopped_waiting_or_sending():
+    for words in (['--wait-for', '1'], ['--wait-for', '0', '--loop']):
+        player = subprocess.Popen(
+            [sys.executable, '-m', 'endosfm3d_ros.cli', 'play', 'pattern:1920x1080@500', *words],
+            stdout=PIPE,
+            stderr=PIPE,
+            text=True,
+        )
+        assert player.stdout and 'playing' in player.stdout.readline()
+        time.sleep(0.5)
+        player.send_signal(signal.SIGINT)
+        _, errors = player.communicate(timeout=30)
+        assert player.returncode == 0 and not errors
