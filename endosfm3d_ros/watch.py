@@ -22,6 +22,7 @@ from endosfm3d_ros.traffic import Ages, MessageInfo, Percentiles, SequenceGaps, 
 DISCOVERY_S = 5.0  # a publisher that is not found in this time is not there
 READ_EVERY_S = 0.5  # a picture is read as the node reads it; all others are only counted
 QUEUE = 5
+UNNAMED = '_NODE_NAME_UNKNOWN_'  # rmw's word for a node that was not discovered yet
 HEADER_AT = 4  # bytes before the header of a serialised picture
 
 Read = Callable[[bytes], Any]
@@ -159,7 +160,7 @@ def watch(node: Node, topic: str, seconds: float) -> Watched:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        _spin(executor, DISCOVERY_S, lambda: bool(node.count_publishers(topic)))
+        _spin(executor, DISCOVERY_S, lambda: _is_known(offers_on(node, topic)))
         offers = tuple(offers_on(node, topic))
         kind = CompressedImage if offers and offers[0].type_name == IMAGE_TYPES[1] else Image
         qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -177,6 +178,11 @@ def watch(node: Node, topic: str, seconds: float) -> Watched:
         return counted.seen(topic, now, why)
     finally:
         executor.shutdown()
+
+
+def _is_known(offers: list[Offer]) -> bool:
+    """Whether there are publishers, and their nodes' names came too (a little later)."""
+    return bool(offers) and not any(UNNAMED in one.node for one in offers)
 
 
 def _spin(
