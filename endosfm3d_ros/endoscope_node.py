@@ -27,6 +27,7 @@ from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
+from endosfm3d_ros.inputs import Inputs
 from endosfm3d_ros.kinematics_in import KinematicsIn
 from endosfm3d_ros.latest import Latest
 from endosfm3d_ros.lifecycle_guard import GuardedLifecycleNode, told
@@ -79,6 +80,7 @@ class EndoscopeNode(GuardedLifecycleNode):
             self._pipeline = Pipeline(self._network, bundle.sizes, settings)
             self._outputs = Outputs(values)
             self._metric = Metric(values, self._pipeline, self._outputs)
+            self._inputs = Inputs(values)
         except (ValueError, BundleError, EngineError) as error:
             self.get_logger().error(f'not configured: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -296,13 +298,14 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._heed_wishes()
         frame = frame_from(message, self._values['camera_frame_id'])
         self._outputs.check_frame_id(frame.frame_id)
+        frame, warning = self._inputs.take(frame)
         if self._values['intrinsics.source'] == 'camera_info' and self._calibration:
             frame = rectified(frame, self._calibration)
         said = self._pipeline.step(frame)
         latency_ms = (time.perf_counter() - received_s) * 1e3
         mailbox = self._mailbox
         traffic = Traffic(latency_ms, mailbox.received, self._arrivals.lost, mailbox.dropped)
-        for event in said.events:
+        for event in (*said.events, *filter(None, [warning])):
             if line := self._complaints.line(event, time.monotonic()):
                 self.get_logger().warning(line)
         trouble = ''
@@ -321,6 +324,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         if self._changed.is_set():
             self._changed.clear()
             self._metric.change(self._values)
+            self._inputs.change(self._values)
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
             self._pipeline.reset()

@@ -24,6 +24,7 @@ from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
+from endosfm3d_ros.inputs import Inputs
 from endosfm3d_ros.messages_in import image_to_rgb
 from endosfm3d_ros.outputs import Outputs, Traffic
 
@@ -67,19 +68,20 @@ def replay(
     bundle = open_bundle(values['model'])
     network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
     pipeline = Pipeline(network, bundle.sizes, parameters.settings(values))
-    outputs = Outputs(values)
+    outputs, inputs = Outputs(values), Inputs(values)
     done = refused = 0
     reason = ''
     with McapWriter(out, overwrite=True) as bag:
         for frame in source:
             try:
                 outputs.check_frame_id(frame.frame_id)
+                frame, warning = inputs.take(frame)
                 said = pipeline.step(frame)
             except ValueError as error:
                 refused, reason = refused + 1, str(error)
                 continue
             done += 1
-            for event in said.events:
+            for event in (*said.events, *filter(None, [warning])):
                 tell(f'picture {done + refused}: {event}')
             for topic, message in outputs.messages(said, Traffic(received=done + refused)):
                 name = topic if topic.startswith('/') else f'{NODE_NAME}/{topic}'

@@ -146,6 +146,25 @@ def test_an_uncalibrated_or_unknown_camera_info_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ('k', 'said'),
+    [
+        ([0.5, 0, 320, 0, 0.5, 240, 0, 0, 1], 'fx 0.5, fy 0.5 of a 640 px wide picture'),
+        ([50_000, 0, 320, 0, 50_000, 240, 0, 0, 1], 'needed fx of 26 to 6400 px'),
+        ([500, 0, 320, 0, 90, 240, 0, 0, 1], 'fy 90'),
+        ([500, 0, 2000, 0, 500, 240, 0, 0, 1], 'the centre 2000, 240'),
+        ([float('nan'), 0, 320, 0, 500, 240, 0, 0, 1], 'no calibration'),
+        ([500, 0, float('nan'), 0, 500, 240, 0, 0, 1], 'finite'),
+    ],
+)
+def test_an_absurd_calibration_is_refused_with_what_a_camera_has(
+    k: list[float], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        calibration_from(camera_info(k=[float(one) for one in k]))
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
     ('model', 'd'),
     [
         ('plumb_bob', [-0.3, 0.1, 0.001, -0.002, 0.01]),

@@ -33,6 +33,7 @@ class Settings:
     :param zoom_agility: spectral density of the zoom's acceleration [1/s^1.5].
     :param scale: factor on depth and translation; None while nothing anchors it.
     :param find_circle: look for the round field stop.
+    :param zoom_by_rim: its radius tells the zoom; not where an electronic stop stands still.
     :param frozen_after: a picture repeated this often is frozen.
     :param gap_s: a longer gap between stamps opens a new epoch [s].
     """
@@ -44,6 +45,7 @@ class Settings:
     zoom_agility: float = ZOOM_ACCELERATION
     scale: float | None = None
     find_circle: bool = True
+    zoom_by_rim: bool = True
     frozen_after: int = 5
     gap_s: float = 2.0
 
@@ -150,7 +152,7 @@ class Pipeline:
         dt = (frame.stamp_ns - past.stamp_ns) * 1e-9 if past else 0.0
         look = self._look(frame, state, dt)
         window = choose_window(look.field, self.sizes, past.window if past else None)
-        picture, mask = prepare(frame.image, window), window.mask(look.field)
+        picture, mask = prepare(frame.image, window), window.mask(look.field, frame.covered)
         verdict = self._judge(picture, mask, window, past)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
         input_camera = given or estimate.camera(look.field.width, look.field.height)
@@ -282,7 +284,8 @@ class Pipeline:
             estimate = CameraEstimate.start(
                 measured, given, chosen.prior_field_of_view_deg, chosen.prior_focal_sigma
             )
-        return estimate.see(measured) if valid or not state.estimate else estimate
+        looks = chosen.zoom_by_rim and (valid or not state.estimate)
+        return estimate.see(measured) if looks else estimate
 
     def _depth(self, picture: np.ndarray, mask: np.ndarray) -> DepthMap:
         said = self.depth_network(picture)
