@@ -78,8 +78,10 @@ def test_the_launch_file_starts_the_executable_that_setup_py_installs_where_ros_
 
 def test_the_files_that_the_launch_file_points_to_exist() -> None:
     texts = {n.value for n in ast.walk(ast.parse(LAUNCH_FILE.read_text())) if is_text(n)}
-    files = [text for text in texts if text.endswith(('.yaml', '.xml'))]
-    assert sorted(files) == ['endosfm3d.yaml', 'fastdds_large_images.xml']
+    files = [
+        text for text in texts if text.endswith(('.yaml', '.xml', '.rviz')) and '/' not in text
+    ]
+    assert sorted(files) == ['endosfm3d.rviz', 'endosfm3d.yaml', 'fastdds_large_images.xml']
     assert all((ROOT / 'config' / name).is_file() for name in files)
 
 
