@@ -25,7 +25,9 @@ from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.inputs import Inputs
+from endosfm3d_ros.kinematics_bag import BagKinematics
 from endosfm3d_ros.messages_in import image_to_rgb
+from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import Outputs, Traffic
 
 NODE_NAME = '/endosfm3d'
@@ -40,12 +42,14 @@ class Replayed:
     :param refused: frames that could not be used, with the last reason.
     :param shortfall: a sentence on frames the source announced and did not give; '' when all were
         there.
+    :param scale: what the scale rests on at the end, in words.
     """
 
     frames: int
     refused: int
     reason: str
     shortfall: str
+    scale: str
 
 
 def replay(
@@ -54,6 +58,7 @@ def replay(
     values: dict[str, Any],
     progress: Callable[[int], None] = lambda done: None,
     tell: Callable[[str], None] = lambda event: None,
+    robot: BagKinematics | None = None,
 ) -> Replayed:
     """
     Reconstruct every frame; equal inputs give equal message payloads.
@@ -63,12 +68,14 @@ def replay(
     :param values: every parameter of the node by name.
     :param progress: called with the number of frames done.
     :param tell: called with a line for each event: a new epoch, a lost track.
+    :param robot: the poses that `scale.source: kinematics` goes by.
     :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
     """
     bundle = open_bundle(values['model'])
     network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
     pipeline = Pipeline(network, bundle.sizes, parameters.settings(values))
     outputs, inputs = Outputs(values), Inputs(values)
+    metric = Metric(values, pipeline, outputs)
     done = refused = 0
     reason = ''
     with McapWriter(out, overwrite=True) as bag:
@@ -88,9 +95,12 @@ def replay(
                 type_name = _type_name(message)
                 raw = canonical(serialize_message(message), type_name)
                 bag.write(name, type_name, raw, frame.stamp_ns, frame.stamp_ns, done)
+            for stamp_ns, T_base_tip in robot.until(frame.stamp_ns) if robot else ():
+                metric.robot(stamp_ns, T_base_tip)
+            metric.after(said)
             progress(done)
         bag.add_facts({'source': source.name, 'model': bundle.name, 'runtime': network.runtime})
-    return Replayed(done, refused, reason, source.shortfall)
+    return Replayed(done, refused, reason, source.shortfall, metric.progress)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +112,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--topic', help="a bag's image topic; needed when it has several")
     parser.add_argument('--rate', type=float, help='frames a second of a folder of pictures [Hz]')
     parser.add_argument('--frame-id', help="the camera's optical frame, instead of the input's")
+    parser.add_argument(
+        '--robot-pose',
+        metavar='TOPIC',
+        help='for --set scale.source=kinematics: PoseStamped topic of the bag',
+    )
     add_parameter_argument(parser)
 
 
@@ -141,7 +156,9 @@ def run(arguments: argparse.Namespace) -> int:
             frame_id=arguments.frame_id or values['camera_frame_id'] or None,
             decode=image_to_rgb,
         )
-        result = replay(source, arguments.out, values, _show_progress(source.count), _tell)
+        robot = _robot(arguments, values)
+        show = _show_progress(source.count)
+        result = replay(source, arguments.out, values, show, _tell, robot)
     except (ValueError, BundleError, EngineError) as error:
         print(f'endosfm3d replay: {error}', file=sys.stderr)
         return 1
@@ -150,11 +167,24 @@ def run(arguments: argparse.Namespace) -> int:
         f'{arguments.out}: {result.frames} frames in {seconds:.1f} s '
         f'({result.frames / seconds:.1f} Hz)'
     )
+    if robot:
+        print(f'scale: {result.scale}')
+        if robot.refused:
+            print(f'{robot.refused} poses of the robot were refused', file=sys.stderr)
     if result.refused:
         print(f'{result.refused} frames were refused: {result.reason}', file=sys.stderr)
     if result.shortfall:
         print(result.shortfall, file=sys.stderr)
     return 0 if result.frames else 1
+
+
+def _robot(arguments: argparse.Namespace, values: dict[str, Any]) -> BagKinematics | None:
+    """The robot's poses, where they are asked for."""
+    if values['scale.source'] != 'kinematics':
+        if arguments.robot_pose:
+            raise ValueError('--robot-pose is for --set scale.source=kinematics')
+        return None
+    return BagKinematics(arguments.input, values, arguments.robot_pose)
 
 
 def _show_progress(count: int | None) -> Callable[[int], None]:
