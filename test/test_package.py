@@ -109,7 +109,12 @@ def test_every_folder_with_code_is_installed(built):
 
 def test_every_launch_config_and_bundle_file_is_installed(built, tmp_path):
     data = {name for _, names in built['data_files'] for name in names}
-    wanted = [p for f in ('launch', 'config') for p in (ROOT / f).iterdir() if p.is_file()]
+    wanted = [
+        p
+        for f in ('launch', 'config', 'config/security')
+        for p in (ROOT / f).iterdir()
+        if p.is_file()
+    ]
     assert (
         sorted(
             str(path.relative_to(ROOT))

@@ -32,8 +32,21 @@ TESTS = (
     'test/ros/test_node.py', 'test/ros/test_node_inputs.py', 'test/ros/test_node_neighbours.py',
     'test/ros/test_node_kinematics.py',
 )  # fmt: skip
-# Said aloud when it is used: launch_ros imports it for components, of which we launch none.
-COMPOSITION = 'class LoadNode:\n    class Request:\n        pass\n'
+# Interfaces that the wheels lack, and that upstream imports for what we do not use: components,
+# the service and the action of a buffer that answers others. Said aloud where they are used.
+PLACEHOLDER = """
+class {name}:
+    class Request:
+        pass
+
+    class Response:
+        pass
+"""
+PLACEHOLDERS = {
+    'composition_interfaces/srv.py': ('LoadNode', 'launch_ros'),
+    'tf2_msgs/srv.py': ('FrameGraph', 'tf2_ros'),
+    'tf2_msgs/action.py': ('LookupTransform', 'tf2_ros'),
+}
 
 
 def main() -> int:
@@ -91,19 +104,30 @@ def _gather(packages: dict[str, Path], prefix: Path) -> None:
             shutil.copytree(packages[name], copy)
             _pip(prefix, '--no-deps', '--no-build-isolation', '--no-index', copy)
         _pip(prefix, PYCOMMON)
-        if find_spec('composition_interfaces') is None:
-            place = prefix / 'composition_interfaces'
-            place.mkdir()
-            (place / '__init__.py').write_text('')
-            (place / 'srv.py').write_text(COMPOSITION)
-            print('  composition_interfaces: an empty placeholder; launch_ros only imports it')
     if 'tf2' in packages and 'tf2_py' in packages:
         _build_tf2(packages, prefix)
     elif (prefix / 'tf2_ros').is_dir():
         shutil.rmtree(prefix / 'tf2_ros')
         print('  tf2_ros is left out: tf2 and tf2_py are not in the folder')
+    _fill_gaps(prefix)
     if 'cv_bridge' in packages:
         _build_cv_bridge(packages['cv_bridge'], prefix)
+
+
+def _fill_gaps(prefix: Path) -> None:
+    """Empty classes for interfaces that are imported and not used; a found package is kept."""
+    for file, (name, user) in PLACEHOLDERS.items():
+        package, module = file.removesuffix('.py').split('/')
+        spec = find_spec(package)
+        if not (prefix / user).is_dir() or (spec and find_spec(f'{package}.{module}')):
+            continue
+        place = prefix / package
+        if not place.is_dir() and spec and spec.submodule_search_locations:
+            shutil.copytree(spec.submodule_search_locations[0], place)  # what is there stays real
+        place.mkdir(exist_ok=True)
+        (place / '__init__.py').touch()
+        (place / f'{module}.py').write_text(PLACEHOLDER.format(name=name))
+        print(f'  {package}.{module}.{name}: an empty placeholder; {user} only imports it')
 
 
 def _build_tf2(packages: dict[str, Path], prefix: Path) -> None:
