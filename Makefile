@@ -2,12 +2,13 @@
 PYTHON ?= python3
 OUT ?= demo_out
 CLIP ?=
+SRC ?=
 
 VENV := .venv/bin
 # The ROS wheels mark a process whose library path is set; a mark inherited from another venv lies.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup setup-test setup-training demo test test-all lint bench clean
+.PHONY: help setup setup-test setup-training demo test test-all lint upstream bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,6 +36,9 @@ lint: setup-test ## ruff, its formatter, and mypy
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
+
+upstream: setup-test ## launch files, TF, clouds and pictures against real upstream packages (SRC=folder of checkouts)
+	$(VENV)/python tools/upstream.py '$(SRC)'
 
 bench: setup ## measure the DDS budget of this machine (docs/performance.md)
 	$(VENV)/python -m bench $(ARGS)

@@ -69,6 +69,7 @@ PARAMETERS = (
     Parameter('overlays', '', "Rectangles burnt into the picture, left top right bottom of each, split by ';' [px]: nothing is said there.", live=True, check=boxes_from),
     Parameter('deinterlace', 'none', 'Interlaced video: the field that is kept; vertical resolution is halved.', ('none', 'top', 'bottom'), live=True),
     Parameter('validity.frozen_after', 5, 'A picture repeated this often in a row is frozen; 0 never says so [frames].', low=0, high=1000, live=True),
+    Parameter('validity.tissue_colour', True, 'Tissue is red here: smoke and pictures from outside the body are told by their colours; false for narrow-band or false colours, and white joints.', live=True),
     Parameter('epoch.gap', 2.0, 'A longer gap between stamps opens a new epoch [s].', low=0.05, high=3600.0, live=True),
     Parameter('path.rate', 2.0, 'Poses a second in the path topic [Hz].', low=0.01, high=2.0, live=True),
     Parameter('path.length', 2000, 'Poses kept in the path topic.', low=1, high=2000, live=True),
@@ -168,6 +169,7 @@ def settings(values: Mapping[str, Any]) -> Settings:
         find_circle=values['field_of_view'] != 'full',
         zoom_by_rim=values['field_of_view'] == 'auto',
         frozen_after=values['validity.frozen_after'],
+        tissue_colour=values['validity.tissue_colour'],
         gap_s=values['epoch.gap'],
     )
 

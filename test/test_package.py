@@ -46,6 +46,22 @@ def declared(*tags):
     return {element.text for tag in tags for element in MANIFEST.iter(tag)}
 
 
+def test_the_dockerfile_brings_what_package_xml_and_the_requirements_name():
+    words = (ROOT / 'docker' / 'Dockerfile').read_text()
+    brought = set(re.findall(r'ros-jazzy-([a-z0-9-]+)', words)) | set(
+        re.findall(r'python3-[a-z]+', words)
+    )
+    # what ros-base has by itself
+    base = {'ament-index-python', 'geometry-msgs', 'launch', 'launch-ros', 'nav-msgs', 'rclpy'}
+    base |= {'rcl-interfaces', 'sensor-msgs', 'std-msgs', 'std-srvs'}
+    needed = {name.replace('_', '-') for name in declared('exec_depend')}
+    wheels = re.search(r"grep -E '\^\(([a-z0-9|]+)\)=='", words)[1].split('|')
+    by_pip = {f'python3-{name}-pip' for name in wheels}
+    assert sorted(needed - brought - base - by_pip) == []
+    assert set(wheels) >= PIP_ONLY
+    assert set(wheels) <= {pin.split('==')[0] for pin in pins('runtime')}
+
+
 def pins(name):
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in lines if line and not line.startswith('#')]

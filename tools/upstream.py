@@ -75,9 +75,9 @@ def main() -> int:
         prefix = Path(folder)
         _gather(packages, prefix)
         environment = dict(os.environ)
-        environment['PYTHONPATH'] = os.pathsep.join(
-            filter(None, [str(prefix), environment.get('PYTHONPATH', '')])
-        )
+        for name in ('PYTHONPATH', 'AMENT_PREFIX_PATH'):
+            words = filter(None, [str(prefix), environment.get(name, '')])
+            environment[name] = os.pathsep.join(words)
         return _run_tests(environment, asked.tests)
 
 
@@ -99,10 +99,10 @@ def _gather(packages: dict[str, Path], prefix: Path) -> None:
         if name in packages:
             shutil.copytree(packages[name] / module, prefix / module)
     if set(INSTALLED) <= packages.keys():
-        for name in INSTALLED:
-            copy = prefix / 'build' / name
+        copies = [prefix / 'build' / name for name in INSTALLED]
+        for name, copy in zip(INSTALLED, copies, strict=True):
             shutil.copytree(packages[name], copy)
-            _pip(prefix, '--no-deps', '--no-build-isolation', '--no-index', copy)
+        _pip(prefix, '--no-deps', '--no-build-isolation', '--no-index', *copies)
         _pip(prefix, PYCOMMON)
     if 'tf2' in packages and 'tf2_py' in packages:
         _build_tf2(packages, prefix)

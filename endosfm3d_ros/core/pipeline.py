@@ -35,6 +35,7 @@ class Settings:
     :param find_circle: look for the round field stop.
     :param zoom_by_rim: its radius tells the zoom; not where an electronic stop stands still.
     :param frozen_after: a picture repeated this often is frozen.
+    :param tissue_colour: tissue is red: smoke and rooms are told by their colours.
     :param gap_s: a longer gap between stamps opens a new epoch [s].
     """
 
@@ -47,6 +48,7 @@ class Settings:
     find_circle: bool = True
     zoom_by_rim: bool = True
     frozen_after: int = 5
+    tissue_colour: bool = True
     gap_s: float = 2.0
 
 
@@ -264,7 +266,10 @@ class Pipeline:
     ) -> validity.Validity:
         before = past.picture if past and past.window == window else None
         repeats = past.verdict.repeats if past else 0
-        return validity.judge(picture, mask, before, repeats, self.settings.frozen_after)
+        chosen = self.settings
+        return validity.judge(
+            picture, mask, before, repeats, chosen.frozen_after, chosen.tissue_colour
+        )
 
     def _camera_estimate(
         self,
