@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -98,12 +99,12 @@ def test_a_moving_woven_picture_is_told_from_all_others() -> None:
 def test_no_picture_of_a_progressive_clip_looks_interlaced() -> None:
     clips = [DEMO_CLIP / 'clip.mp4', *sorted(SHARED.glob('*/clip.mp4'))]
     for clip in clips:
-        for number, frame in enumerate(open_frames(clip)):
-            assert number % 10 or not is_interlaced(frame.image), (clip, number)
+        for number, frame in enumerate(islice(open_frames(clip), 0, 120, 10)):
+            assert not is_interlaced(frame.image), (clip, number)
 
 
 def test_a_rendered_clip_woven_of_its_own_frames_does() -> None:
-    frames = [frame.image for frame in open_frames(DEMO_CLIP / 'clip.mp4')]
+    frames = [frame.image for frame in islice(open_frames(DEMO_CLIP / 'clip.mp4'), 130)]
     seen = [is_interlaced(woven(a, b)) for a, b in zip(frames[5:120:5], frames[6:], strict=False)]
     assert np.mean(seen) > 0.8
 
