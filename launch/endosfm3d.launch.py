@@ -23,6 +23,7 @@ ARGUMENTS = {
     'robot_pose': ('robot_pose', 'PoseStamped, read with scale.source: kinematics'),
     'namespace': ('', 'namespace of the node and of topics without a leading slash'),
     'params': (str(CONFIG / 'endosfm3d.yaml'), 'parameter file'),
+    'enclave': ('', 'SROS2 enclave; config/security has the policy'),
     'rviz': ('false', 'start RViz with config/endosfm3d.rviz'),
     'foxglove': ('false', 'start foxglove_bridge; the layout: config/endosfm3d_foxglove.json'),
 }
@@ -57,6 +58,7 @@ def _node(context: LaunchContext) -> list[LifecycleNode]:
     """The node; arguments that name parameters are read now, to leave out the empty ones."""
     words = {name: LaunchConfiguration(name).perform(context) for name in PARAMETERS}
     given = {name: ParameterValue(word, value_type=str) for name, word in words.items() if word}
+    enclave = LaunchConfiguration('enclave').perform(context)
     profile = str(CONFIG / 'fastdds_large_images.xml')
     node = LifecycleNode(
         package='endosfm3d_ros',
@@ -76,6 +78,7 @@ def _node(context: LaunchContext) -> list[LifecycleNode]:
         additional_env={
             PROFILE_VARIABLE: EnvironmentVariable(PROFILE_VARIABLE, default_value=profile)
         },
+        ros_arguments=['--enclave', enclave] if enclave else None,
         output='screen',
     )
     return [node]

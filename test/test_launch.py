@@ -246,6 +246,23 @@ def test_two_namespaced_nodes_work_side_by_side_with_a_parameter_file_each(
 
 
 @pytest.mark.ros
+def test_an_argument_that_names_a_parameter_goes_before_the_file_and_the_rest_stays(
+    robot: Robot,
+) -> None:
+    robot.launch('odom_frame_id:=world', 'model:=photometric', 'image:=/scope/image')
+    assert robot.parameter('/endosfm3d', 'odom_frame_id') == 'world'
+    assert robot.parameter('/endosfm3d', 'model') == 'photometric'
+    assert robot.parameter('/endosfm3d', 'tf.mode') == 'child'
+    assert robot.press_ctrl_c() == 0
+
+
+@pytest.mark.ros
+def test_a_view_that_is_not_installed_is_named(robot: Robot) -> None:
+    robot.launch('rviz:=true')
+    robot.wait(lambda: "package 'rviz2' not found" in robot.log(), 'a word on rviz2')
+
+
+@pytest.mark.ros
 def test_a_profile_that_the_environment_names_already_is_kept(
     robot: Robot, tmp_path: Path
 ) -> None:
