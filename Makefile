@@ -8,7 +8,7 @@ VENV := .venv/bin
 # The ROS wheels mark a process whose library path is set; a mark inherited from another venv lies.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup setup-test setup-training demo test test-all lint upstream bench clean
+.PHONY: help setup setup-test setup-training demo test test-all lint test-kilted upstream bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,6 +37,9 @@ lint: setup-test ## ruff, its formatter, and mypy
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 
+test-kilted: ## the tests that touch ROS, on the wheels of the next distribution, in .venv-kilted
+	$(PYTHON) tools/test_kilted.py $(ARGS)
+
 upstream: setup-test ## launch files, TF, clouds and pictures against real upstream packages (SRC=folder of checkouts)
 	$(VENV)/python tools/upstream.py '$(SRC)'
 
@@ -44,6 +47,6 @@ bench: setup ## measure the DDS budget of this machine (docs/performance.md)
 	$(VENV)/python -m bench $(ARGS)
 
 clean: ## remove .venv and everything that was made
-	rm -rf .venv demo_out bench_out build install log *.egg-info
+	rm -rf .venv .venv-kilted demo_out bench_out build install log *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -88,7 +88,7 @@ def test_every_import_is_installed_on_a_machine_without_a_distribution():
     assert sorted(missing) == []
 
 
-@pytest.mark.parametrize('name', ['ros', 'runtime', 'test', 'training'])
+@pytest.mark.parametrize('name', ['ros', 'ros-kilted', 'runtime', 'test', 'training'])
 def test_every_requirement_is_pinned_exactly(name):
     assert pins(name)
     assert [

@@ -96,6 +96,11 @@ def spin_until(node: Node, done: Any, seconds: float = 10.0) -> None:
         rclpy.spin_once(node, timeout_sec=0.05)
 
 
+def ours(errors: str) -> list[str]:
+    """Lines on stderr, but for Kilted's word on the older name of the profile's variable."""
+    return [line for line in errors.splitlines() if 'but it is deprecated' not in line]
+
+
 def spin_for(node: Node, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -193,7 +198,7 @@ def test_a_player_without_listeners_gives_up_in_one_line(clip: Path):
     _, err = player.communicate(timeout=30)
     assert player.returncode == 1
     assert '0 of 1 subscribers on /test/nobody after 0.5 s' in err
-    assert len(err.splitlines()) == 1
+    assert len(ours(err)) == 1
 
 
 def test_a_full_queue_shows_as_a_gap_in_the_numbers(tmp_path: Path, node: Node):
@@ -261,7 +266,7 @@ LARGEST_SEGMENT = """
 import os, rclpy
 rclpy.init()
 node = rclpy.create_node('test_segment')
-mapped = {line.split()[-1] for line in open('/proc/self/maps') if '/dev/shm/fastrtps_' in line}
+mapped = {line.split()[-1] for line in open('/proc/self/maps') if '/dev/shm/fast' in line}
 print(max(os.stat(name).st_size for name in mapped))
 """
 
@@ -323,4 +328,4 @@ def test_a_player_ends_well_when_it_is_stopped_waiting_or_sending():
         time.sleep(0.5)
         player.send_signal(signal.SIGINT)
         _, errors = player.communicate(timeout=30)
-        assert player.returncode == 0 and not errors
+        assert player.returncode == 0 and not ours(errors)
