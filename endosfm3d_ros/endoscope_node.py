@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from endosfm3d_ros import parameters, ros_parameters
+from endosfm3d_ros.allocator import give_back_freed
 from endosfm3d_ros.arrivals import Arrivals
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.complaints import Complaints
@@ -88,6 +89,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         name = f'{bundle.name} {bundle.version}'
         self._diagnostics = Diagnostics({'model': name, 'runtime': self._network.runtime})
         with ExitStack() as taken:
+            taken.callback(self._let_go)
             self._offer(taken)
             self._configured = taken.pop_all()
         self.get_logger().info(f'{name} on {self._network.runtime}; sizes {bundle.sizes}')
@@ -152,6 +154,11 @@ class EndoscopeNode(GuardedLifecycleNode):
         """Stop the work and give everything back; nothing happens where that was done."""
         self._activated.close()
         self._configured.close()
+
+    def _let_go(self) -> None:
+        """Forget networks and state: an unconfigured node holds no memory worth a word."""
+        del self._network, self._pipeline, self._outputs, self._metric, self._inputs
+        give_back_freed()
 
     def _offer(self, taken: ExitStack) -> None:
         """Create what is there from configure to cleanup."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -190,4 +190,9 @@ def _spin(
 ) -> None:
     end = time.monotonic() + seconds
     while rclpy.ok() and not done() and (rest := end - time.monotonic()) > 0:
-        executor.spin_once(timeout_sec=min(rest, 0.1))
+        try:
+            executor.spin_once(timeout_sec=min(rest, 0.1))
+        except ExternalShutdownException as error:
+            raise KeyboardInterrupt from error  # Ctrl-C, whichever of the two was quicker
+    if not rclpy.ok():
+        raise KeyboardInterrupt

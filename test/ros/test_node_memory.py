@@ -22,7 +22,9 @@ def test_memory_after_many_cycles_is_that_after_few(
     robot = with_process
     robot.ready()
     assert robot.answer_to(robot.message(wall(0)))['valid'] == 'true'
+    active = resident_mib(robot)
     assert robot.go('deactivate') and robot.go('cleanup')
+    assert resident_mib(robot) < active - 20  # cleanup lets the networks go
     settled = 0.0
     for cycle in range(1, cycles + 1):
         for transition in ('configure', 'activate', 'deactivate', 'cleanup'):
