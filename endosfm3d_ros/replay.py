@@ -74,10 +74,10 @@ def replay(
     bundle = open_bundle(values['model'])
     network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
     pipeline = Pipeline(network, bundle.sizes, parameters.settings(values))
-    outputs, inputs = Outputs(values), Inputs(values)
-    metric = Metric(values, pipeline, outputs)
+    outputs = Outputs(values)
     done = refused = 0
     reason = ''
+    inputs, metric = Inputs(values), Metric(values, pipeline, outputs)
     with McapWriter(out, overwrite=True) as bag:
         for frame in source:
             try:
