@@ -78,7 +78,7 @@ def run_player(case: Case) -> dict[str, Any]:
 
 def run_node(case: Case) -> dict[str, Any]:
     """The empty node: best effort, the newest picture only, as the real one listens."""
-    stop = _stopped_by_signal()
+    stop = stopped_by_signal()
     node = rclpy.create_node('bench_node')
     answers = {name: _answer(*what) for name, what in OUTPUTS.items()}
     publishers = {name: node.create_publisher(type(m), name, 5) for name, m in answers.items()}
@@ -115,7 +115,7 @@ def run_node(case: Case) -> dict[str, Any]:
 
 def run_recorder(case: Case) -> dict[str, Any]:
     """The recorder as it is, of all that the node answers."""
-    stop = _stopped_by_signal()
+    stop = stopped_by_signal()
     node = rclpy.create_node('bench_recorder')
     with tempfile.TemporaryDirectory() as folder:
         recorded = record(node, Path(folder, 'run.mcap'), list(OUTPUTS), stop=stop)
@@ -160,7 +160,7 @@ def _start(role: str, case: Case, result: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _stopped_by_signal() -> threading.Event:
+def stopped_by_signal() -> threading.Event:
     """Start rclpy; the event is set by Ctrl-C instead of an exception somewhere."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())

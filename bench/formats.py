@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from array import array
 from pathlib import Path
@@ -25,10 +24,9 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from bench.dds_transport import PROFILE, ROOT
+from bench.dds_transport import PROFILE, ROOT, stopped_by_signal
 from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.bags.pattern import PatternFrames
 from endosfm3d_ros.messages_in import image_to_rgb
@@ -82,9 +80,7 @@ def run_sender(encoding: str, seconds: float) -> dict[str, Any]:
 
 def run_reader(encoding: str) -> dict[str, Any]:
     """Read every picture to RGB; the numbers tell what did not come."""
-    stop = threading.Event()
-    signal.signal(signal.SIGINT, lambda *_: stop.set())
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    stop = stopped_by_signal()
     node = rclpy.create_node('bench_reader')
     gaps, ages, received = SequenceGaps(), Ages(), 0
 

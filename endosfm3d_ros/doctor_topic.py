@@ -86,6 +86,10 @@ def _pictures(seen: Watched) -> Iterator[Finding]:
     for why, times in seen.refusals.items():
         text = f'{times} of {sum(seen.pictures.values())} pictures that were read are refused'
         yield Finding('bad', f'{text}: {why}')
+    if seen.combed:
+        text = f'{seen.combed} of {sum(seen.pictures.values())} pictures that were read are combed'
+        cure = 'progressive output of the video processor, or the parameter deinterlace: top'
+        yield Finding('note', f'{text}: the video is interlaced', cure)
 
 
 def _rate(seen: Watched) -> Finding:

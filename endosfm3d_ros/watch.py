@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
+from endosfm3d_ros.core.deinterlace import is_interlaced
 from endosfm3d_ros.messages_in import frame_from
 from endosfm3d_ros.silence import IMAGE_TYPES, Offer, offers_on, pictures_there, why_silent
 from endosfm3d_ros.traffic import Ages, MessageInfo, Percentiles, SequenceGaps, stamp_at
@@ -48,6 +49,7 @@ class Watched:
     :param repeated_stamps: pictures stamped as the one before.
     :param pictures: 'encoding WIDTHxHEIGHT in FRAME' of the pictures that were read, with counts.
     :param refusals: what the node would refuse them for, with counts.
+    :param combed: of them, how many look interlaced.
     :param why_silent: why nothing came; '' where something did.
     """
 
@@ -65,6 +67,7 @@ class Watched:
     repeated_stamps: int = 0
     pictures: dict[str, int] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
+    combed: int = 0
     why_silent: str = ''
 
     @property
@@ -88,6 +91,7 @@ class Watch:
         self._read_next_s = 0.0
         self.pictures: dict[str, int] = {}
         self.refusals: dict[str, int] = {}
+        self.combed = 0
 
     def take(self, raw: bytes, info: MessageInfo) -> None:
         """Take a serialised picture."""
@@ -129,6 +133,7 @@ class Watch:
             repeated_stamps=int(((steps == 0) & (stamps[1:] != 0)).sum()),
             pictures=self.pictures,
             refusals=self.refusals,
+            combed=self.combed,
             why_silent=why,
         )
 
@@ -142,7 +147,7 @@ class Watch:
             what = f'{message.format or "(no format)"}, compressed, in {frame_id}'
         self.pictures[what] = self.pictures.get(what, 0) + 1
         try:
-            frame_from(message)
+            self.combed += is_interlaced(frame_from(message).image)
         except ValueError as error:
             why = ' '.join(str(error).split())
             self.refusals[why] = self.refusals.get(why, 0) + 1

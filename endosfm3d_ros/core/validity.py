@@ -18,7 +18,7 @@ FROZEN_CHANGE = 1e-3  # mean absolute change of tissue that was sent again [grey
 PALE_COLOUR = 0.12  # median saturation that a third of the light from tissue leaves
 VEIL_LEVEL = 60.0  # the darkest channel of all but a tenth of a veiled picture [grey levels]
 VEIL_DETAIL = 1.5  # `detail` that a veil leaves at most; a room is sharper
-SHRUNK = 4  # colours are looked at in a picture so many times smaller
+SHRUNK = 8  # colours are looked at in a picture so many times smaller
 COOL_SHARE = 0.8  # of the lit pixels are greener or bluer than red: drapes, a room, gloves
 MIN_VISIBLE = 0.01  # share of the picture that must lie inside the field of view
 

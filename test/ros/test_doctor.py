@@ -60,6 +60,7 @@ def test_a_driver_that_does_everything_right_gets_only_ok() -> None:
         ({'from_stamp': Percentiles(*(300.0,) * 4)}, 'note', 'latency from stamp to receipt'),
         ({'intervals_ms': (40.0, 400.0, 900.0)}, 'note', 'intervals 40 / 400 / 900 ms'),
         ({'refusals': {'encoding is not read': 20}}, 'bad', '20 of 20 pictures that were read'),
+        ({'combed': 15}, 'note', '15 of 20 pictures that were read are combed'),
         ({'received': 0, 'why_silent': 'publishers: none'}, 'bad', 'nothing on /scope/image'),
     ],
 )
@@ -144,13 +145,16 @@ def test_pictures_that_the_node_would_refuse_are_found_with_the_reason(
 
 @pytest.mark.ros
 def test_what_is_no_picture_is_said_with_the_topics_that_are(
-    send: Callable[[Any, Any, str], None], capsys: pytest.CaptureFixture[str]
+    send: Callable[[Any, Any, str], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     send(String, String(data='x'), '/words')
     send(CompressedImage, CompressedImage(format='jpeg'), '/there/compressed')
     assert main(['doctor', '--topic', '/words', '--seconds', '1']) == 1
     assert '/driver publishes std_msgs/msg/String' in capsys.readouterr().out
-    assert main(['doctor', '--topic', '/nobody', '--seconds', '1']) == 1
+    monkeypatch.setattr('endosfm3d_ros.watch.DISCOVERY_S', 2.0)
+    assert main(['doctor', '--topic', '/nobody', '--seconds', '0.5']) == 1
     assert '/there/compressed is a sensor_msgs/msg/CompressedImage' in capsys.readouterr().out
 
 
@@ -161,7 +165,7 @@ def test_this_machine_carries_our_player_s_pictures_with_the_profile(
 ) -> None:
     for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
         monkeypatch.delenv(name, raising=False)
-    without, with_profile = examine_machine(1.5)
+    without, with_profile = examine_machine(1.0)
     assert 'without a profile' in without.text and 'lost' in without.text
     assert 'large-image profile at the sender' in with_profile.text
     assert 'nothing' not in with_profile.text  # how many come is the machine's affair
