@@ -168,7 +168,9 @@ def test_every_command_exists(built):
 def test_every_source_file_says_its_license():
     files = [*ROOT.glob('*/**/*.py'), ROOT / 'setup.py', ROOT / 'tools' / 'setup']
     ours = [
-        p for p in files if p.stat().st_size and not {'.venv', 'build', 'install'} & set(p.parts)
+        p
+        for p in files
+        if p.stat().st_size and not {'.venv', '.venv-kilted', 'build', 'install'} & set(p.parts)
     ]
     assert [
         str(p) for p in ours if 'SPDX-License-Identifier: Apache-2.0' not in p.read_text()[:80]
