@@ -2,12 +2,13 @@
 PYTHON ?= python3
 OUT ?= demo_out
 CLIP ?=
+SRC ?=
 
 VENV := .venv/bin
 # The ROS wheels mark a process whose library path is set; a mark inherited from another venv lies.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: soak help setup setup-test setup-training demo test test-all lint bench clean
+.PHONY: help setup setup-test setup-training demo test test-all lint test-kilted upstream bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +37,12 @@ lint: setup-test ## ruff, its formatter, and mypy
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 
+test-kilted: ## the tests that touch ROS, on the wheels of the next distribution, in .venv-kilted
+	$(PYTHON) tools/test_kilted.py $(ARGS)
+
+upstream: setup-test ## launch files, TF, clouds and pictures against real upstream packages (SRC=folder of checkouts)
+	$(VENV)/python tools/upstream.py '$(SRC)'
+
 bench: setup-training ## time everything on this machine, beside the usual ways, into bench_out/ (docs/performance.md; ARGS="live --seconds 10")
 	$(VENV)/python -m bench $(ARGS)
 
@@ -43,6 +50,6 @@ soak: setup ## the node at 30 Hz for half an hour: memory and latency (ARGS="--m
 	$(VENV)/python -m bench soak --sizes 720p $(ARGS)
 
 clean: ## remove .venv and everything that was made
-	rm -rf .venv demo_out bench_out build install log *.egg-info
+	rm -rf .venv .venv-kilted demo_out bench_out build install log *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

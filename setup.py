@@ -34,6 +34,7 @@ setup(
         (f'share/{NAME}', ['package.xml', 'LICENSE']),
         (f'share/{NAME}/launch', files('launch', '*.py')),
         (f'share/{NAME}/config', files('config')),
+        (f'share/{NAME}/config/security', files('config/security')),
     ],
     zip_safe=False,
     entry_points={

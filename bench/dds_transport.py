@@ -17,12 +17,10 @@ import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -31,8 +29,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, PointCloud2
 
 from endosfm3d_ros.allocator import keep_freed_pictures
-from endosfm3d_ros.bags.source import FrameSource, evenly_spaced_stamp
-from endosfm3d_ros.core.frame import Frame
+from endosfm3d_ros.bags.pattern import PatternFrames
 from endosfm3d_ros.player import play
 from endosfm3d_ros.recorder import record
 from endosfm3d_ros.traffic import Ages, MessageInfo, SequenceGaps
@@ -69,34 +66,19 @@ class Case:
     seconds: float
 
 
-class ReadyFrames(FrameSource):
-    """A few textured pictures over and over, so that nothing is decoded while it is measured."""
-
-    def __init__(self, width: int, height: int, rate: float, count: int) -> None:
-        super().__init__(Path('ready'), rate, count)
-        rng = np.random.default_rng(0)
-        small = rng.integers(0, 256, (4, height // 8, width // 8, 3), np.uint8)
-        self._pictures = [cv2.resize(picture, (width, height)) for picture in small]
-
-    def __iter__(self) -> Iterator[Frame]:
-        for index in range(self.count or 0):
-            stamp_ns = evenly_spaced_stamp(index, self.rate)
-            yield Frame(self._pictures[index % len(self._pictures)], stamp_ns, 'endoscope_optical')
-
-
 def run_player(case: Case) -> dict[str, Any]:
     """The sender; its CPU time is that of sending alone, for there is nothing to decode."""
     width, height, rate = MODES[case.mode]
     rclpy.init(args=[])
     node = rclpy.create_node('bench_player')
-    played = play(node, ReadyFrames(width, height, rate, round(rate * case.seconds)), TOPIC)
+    played = play(node, PatternFrames(width, height, rate, round(rate * case.seconds)), TOPIC)
     cpu_ms = played.cpu_ms_per_frame * played.sent
     return {'sent': played.sent, 'rate': played.rate, 'late': played.late, 'cpu_ms': cpu_ms}
 
 
 def run_node(case: Case) -> dict[str, Any]:
     """The empty node: best effort, the newest picture only, as the real one listens."""
-    stop = _stopped_by_signal()
+    stop = stopped_by_signal()
     node = rclpy.create_node('bench_node')
     answers = {name: _answer(*what) for name, what in OUTPUTS.items()}
     publishers = {name: node.create_publisher(type(m), name, 5) for name, m in answers.items()}
@@ -133,7 +115,7 @@ def run_node(case: Case) -> dict[str, Any]:
 
 def run_recorder(case: Case) -> dict[str, Any]:
     """The recorder as it is, of all that the node answers."""
-    stop = _stopped_by_signal()
+    stop = stopped_by_signal()
     node = rclpy.create_node('bench_recorder')
     with tempfile.TemporaryDirectory() as folder:
         recorded = record(node, Path(folder, 'run.mcap'), list(OUTPUTS), stop=stop)
@@ -178,7 +160,7 @@ def _start(role: str, case: Case, result: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _stopped_by_signal() -> threading.Event:
+def stopped_by_signal() -> threading.Event:
     """Start rclpy; the event is set by Ctrl-C instead of an exception somewhere."""
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())

@@ -24,3 +24,10 @@ def keep_freed_pictures() -> bool:
     return bool(
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT) and mallopt(_M_TRIM_THRESHOLD, _KEPT_AT_MOST)
     )
+
+
+def give_back_freed() -> None:
+    """Return what is free now to the kernel: for once, when large things were just let go."""
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)

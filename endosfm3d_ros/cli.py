@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -48,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     :param arguments: as typed; None takes the process's own.
     :return: the exit code: 0 well, 1 not, 2 typed wrong.
     """
+    if arguments is None:  # a process of its own: `docker stop` ends it as Ctrl-C does
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         chosen = _parse(sys.argv[1:] if arguments is None else arguments)
         return int(chosen.run(chosen))

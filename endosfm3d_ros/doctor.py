@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from endosfm3d_ros.bundle import BundleError, open_bundle, shipped_bundles
+from endosfm3d_ros.finding import Finding
 from endosfm3d_ros.share import DEMO_CLIP, shared_file
 
 MODULES = {
@@ -31,21 +31,6 @@ RUNTIMES = {'openvino': 'pip install openvino', 'onnxruntime': 'pip install onnx
 OLDEST_PYTHON = (3, 11)
 SEGMENT = 64 << 20  # of shared memory, as config/fastdds_large_images.xml asks for [bytes]
 ROOMY_SHM = 4 * SEGMENT  # driver, node and a few that look on; each one owns a segment
-
-
-@dataclass(frozen=True)
-class Finding:
-    """
-    One line of the doctor.
-
-    :param state: 'ok', 'note' (works, could be better) or 'bad' (does not work).
-    :param text: what was found.
-    :param cure: what to run; '' when nothing.
-    """
-
-    state: str
-    text: str
-    cure: str = ''
 
 
 def examine() -> Iterator[Finding]:
@@ -161,17 +146,43 @@ def _machine() -> Iterator[Finding]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`endosfm3d doctor` takes none."""
+    """Arguments of `endosfm3d doctor`."""
+    parser.add_argument(
+        '--topic',
+        help='listen to this image topic and say what is lost, how late it comes and what the '
+        'node would refuse; without it our own player shows what this machine can carry',
+    )
+    parser.add_argument(
+        '--seconds', type=float, metavar='S',
+        help='how long to listen [s] (default: 10 to a topic, 3 to each run of our player)',
+    )  # fmt: skip
+    parser.add_argument('--no-traffic', action='store_true', help='send and listen to nothing')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d doctor`: print the findings; 1 where something does not work."""
-    findings = list(examine())
-    for finding in findings:
-        print(
-            f'{finding.state:4}  {finding.text}'
-            + (f'\n      run: {finding.cure}' if finding.cure else '')
-        )
-    bad = sum(finding.state == 'bad' for finding in findings)
+    seconds = arguments.seconds
+    if seconds is not None and not 0.5 <= seconds <= 3600.0:
+        print(f'endosfm3d doctor: --seconds {seconds:g}; needed 0.5 to 3600', file=sys.stderr)
+        return 1
+    bad = 0
+    for finding in _asked_for(arguments):
+        bad += finding.state == 'bad'
+        print(finding, flush=True)
     print('nothing is missing' if not bad else f'{bad} thing{"s" if bad > 1 else ""} to mend')
     return 1 if bad else 0
+
+
+def _asked_for(arguments: argparse.Namespace) -> Iterator[Finding]:
+    """The machine's findings first; traffic only where ROS is there."""
+    if not arguments.topic:
+        yield from examine()
+    if arguments.no_traffic or find_spec('rclpy') is None:
+        return
+    from endosfm3d_ros import doctor_topic  # late: the doctor runs where ROS is missing
+
+    if arguments.topic:
+        yield from _shared_memory()
+        yield from doctor_topic.examine_topic(arguments.topic, arguments.seconds or 10.0)
+    else:
+        yield from doctor_topic.examine_machine(arguments.seconds or 3.0)

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from endosfm3d_ros import parameters, ros_parameters
+from endosfm3d_ros.allocator import give_back_freed
 from endosfm3d_ros.arrivals import Arrivals
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.complaints import Complaints
@@ -27,6 +28,7 @@ from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
+from endosfm3d_ros.inputs import Inputs
 from endosfm3d_ros.kinematics_in import KinematicsIn
 from endosfm3d_ros.latest import Latest
 from endosfm3d_ros.lifecycle_guard import GuardedLifecycleNode, told
@@ -81,6 +83,7 @@ class EndoscopeNode(GuardedLifecycleNode):
             self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
             self._outputs = Outputs(values)
             self._metric = Metric(values, self._pipeline, self._outputs)
+            self._inputs = Inputs(values)
         except (ValueError, BundleError, EngineError) as error:
             self.get_logger().error(f'not configured: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -89,6 +92,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         facts = {'model': name, 'runtime': self._network.runtime, 'engine': self._network.why}
         self._diagnostics = Diagnostics(facts)
         with ExitStack() as taken:
+            taken.callback(self._let_go)
             self._offer(taken)
             self._configured = taken.pop_all()
         self.get_logger().info(f'{name}, sizes {bundle.sizes}; {self._network.why}')
@@ -153,6 +157,11 @@ class EndoscopeNode(GuardedLifecycleNode):
         """Stop the work and give everything back; nothing happens where that was done."""
         self._activated.close()
         self._configured.close()
+
+    def _let_go(self) -> None:
+        """Forget networks and state: an unconfigured node holds no memory worth a word."""
+        del self._network, self._pipeline, self._outputs, self._metric, self._inputs
+        give_back_freed()
 
     def _offer(self, taken: ExitStack) -> None:
         """Create what is there from configure to cleanup."""
@@ -299,13 +308,14 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._heed_wishes()
         frame = frame_from(message, self._values['camera_frame_id'])
         self._outputs.check_frame_id(frame.frame_id)
+        frame, warning = self._inputs.take(frame)
         if self._values['intrinsics.source'] == 'camera_info' and self._calibration:
             frame = rectified(frame, self._calibration)
         said = self._pipeline.step(frame)
         latency_ms = (time.perf_counter() - received_s) * 1e3
         mailbox = self._mailbox
         traffic = Traffic(latency_ms, mailbox.received, self._arrivals.lost, mailbox.dropped)
-        for event in said.events:
+        for event in (*said.events, *filter(None, [warning])):
             if line := self._complaints.line(event, time.monotonic()):
                 self.get_logger().warning(line)
         trouble = ''
@@ -325,6 +335,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         if self._changed.is_set():
             self._changed.clear()
             self._metric.change(self._values)
+            self._inputs.change(self._values)
         if self._reset_wanted.is_set():
             self._reset_wanted.clear()
             self._pipeline.reset()

@@ -44,7 +44,7 @@ class KinematicsIn:
             subscription = node.create_subscription(PoseStamped, TOPIC, self._on_pose, qos)
             taken.callback(node.destroy_subscription, subscription)
             return
-        self._buffer = Buffer(node=node)
+        self._buffer = Buffer()  # given the node, the real one would offer a service for ever
         listener = TransformListener(self._buffer, node)
         taken.callback(listener.unregister)
         steady = Clock(clock_type=ClockType.STEADY_TIME)

@@ -14,7 +14,7 @@ from cv_bridge import CvBridge, CvBridgeError
 
 from endosfm3d_ros.core.frame import Frame, Intrinsics
 from endosfm3d_ros.core.geometry import rigid, rotation_from_quaternion
-from endosfm3d_ros.core.rectify import Calibration, rectify
+from endosfm3d_ros.core.rectify import Calibration, rectified_boxes, rectify
 
 # (bytes a pixel, bytes a channel) of every encoding that is read
 ENCODINGS = {
@@ -88,7 +88,12 @@ def robot_motion(position: Any, orientation: Any) -> np.ndarray:
 
 def rectified(frame: Frame, calibration: Calibration) -> Frame:
     """The frame after its calibration was applied: no distortion left, and K known."""
-    return replace(frame, image=rectify(frame.image, calibration), camera=calibration.camera)
+    return replace(
+        frame,
+        image=rectify(frame.image, calibration),
+        camera=calibration.camera,
+        covered=rectified_boxes(frame.covered, calibration),
+    )
 
 
 def stamp_of(header: Any) -> int:

@@ -4,6 +4,7 @@
 import os
 import signal
 import sys
+import threading
 
 # The window's matrices are small: more threads would only wait for each other.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # before numpy is there
@@ -17,10 +18,10 @@ def main(args: list[str] | None = None) -> int:
     :return: exit code: 0, or 2 where a ROS argument or a parameter is wrong.
     """
     # A second goes by while the libraries load; nothing is open yet, so Ctrl-C just ends it.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda *_: os._exit(0))
     import endosfm3d_ros.endoscope_node  # noqa: F401
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     return _run(args)
 
 
@@ -32,21 +33,30 @@ def _run(args: list[str] | None) -> int:
     from endosfm3d_ros.endoscope_node import EndoscopeNode
 
     keep_freed_pictures()
+    # rclpy's own handlers end the spin. An exception at any place, as Python's would raise, leaves
+    # objects of rclpy half made, which complain aloud.
+    stopped = threading.Event()
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda *_: stopped.set())
     node = None
     try:
         rclpy.init(args=args)
+        if stopped.is_set():
+            return 0  # before rclpy listened to signals
         node = EndoscopeNode()
         if node.get_parameter('autostart').value:
             node.start()
         rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except (ValueError, RuntimeError) as error:  # rclpy's own errors are RuntimeErrors
+        if stopped.is_set():
+            return 0  # it overtook something that was about to be made or published
         if node is None:
             print(f'endosfm3d_node: {" ".join(str(error).split())}', file=sys.stderr)
             return 2
         if node.context.ok():
-            raise  # else Ctrl-C overtook a callback that was about to publish
+            raise
     finally:
         if node:
             node.close()

@@ -6,12 +6,13 @@ docs are checked against it.
 
 import argparse
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.overlays import boxes_from
 from endosfm3d_ros.core.pipeline import Settings
 from endosfm3d_ros.core.scale import CONSTANT, Scale
 from endosfm3d_ros.engines.loading import Options
@@ -30,6 +31,7 @@ class Parameter:
     :param choices: allowed words of a text parameter; empty means free text.
     :param low: smallest allowed number.
     :param high: largest allowed number.
+    :param check: raises ValueError with what is wrong with a text that has a form.
     :param live: may change while the node is configured; the next picture goes by it.
     """
 
@@ -40,6 +42,7 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     live: bool = False
+    check: Callable[[str], Any] | None = None
 
 
 PARAMETERS = (
@@ -66,8 +69,11 @@ PARAMETERS = (
     Parameter('scale.hand_eye_sigma', 0.03, 'For kinematics: how far the camera may sit from that frame, standard deviation of one axis [m].', low=0.001, high=0.5),
     Parameter('scale.anchor_sigma', 0.04, "For kinematics: the scale is anchored once the standard deviation of its log is below.", low=0.005, high=0.5),
     Parameter('require_metric', False, 'Withhold depth, points and TF while scale is not anchored.', live=True),
-    Parameter('field_of_view', 'auto', 'auto looks for the round field stop, full takes the whole picture.', ('auto', 'full'), live=True),
+    Parameter('field_of_view', 'auto', 'auto looks for the round field stop, whose radius is the zoom; mask only leaves out what lies outside it (digital zoom inside a fixed stop); full takes the whole picture.', ('auto', 'mask', 'full'), live=True),
+    Parameter('overlays', '', "Rectangles burnt into the picture, left top right bottom of each, split by ';' [px]: nothing is said there.", live=True, check=boxes_from),
+    Parameter('deinterlace', 'none', 'Interlaced video: the field that is kept; vertical resolution is halved.', ('none', 'top', 'bottom'), live=True),
     Parameter('validity.frozen_after', 5, 'A picture repeated this often in a row is frozen; 0 never says so [frames].', low=0, high=1000, live=True),
+    Parameter('validity.tissue_colour', True, 'Tissue is red here: smoke and pictures from outside the body are told by their colours; false for narrow-band or false colours, and white joints.', live=True),
     Parameter('epoch.gap', 2.0, 'A longer gap between stamps opens a new epoch [s].', low=0.05, high=3600.0, live=True),
     Parameter('path.rate', 2.0, 'Poses a second in the path topic [Hz].', low=0.01, high=2.0, live=True),
     Parameter('path.length', 2000, 'Poses kept in the path topic.', low=1, high=2000, live=True),
@@ -129,6 +135,8 @@ def _check_one(parameter: Parameter, value: Any) -> None:
         raise ValueError(f'{name}: {value!r} is not {type(default).__name__} like {default!r}')
     if parameter.choices and value not in parameter.choices:
         raise ValueError(f'{name}: {value!r} is none of {", ".join(parameter.choices)}')
+    if parameter.check:
+        parameter.check(value)
     if low is not None and high is not None and not low <= value <= high:
         raise ValueError(f'{name}: {value!r} is not within {low:g} to {high:g}')
 
@@ -162,8 +170,10 @@ def settings(values: Mapping[str, Any]) -> Settings:
         prior_focal_sigma=values['intrinsics.prior_sigma'],
         zoom_agility=values['intrinsics.zoom_agility'],
         scale=values['scale.constant'] if values['scale.source'] == 'constant' else None,
-        find_circle=values['field_of_view'] == 'auto',
+        find_circle=values['field_of_view'] != 'full',
+        zoom_by_rim=values['field_of_view'] == 'auto',
         frozen_after=values['validity.frozen_after'],
+        tissue_colour=values['validity.tissue_colour'],
         gap_s=values['epoch.gap'],
         refinement=values['refinement'],
     )

@@ -54,6 +54,7 @@ class Played:
     :param cpu_ms_per_frame: CPU time of this process, decoding included [ms].
     :param shortfall: a sentence on frames the source announced and did not give, or ''.
     :param stamps_ns: the stamp each frame was sent under [ns].
+    :param stopped: ended by Ctrl-C or by the end of ROS, not by the source's end.
     """
 
     sent: int
@@ -63,6 +64,7 @@ class Played:
     cpu_ms_per_frame: float
     shortfall: str
     stamps_ns: tuple[int, ...]
+    stopped: bool = False
 
 
 class Schedule:
@@ -249,6 +251,7 @@ def play(
     schedule = Schedule(1.0 / source.rate, by_stamps=not steady)
     sent, first, last, cpu = 0, 0.0, 0.0, time.process_time()
     stamps_ns: list[int] = []
+    stopped = False
     try:
         with DecodedAhead(source, loop) as frames:
             _wait_for_subscribers(publisher, topic, wait_for, wait_s)
@@ -266,11 +269,22 @@ def play(
             publisher.wait_for_all_acked(Duration(seconds=LAST_WORDS_S))
             _sleep_until(last + LINGER_S)
     except (KeyboardInterrupt, ExternalShutdownException):
-        pass  # stopping a player is a usual end
+        stopped = True  # a usual end of a player
+    except RuntimeError:  # rclpy's own errors are RuntimeErrors
+        if rclpy.ok():
+            raise
+        stopped = True  # Ctrl-C overtook a picture that was about to be sent
     rate = (sent - 1) / (last - first) if sent > 1 else 0.0
     cpu_ms = (time.process_time() - cpu) * 1e3 / max(sent, 1)
     return Played(
-        sent, rate, source.rate, schedule.late, cpu_ms, source.shortfall, tuple(stamps_ns)
+        sent,
+        rate,
+        source.rate,
+        schedule.late,
+        cpu_ms,
+        source.shortfall,
+        tuple(stamps_ns),
+        stopped,
     )
 
 
@@ -297,7 +311,9 @@ def _sleep_until(due: float) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `endosfm3d play`."""
     parser.add_argument(
-        'input', type=Path, help='a video file, a folder of pictures, or a rosbag2'
+        'input',
+        type=Path,
+        help='a video file, a folder of pictures, a rosbag2, or pattern:1920x1080@30',
     )
     parser.add_argument(
         '--to',
@@ -370,4 +386,4 @@ def run(arguments: argparse.Namespace) -> int:
         print(played.shortfall, file=sys.stderr)
     if arguments.facts:
         arguments.facts.write_text(json.dumps(asdict(played), indent=2) + '\n')
-    return 0 if played.sent else 1
+    return 0 if played.sent or played.stopped else 1

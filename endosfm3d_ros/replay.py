@@ -21,12 +21,16 @@ from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bundle import BundleError, open_bundle
+from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth
 from endosfm3d_ros.evaluation.table import table_of
+from endosfm3d_ros.inputs import Inputs
+from endosfm3d_ros.kinematics_bag import BagKinematics
 from endosfm3d_ros.messages_in import image_to_rgb
+from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import Outputs, Traffic
 from endosfm3d_ros.report.run import read_run
 
@@ -42,12 +46,14 @@ class Replayed:
     :param refused: frames that could not be used, with the last reason.
     :param shortfall: a sentence on frames the source announced and did not give; '' when all were
         there.
+    :param scale: what the scale rests on at the end, in words.
     """
 
     frames: int
     refused: int
     reason: str
     shortfall: str
+    scale: str
 
 
 def replay(
@@ -56,6 +62,8 @@ def replay(
     values: dict[str, Any],
     progress: Callable[[int], None] = lambda done: None,
     tell: Callable[[str], None] = lambda event: None,
+    robot: BagKinematics | None = None,
+    twice: bool = False,
 ) -> Replayed:
     """
     Reconstruct every frame; equal inputs give equal message payloads.
@@ -65,26 +73,35 @@ def replay(
     :param values: every parameter of the node by name.
     :param progress: called with the number of frames done.
     :param tell: called with a line for each event: a new epoch, a lost track.
+    :param robot: the poses that `scale.source: kinematics` goes by.
+    :param twice: a first pass learns the scope, so that the second knows its focal length from
+        the first frame on.
     :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
     """
     bundle = open_bundle(values['model'])
     options = parameters.engine_options(values)
     network = DepthGraphs(bundle, values['engine'], options)
     motion = motion_network(bundle, values['engine'], options)
-    pipeline = Pipeline(network, bundle.sizes, parameters.settings(values), motion)
+    settings = parameters.settings(values)
+    pipeline = Pipeline(network, bundle.sizes, settings, motion)
+    if twice:
+        learnt = _learnt_scope(pipeline, source, Inputs(values))
+        pipeline = Pipeline(network, bundle.sizes, settings, motion, learnt)
     outputs = Outputs(values)
     done = refused = 0
     reason = ''
+    inputs, metric = Inputs(values), Metric(values, pipeline, outputs)
     with McapWriter(out, overwrite=True) as bag:
         for frame in source:
             try:
                 outputs.check_frame_id(frame.frame_id)
+                frame, warning = inputs.take(frame)
                 said = pipeline.step(frame)
             except ValueError as error:
                 refused, reason = refused + 1, str(error)
                 continue
             done += 1
-            for event in said.events:
+            for event in (*said.events, *filter(None, [warning])):
                 tell(f'picture {done + refused}: {event}')
             for topic, message in outputs.messages(said, Traffic(received=done + refused)):
                 name = topic if topic.startswith('/') else f'{NODE_NAME}/{topic}'
@@ -92,9 +109,23 @@ def replay(
                 raw = canonical(serialize_message(message), type_name)
                 bag.write(name, type_name, raw, frame.stamp_ns, frame.stamp_ns, done)
             pipeline.settle()
+            for stamp_ns, T_base_tip in robot.until(frame.stamp_ns) if robot else ():
+                metric.robot(stamp_ns, T_base_tip)
+            metric.after(said)
             progress(done)
         bag.add_facts({'source': source.name, 'model': bundle.name, 'runtime': network.runtime})
-    return Replayed(done, refused, reason, source.shortfall)
+    return Replayed(done, refused, reason, source.shortfall, metric.progress)
+
+
+def _learnt_scope(pipeline: Pipeline, source: FrameSource, inputs: Inputs) -> Scope | None:
+    """What a pass over all frames tells of the scope; frames that can not be used are left out."""
+    for frame in source:
+        try:
+            pipeline.step(inputs.take(frame)[0])
+        except ValueError:
+            continue
+    pipeline.settle()
+    return pipeline.learnt_scope
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +140,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--truth', type=Path, help="of the input: print the errors (see 'endosfm3d evaluate')"
     )
     parser.add_argument('--frame-id', help="the camera's optical frame, instead of the input's")
+    parser.add_argument(
+        '--refine', choices=('full', 'online'), default='online',
+        help='full: two passes, the second knows what the first learnt of the scope',
+    )  # fmt: skip
+    parser.add_argument(
+        '--robot-pose',
+        metavar='TOPIC',
+        help='for --set scale.source=kinematics: PoseStamped topic of the bag',
+    )
     add_parameter_argument(parser)
 
 
@@ -149,7 +189,10 @@ def run(arguments: argparse.Namespace) -> int:
             decode=image_to_rgb,
         )
         known = read_truth(arguments.truth) if arguments.truth else None
-        result = replay(source, arguments.out, values, _show_progress(source.count), _tell)
+        robot = _robot(arguments, values)
+        show = _show_progress(source.count)
+        full = arguments.refine == 'full'
+        result = replay(source, arguments.out, values, show, _tell, robot, full)
         errors = against_truth(read_run(arguments.out), known) if known else None
     except (ValueError, BundleError, EngineError) as error:
         print(f'endosfm3d replay: {error}', file=sys.stderr)
@@ -161,11 +204,24 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if errors:
         print(table_of(errors))
+    if robot:
+        print(f'scale: {result.scale}')
+        if robot.refused:
+            print(f'{robot.refused} poses of the robot were refused', file=sys.stderr)
     if result.refused:
         print(f'{result.refused} frames were refused: {result.reason}', file=sys.stderr)
     if result.shortfall:
         print(result.shortfall, file=sys.stderr)
     return 0 if result.frames else 1
+
+
+def _robot(arguments: argparse.Namespace, values: dict[str, Any]) -> BagKinematics | None:
+    """The robot's poses, where they are asked for."""
+    if values['scale.source'] != 'kinematics':
+        if arguments.robot_pose:
+            raise ValueError('--robot-pose is for --set scale.source=kinematics')
+        return None
+    return BagKinematics(arguments.input, values, arguments.robot_pose)
 
 
 def _show_progress(count: int | None) -> Callable[[int], None]:

@@ -24,7 +24,7 @@ def shared_file(relative: str) -> Path:
         ) from None
     try:
         there = Path(get_package_share_directory('endosfm3d_ros')) / relative
-    except PackageNotFoundError:
+    except (PackageNotFoundError, OSError):  # the latter where no install space is sourced
         there = here
     if not there.is_file():
         raise FileNotFoundError(

@@ -99,7 +99,7 @@ def why_silent(
     for one in offers:
         if clash := _clash(one.qos, wanted_qos):
             return f'{one.node} offers {clash}: set qos_overrides.{topic}.subscription to fit'
-    there = ', '.join(f'{one.node} ({_words(one.qos)})' for one in offers)
+    there = ', '.join(f'{one.node} ({words(one.qos)})' for one in offers)
     return (
         f'publishers: {there}; they fit and send nothing that comes through: is the driver '
         'running? `endosfm3d doctor --topic` measures what is lost on the way'
@@ -133,5 +133,6 @@ def _clash(offered: QoSProfile, wanted: QoSProfile) -> str:
     return ''
 
 
-def _words(qos: QoSProfile) -> str:
+def words(qos: QoSProfile) -> str:
+    """An offer as a person says it: 'best effort, volatile'."""
     return f'{qos.reliability.name}, {qos.durability.name}'.lower().replace('_', ' ')

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the demo settles before it starts anything."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import rclpy
 
@@ -51,3 +54,19 @@ def test_a_domain_that_somebody_is_in_is_not_taken() -> None:
     finally:
         somebody.destroy_node()
         rclpy.shutdown(context=context)
+
+
+@pytest.mark.ros
+def test_a_demo_that_is_ended_takes_its_processes_with_it(tmp_path: Path) -> None:
+    words = [sys.executable, '-m', 'endosfm3d_ros.cli', 'demo', '--out', str(tmp_path / 'out')]
+    running = psutil.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 30
+    children: list[psutil.Process] = []
+    while len(children) < 2 and time.monotonic() < end:
+        children = running.children(recursive=True)
+        time.sleep(0.1)
+    assert len(children) >= 2
+    running.terminate()  # as `docker stop` and systemd do; Ctrl-C reaches all of them by itself
+    assert running.wait(60) == 130
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive

@@ -78,8 +78,10 @@ def test_the_launch_file_starts_the_executable_that_setup_py_installs_where_ros_
 
 def test_the_files_that_the_launch_file_points_to_exist() -> None:
     texts = {n.value for n in ast.walk(ast.parse(LAUNCH_FILE.read_text())) if is_text(n)}
-    files = [text for text in texts if text.endswith(('.yaml', '.xml'))]
-    assert sorted(files) == ['endosfm3d.yaml', 'fastdds_large_images.xml']
+    files = [
+        text for text in texts if text.endswith(('.yaml', '.xml', '.rviz')) and '/' not in text
+    ]
+    assert sorted(files) == ['endosfm3d.rviz', 'endosfm3d.yaml', 'fastdds_large_images.xml']
     assert all((ROOT / 'config' / name).is_file() for name in files)
 
 
@@ -241,6 +243,23 @@ def test_two_namespaced_nodes_work_side_by_side_with_a_parameter_file_each(
         robot.answer(f'/{side}_scope/image', f'/{side}/endosfm3d/status')
         assert robot.parameter(f'/{side}/endosfm3d', 'odom_frame_id') == f'{side}_odom'
     assert robot.press_ctrl_c() == 0 and 'Traceback' not in robot.log()
+
+
+@pytest.mark.ros
+def test_an_argument_that_names_a_parameter_goes_before_the_file_and_the_rest_stays(
+    robot: Robot,
+) -> None:
+    robot.launch('odom_frame_id:=world', 'model:=photometric', 'image:=/scope/image')
+    assert robot.parameter('/endosfm3d', 'odom_frame_id') == 'world'
+    assert robot.parameter('/endosfm3d', 'model') == 'photometric'
+    assert robot.parameter('/endosfm3d', 'tf.mode') == 'child'
+    assert robot.press_ctrl_c() == 0
+
+
+@pytest.mark.ros
+def test_a_view_that_is_not_installed_is_named(robot: Robot) -> None:
+    robot.launch('rviz:=true')
+    robot.wait(lambda: "package 'rviz2' not found" in robot.log(), 'a word on rviz2')
 
 
 @pytest.mark.ros

@@ -41,6 +41,8 @@ def test_every_encoding_is_read_as_cv_bridge_reads_it(encoding: str, pad: int) -
     message = image(encoding, pad=pad)
     rgb = image_to_rgb(message)
     assert rgb.shape == (H, W, 3) and rgb.dtype == np.uint8
+    # the real cv_bridge of Jazzy knows these two by their older names only
+    message.encoding = {'uyvy': 'yuv422', 'yuyv': 'yuv422_yuy2'}.get(encoding, encoding)
     assert np.array_equal(rgb, CvBridge().imgmsg_to_cv2(message, 'rgb8'))
 
 
@@ -143,6 +145,25 @@ def test_an_uncalibrated_or_unknown_camera_info_is_refused() -> None:
         ValueError, match="model 'thin_prism' with 5 coefficients; known: plumb_bob"
     ):
         calibration_from(camera_info(distortion_model='thin_prism'))
+
+
+@pytest.mark.parametrize(
+    ('k', 'said'),
+    [
+        ([0.5, 0, 320, 0, 0.5, 240, 0, 0, 1], 'fx 0.5, fy 0.5 of a 640 px wide picture'),
+        ([50_000, 0, 320, 0, 50_000, 240, 0, 0, 1], 'needed fx of 26 to 6400 px'),
+        ([500, 0, 320, 0, 90, 240, 0, 0, 1], 'fy 90'),
+        ([500, 0, 2000, 0, 500, 240, 0, 0, 1], 'the centre 2000, 240'),
+        ([float('nan'), 0, 320, 0, 500, 240, 0, 0, 1], 'no calibration'),
+        ([500, 0, float('nan'), 0, 500, 240, 0, 0, 1], 'finite'),
+    ],
+)
+def test_an_absurd_calibration_is_refused_with_what_a_camera_has(
+    k: list[float], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        calibration_from(camera_info(k=[float(one) for one in k]))
+    assert '\n' not in str(error.value)
 
 
 @pytest.mark.parametrize(

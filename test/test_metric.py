@@ -1,17 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rendered clip with its truth, held by a robot: the whole way from pictures to metres."""
 
+from array import array
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+from geometry_msgs.msg import PoseStamped, TransformStamped
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import CompressedImage
+from tf2_msgs.msg import TFMessage
 
 from endosfm3d_ros import parameters
 from endosfm3d_ros.bags.frames import open_frames
+from endosfm3d_ros.bags.reading import RunBag
+from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.bags.source import FIRST_STAMP_NS
 from endosfm3d_ros.bundle import open_bundle
+from endosfm3d_ros.cli import main
 from endosfm3d_ros.core.frame import Frame, Reconstruction
-from endosfm3d_ros.core.geometry import inverse, motion_from_vector
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector, quaternion
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.scale_anchor import ScaleAnchor
 from endosfm3d_ros.engines.choose import DepthGraphs
@@ -156,3 +168,117 @@ def test_when_the_scale_anchors_an_epoch_begins_and_its_lengths_are_metric(truth
     assert 'mm from the tip' in metric.progress
     metric.change({**values, 'path.rate': 1.0})  # a live change keeps the anchor
     assert outputs.scale == metric.anchor.scale if metric.anchor else False
+
+
+# replay: the robot in the bag
+
+
+def stamped(message: Any, stamp_ns: int, frame_id: str) -> Any:
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+    message.header.frame_id = frame_id
+    return message
+
+
+def link(parent: str, child: str, T_parent_child: np.ndarray, stamp_ns: int) -> TransformStamped:
+    """A transform as a robot sends it [m]."""
+    one = stamped(TransformStamped(child_frame_id=child), stamp_ns, parent)
+    place, turn = one.transform.translation, one.transform.rotation
+    place.x, place.y, place.z = (T_parent_child[:3, 3] * 1e-3).tolist()
+    turn.x, turn.y, turn.z, turn.w = quaternion(T_parent_child[:3, :3])
+    return one
+
+
+@pytest.fixture(scope='module')
+def held_bag(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first pictures of the clip, and the robot as a pose topic and as two links of TF."""
+    path = tmp_path_factory.mktemp('held') / 'held.mcap'
+    T_wrist_tip = motion_from_vector(np.array([0.0, 0.5, 0.0]), np.array([0.0, 0.0, 100.0]))
+    items: list[tuple[int, str, Any]] = []
+    for frame in islice(open_frames(DEMO_CLIP / 'clip.mp4'), ENOUGH + 12):
+        jpeg = cv2.imencode('.jpg', frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+        data = array('B', jpeg.tobytes())
+        picture = stamped(CompressedImage(format='jpeg', data=data), late(frame.stamp_ns), 'scope')
+        items.append((late(frame.stamp_ns), '/scope/image/compressed', picture))
+    end_ns = items[-1][0]
+    start_ns = FIRST_STAMP_NS - 10**9
+    fixed = TFMessage(transforms=[link('wrist', 'tip', T_wrist_tip, start_ns)])
+    items.append((start_ns, '/tf_static', fixed))
+    for stamp_ns, T in robot_poses(truth, 1):
+        if stamp_ns < end_ns:
+            wrist = link('base', 'wrist', T @ inverse(T_wrist_tip), stamp_ns)
+            items.append((stamp_ns, '/tf', TFMessage(transforms=[wrist])))
+            tip = link('base', 'tip', T, stamp_ns)
+            pose = stamped(PoseStamped(), stamp_ns, 'base')
+            at, place = pose.pose, tip.transform.translation
+            at.position.x, at.position.y, at.position.z = place.x, place.y, place.z
+            at.orientation = tip.transform.rotation
+            items.append((stamp_ns, '/ECM/measured_cp', pose))
+    with McapWriter(path) as bag:
+        for number, (stamp_ns, topic, message) in enumerate(sorted(items, key=lambda one: one[0])):
+            package = type(message).__module__.split('.')[0]
+            kind = f'{package}/msg/{type(message).__name__}'
+            bag.write(topic, kind, serialize_message(message), stamp_ns, stamp_ns, number)
+    return path
+
+
+def replayed(bag: Path, out: Path, *words: str) -> list[dict[str, str]]:
+    """The status of every frame."""
+    kinematics = ['scale.source=kinematics', 'scale.anchor_sigma=0.1', 'model=photometric', *words]
+    settings = [text for one in kinematics if '=' in one for text in ('--set', one)]
+    assert main(['replay', str(bag), str(out), *settings]) == 0
+    status = RunBag(out).messages('/endosfm3d/status')
+    return [{v.key: v.value for v in one.message.status[0].values} for one in status]
+
+
+TF = ('scale.base_frame_id=base', 'scale.tip_frame_id=tip')
+
+
+def test_replay_makes_a_bag_metric_by_the_robot_in_it_and_says_so_twice_the_same(
+    held_bag: Path,
+    odometry: list[Reconstruction],
+    truth: Truth,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    by_topic = replayed(held_bag, tmp_path / 'topic.mcap')
+    assert 'scale: kinematics: 1 nominal mm is' in capsys.readouterr().out
+    assert by_topic[0]['scale_state'] == 'nominal'
+    assert by_topic[-1]['scale_state'] == 'kinematic' and int(by_topic[-1]['epoch']) >= 1
+    best = best_constant_scale(truth, odometry[:ENOUGH])
+    assert float(by_topic[-1]['scale']) == pytest.approx(best, rel=0.15)
+    by_tf = replayed(held_bag, tmp_path / 'tf.mcap', *TF)
+    assert float(by_tf[-1]['scale']) == pytest.approx(float(by_topic[-1]['scale']), rel=0.01)
+    replayed(held_bag, tmp_path / 'again.mcap')
+    first, again = (
+        [one.raw for topic in RunBag(bag).topics for one in RunBag(bag).messages(topic)]
+        for bag in (tmp_path / 'topic.mcap', tmp_path / 'again.mcap')
+    )
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--robot-pose', '/PSM1/measured_cp'], 'those: /ECM/measured_cp'),
+        (
+            ['--set', 'scale.base_frame_id=base', '--set', 'scale.tip_frame_id=nose'],
+            'base to nose',
+        ),
+    ],
+)
+def test_a_robot_that_is_not_in_the_bag_is_named_with_what_is(
+    held_bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    out = str(tmp_path / 'run.mcap')
+    asked = ['replay', str(held_bag), out, '--set', 'scale.source=kinematics', *words]
+    assert main(asked) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+
+
+def test_poses_are_asked_of_bags_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video, out = str(DEMO_CLIP / 'clip.mp4'), str(tmp_path / 'run.mcap')
+    assert main(['replay', video, out, '--set', 'scale.source=kinematics']) == 1
+    assert 'needs a bag with the robot in it' in capsys.readouterr().err
+    assert main(['replay', video, out, '--robot-pose', '/x']) == 1
+    assert 'is for --set scale.source=kinematics' in capsys.readouterr().err

@@ -46,6 +46,22 @@ def declared(*tags):
     return {element.text for tag in tags for element in MANIFEST.iter(tag)}
 
 
+def test_the_dockerfile_brings_what_package_xml_and_the_requirements_name():
+    words = (ROOT / 'docker' / 'Dockerfile').read_text()
+    brought = set(re.findall(r'ros-jazzy-([a-z0-9-]+)', words)) | set(
+        re.findall(r'python3-[a-z]+', words)
+    )
+    # what ros-base has by itself
+    base = {'ament-index-python', 'geometry-msgs', 'launch', 'launch-ros', 'nav-msgs', 'rclpy'}
+    base |= {'rcl-interfaces', 'sensor-msgs', 'std-msgs', 'std-srvs'}
+    needed = {name.replace('_', '-') for name in declared('exec_depend')}
+    wheels = re.search(r"grep -E '\^\(([a-z0-9|]+)\)=='", words)[1].split('|')
+    by_pip = {f'python3-{name}-pip' for name in wheels}
+    assert sorted(needed - brought - base - by_pip) == []
+    assert set(wheels) >= PIP_ONLY
+    assert set(wheels) <= {pin.split('==')[0] for pin in pins('runtime')}
+
+
 def pins(name):
     lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
     return [line for line in lines if line and not line.startswith('#')]
@@ -72,7 +88,7 @@ def test_every_import_is_installed_on_a_machine_without_a_distribution():
     assert sorted(missing) == []
 
 
-@pytest.mark.parametrize('name', ['ros', 'runtime', 'test', 'training'])
+@pytest.mark.parametrize('name', ['ros', 'ros-kilted', 'runtime', 'test', 'training'])
 def test_every_requirement_is_pinned_exactly(name):
     assert pins(name)
     assert [
@@ -109,7 +125,12 @@ def test_every_folder_with_code_is_installed(built):
 
 def test_every_launch_config_and_bundle_file_is_installed(built, tmp_path):
     data = {name for _, names in built['data_files'] for name in names}
-    wanted = [p for f in ('launch', 'config') for p in (ROOT / f).iterdir() if p.is_file()]
+    wanted = [
+        p
+        for f in ('launch', 'config', 'config/security')
+        for p in (ROOT / f).iterdir()
+        if p.is_file()
+    ]
     assert (
         sorted(
             str(path.relative_to(ROOT))
@@ -147,7 +168,9 @@ def test_every_command_exists(built):
 def test_every_source_file_says_its_license():
     files = [*ROOT.glob('*/**/*.py'), ROOT / 'setup.py', ROOT / 'tools' / 'setup']
     ours = [
-        p for p in files if p.stat().st_size and not {'.venv', 'build', 'install'} & set(p.parts)
+        p
+        for p in files
+        if p.stat().st_size and not {'.venv', '.venv-kilted', 'build', 'install'} & set(p.parts)
     ]
     assert [
         str(p) for p in ours if 'SPDX-License-Identifier: Apache-2.0' not in p.read_text()[:80]

@@ -156,7 +156,7 @@ def test_the_doctor_names_what_is_missing_and_what_to_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(doctor.MODULES, 'no_such_module', 'make setup')
-    assert main(['doctor']) == 1
+    assert main(['doctor', '--no-traffic']) == 1
     said = capsys.readouterr().out
     assert 'bad   the Python module no_such_module is missing\n      run: make setup' in said
 

@@ -54,12 +54,12 @@ class BagFrames(FrameSource):
         :raises ValueError: no readable bag, no such topic, or several and none was named.
         """
         check_rate(rate)
-        storage = _storage(path)
-        with _opened(storage) as reader:
+        storage = storage_of(path)
+        with opened(storage) as reader:
             topics = sorted({one.topic for one in reader.connections})
             image_topics = sorted({one.topic for one in _connections(reader)})
         topic = _choose_topic(path, image_topics, topics, topic)
-        with _opened(storage) as reader:
+        with opened(storage) as reader:
             connections = _connections(reader, topic)
             count = sum(one.msgcount for one in connections)
             times = [time for _, time, _ in islice(reader.messages(connections), 32)]
@@ -117,7 +117,7 @@ class BagFrames(FrameSource):
 
 def topics_of(path: Path) -> dict[str, str]:
     """Type of every topic of a bag, by name."""
-    with _opened(_storage(path)) as reader:
+    with opened(storage_of(path)) as reader:
         return {one.topic: one.msgtype for one in reader.connections}
 
 
@@ -131,7 +131,7 @@ def read_messages(
     :return: the time of recording [ns] and the message's fields under their ROS names.
     """
     window = {} if received_ns is None else {'start': received_ns, 'stop': received_ns + 1}
-    with _opened(_storage(path)) as reader:
+    with opened(storage_of(path)) as reader:
         connections = [one for one in reader.connections if one.topic == topic]
         for connection, time, raw in reader.messages(connections, **window):
             yield time, TYPES.deserialize_cdr(raw, connection.msgtype)
@@ -139,13 +139,13 @@ def read_messages(
 
 def _messages(storage: Path, topic: str) -> Iterator[tuple[int, str, bytes]]:
     """The time of recording [ns], the type and the bytes of each message, in order."""
-    with _opened(storage) as reader:
+    with opened(storage) as reader:
         for connection, time, raw in reader.messages(_connections(reader, topic)):
             yield time, connection.msgtype, raw
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Reader]:
+def opened(path: Path) -> Iterator[Reader]:
     """Open a bag; whatever the block around its reading raises becomes one line with its name."""
     try:
         with Reader(path) as reader:
@@ -167,7 +167,7 @@ def _storage_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in STORAGE_SUFFIXES)
 
 
-def _storage(path: Path) -> Path:
+def storage_of(path: Path) -> Path:
     """What to open: the path, or the only storage file of a folder without metadata.yaml."""
     if not path.is_dir() or (path / 'metadata.yaml').is_file():
         return path

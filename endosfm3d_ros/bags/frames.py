@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from endosfm3d_ros.bags.bag_frames import BagFrames, Decode, is_bag
+from endosfm3d_ros.bags.pattern import PREFIX, pattern_frames
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bags.videos import PictureFrames, VideoFrames
 
@@ -19,7 +20,7 @@ def open_frames(
     """
     Open a video file, a folder of pictures, or a rosbag2 (mcap or sqlite3; folder or file).
 
-    :param path: what to read.
+    :param path: what to read; `pattern:1920x1080@30` needs no file.
     :param topic: image topic of a bag; may be left out when there is one only.
     :param rate: frame rate [Hz]; needed for pictures, overrides what a video announces; a bag
         keeps its stamps.
@@ -29,6 +30,8 @@ def open_frames(
     :raises ValueError: one line on what was found, what is needed and what to do.
     """
     path = Path(path)
+    if path.name.startswith(PREFIX) and not path.exists():
+        return pattern_frames(str(path))
     if not path.exists():
         raise ValueError(f'{path}: no such file or folder')
     if is_bag(path):

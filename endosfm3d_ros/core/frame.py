@@ -79,12 +79,15 @@ class Frame:
     :param frame_id: the optical frame of the camera.
     :param camera: calibration that came with the picture, of its very size; None when there is
         none.
+    :param covered: rectangles of the picture that show no scene: left, top, right, bottom,
+        half-open [px].
     """
 
     image: np.ndarray
     stamp_ns: int
     frame_id: str
     camera: Intrinsics | None = None
+    covered: tuple[tuple[int, int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what is not a picture."""

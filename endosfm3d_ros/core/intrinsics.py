@@ -194,7 +194,8 @@ class CameraEstimate:
             [deg].
         :param sigma: standard deviation of the log of the focal length that follows.
         """
-        radius = float(np.hypot(field.width, field.height)) / 2
+        half_diagonal = float(np.hypot(field.width, field.height)) / 2
+        radius = field.circle[2] if field.circle else half_diagonal
         focal = given.fx if given else prior_focal(radius, field_of_view_deg)
         centre = ((field.width - 1) / 2, (field.height - 1) / 2)
         return cls(ZoomFilter.start(focal, sigma), centre, None if given else field_of_view_deg)

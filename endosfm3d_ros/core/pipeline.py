@@ -44,7 +44,9 @@ class Settings:
     :param zoom_agility: spectral density of the zoom's acceleration [1/s^1.5].
     :param scale: factor on depth and translation; None while nothing anchors it.
     :param find_circle: look for the round field stop.
+    :param zoom_by_rim: its radius tells the zoom; not where an electronic stop stands still.
     :param frozen_after: a picture repeated this often is frozen.
+    :param tissue_colour: tissue is red: smoke and rooms are told by their colours.
     :param gap_s: a longer gap between stamps opens a new epoch [s].
     :param refinement: 'window' or 'none': what tells motion, the focal length and depth's scale.
     """
@@ -56,7 +58,9 @@ class Settings:
     zoom_agility: float = ZOOM_ACCELERATION
     scale: float | None = None
     find_circle: bool = True
+    zoom_by_rim: bool = True
     frozen_after: int = 5
+    tissue_colour: bool = True
     gap_s: float = 2.0
     refinement: str = 'window'
 
@@ -195,7 +199,7 @@ class Pipeline:
         dt = (frame.stamp_ns - past.stamp_ns) * 1e-9 if past else 0.0
         look = self._look(frame, state, dt)
         window = choose_window(look.field, self.sizes, past.window if past else None)
-        picture, mask = prepare(frame.image, window), window.mask(look.field)
+        picture, mask = prepare(frame.image, window), window.mask(look.field, frame.covered)
         verdict = self._judge(picture, mask, window, past)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
         said = None
@@ -329,7 +333,10 @@ class Pipeline:
     ) -> validity.Validity:
         before = past.picture if past and past.window == window else None
         repeats = past.verdict.repeats if past else 0
-        return validity.judge(picture, mask, before, repeats, self.settings.frozen_after)
+        chosen = self.settings
+        return validity.judge(
+            picture, mask, before, repeats, chosen.frozen_after, chosen.tissue_colour
+        )
 
     def _camera_estimate(
         self,
@@ -349,7 +356,8 @@ class Pipeline:
             estimate = CameraEstimate.start(
                 measured, given, chosen.prior_field_of_view_deg, chosen.prior_focal_sigma
             )
-        return estimate.see(measured) if valid or not state.estimate else estimate
+        looks = chosen.zoom_by_rim and (valid or not state.estimate)
+        return estimate.see(measured) if looks else estimate
 
     def _ask_motion(
         self, picture: np.ndarray, window: Window, past: _Past | None

@@ -9,6 +9,7 @@ import numpy as np
 
 from endosfm3d_ros.core.field_of_view import FieldOfView
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.overlays import Box, uncovered
 
 LEAVES = 0.02  # the window moves when the field of view leaves it by this share of its side ...
 SHRINKS = 0.8  # ... or fills less than this share of it
@@ -44,10 +45,17 @@ class Window:
         window = camera.resized(self.width, self.height)
         return window.cropped(-self.left, -self.top, width, height)
 
-    def mask(self, field: FieldOfView) -> np.ndarray:
-        """Which pixels of the network picture show something of the scene: (h, w) bool."""
+    def mask(self, field: FieldOfView, covered: tuple[Box, ...] = ()) -> np.ndarray:
+        """
+        Which pixels of the network picture show something of the scene: (h, w) bool.
+
+        :param field: the visible part of the input picture.
+        :param covered: rectangles of it that show no scene [input px].
+        """
         window = (self.left, self.top, self.width, self.height)
-        return field.mask_in(window, self.network_width, self.network_height)
+        size = (self.network_width, self.network_height)
+        seen = field.mask_in(window, *size)
+        return seen & uncovered(covered, window, *size) if covered else seen
 
     def network_pixels(self, pixels: np.ndarray) -> np.ndarray:
         """

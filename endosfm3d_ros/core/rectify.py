@@ -11,7 +11,10 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.overlays import Box
 
+FOCAL_PER_WIDTH = 0.04, 10.0  # fields of view of 170 and 6 degrees
+FX_PER_FY = 0.4, 2.5  # pixels of squeezed video are no more oblong
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 
 
@@ -31,7 +34,8 @@ class Calibration:
     distortion: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a model that can not be undone."""
+        """Refuse what no camera has, and a model that can not be undone."""
+        self._check_camera()
         if not any(self.distortion):
             return
         if not np.isfinite(self.distortion).all():
@@ -46,6 +50,24 @@ class Calibration:
                 f'camera_info has the distortion model {self.model!r} with '
                 f'{len(self.distortion)} coefficients; known: {known}'
             )
+
+    def _check_camera(self) -> None:
+        one = self.camera
+        focal, ratio = one.fx / one.width, one.fx / one.fy
+        place = np.array([one.cx / one.width, one.cy / one.height])
+        low, high = FOCAL_PER_WIDTH
+        if not low <= focal <= high or not FX_PER_FY[0] <= ratio <= FX_PER_FY[1]:
+            found = f'fx {one.fx:g}, fy {one.fy:g} of a {one.width} px wide picture'
+            needed = f'fx of {low * one.width:.0f} to {high * one.width:.0f} px and fy alike'
+        elif not (np.abs(place - 0.5) <= 1.0).all():
+            found = f'the centre {one.cx:g}, {one.cy:g} of a {one.width}x{one.height} picture'
+            needed = 'one in the picture or near it'
+        else:
+            return
+        raise ValueError(
+            f'camera_info has {found}; needed {needed}: calibrate again, or use '
+            'intrinsics.source estimated'
+        )
 
 
 def rectify(image: np.ndarray, calibration: Calibration) -> np.ndarray:
@@ -65,6 +87,27 @@ def rectify(image: np.ndarray, calibration: Calibration) -> np.ndarray:
         return image
     map_x, map_y = _maps(calibration)
     return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+
+
+def rectified_boxes(boxes: tuple[Box, ...], calibration: Calibration) -> tuple[Box, ...]:
+    """Where rectangles of the distorted picture lie in the rectified one: what holds each."""
+    if not any(calibration.distortion):
+        return boxes
+    return tuple(_rectified_box(box, calibration) for box in boxes)
+
+
+def _rectified_box(box: Box, calibration: Calibration) -> Box:
+    left, top, right, bottom = box
+    across, down = np.linspace(left, right, 9) - 0.5, np.linspace(top, bottom, 9) - 0.5
+    sides = [(u, v) for u in across[[0, -1]] for v in down]
+    ends = [(u, v) for u in across for v in down[[0, -1]]]
+    outline = np.array(sides + ends)[:, None]
+    is_fisheye = calibration.model == 'equidistant'
+    undo = cv2.fisheye.undistortPoints if is_fisheye else cv2.undistortPoints
+    K = calibration.camera.matrix
+    there = undo(outline, K, np.array(calibration.distortion), P=K)[:, 0] + 0.5
+    (low_u, low_v), (high_u, high_v) = np.floor(there.min(0)), np.ceil(there.max(0))
+    return int(low_u), int(low_v), int(high_u), int(high_v)
 
 
 @lru_cache(maxsize=2)

@@ -1,8 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+from itertools import islice
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
+from endosfm3d_ros.bags.frames import open_frames
+from endosfm3d_ros.core.field_of_view import find_field_of_view
+from endosfm3d_ros.core.prepare import choose_window, prepare
 from endosfm3d_ros.core.validity import Validity, judge
+from endosfm3d_ros.share import DEMO_CLIP
 
 SIZE = (224, 280)
 EVERYWHERE = np.ones(SIZE, bool)
@@ -65,3 +73,81 @@ def test_the_border_does_not_count_as_black() -> None:
     mask[60:160, 80:200] = True
     picture[~mask] = 0
     assert judge(picture, mask, None, 0, 5).valid
+
+
+# smoke, rooms
+
+
+SHARED = Path(__file__).resolve().parents[2].parent / 'shared' / 'data'
+CLIPS = [DEMO_CLIP / 'clip.mp4', *sorted(SHARED.glob('*/clip.mp4'))]
+
+
+@pytest.fixture(scope='module')
+def seen() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Network pictures and masks of the clips that are here, some of each."""
+    found = []
+    for clip in CLIPS:
+        for frame in islice(open_frames(clip), 0, 90, 15):
+            field = find_field_of_view(frame.image)
+            window = choose_window(field, (SIZE, (224, 336), (224, 392)))
+            found.append((prepare(frame.image, window), window.mask(field)))
+    return found
+
+
+def veiled(picture: np.ndarray, share: float, level: float, seed: int) -> np.ndarray:
+    """A picture of which this share is smoke, lit by the scope: white, and cloudy."""
+    rng = np.random.default_rng(seed)
+    clouds = cv2.resize(rng.normal(0, 1, (5, 6)).astype(np.float32), picture.shape[1::-1])
+    through = np.clip((1 - share) * (1 + 0.25 * clouds), 0, 1)[..., None]
+    image = picture * through + level * (1 - through) + rng.normal(0, 1.5, picture.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def test_every_picture_of_tissue_is_valid_also_behind_a_thin_veil(
+    seen: list[tuple[np.ndarray, np.ndarray]],
+) -> None:
+    for number, (picture, mask) in enumerate(seen):
+        for share in (0.0, 0.3):
+            image = veiled(picture, share, 190.0, number) if share else picture
+            assert judge(image, mask, None, 0, 5).valid, (number, share)
+
+
+@pytest.mark.parametrize(('share', 'level'), [(0.75, 190.0), (0.75, 220.0), (0.85, 130.0)])
+def test_a_picture_of_which_three_quarters_are_smoke_is_refused(
+    seen: list[tuple[np.ndarray, np.ndarray]], share: float, level: float
+) -> None:
+    reasons = [
+        judge(veiled(picture, share, level, number), mask, None, 0, 5).reason
+        for number, (picture, mask) in enumerate(seen)
+    ]
+    assert set(reasons) <= {'smoke', 'flat'} and reasons.count('smoke') > len(reasons) / 3
+
+
+@pytest.mark.parametrize(
+    ('colour', 'reason'),
+    [
+        ((70, 130, 110), 'out_of_body'),  # drapes
+        ((60, 90, 160), 'out_of_body'),
+        ((150, 150, 145), 'out_of_body'),  # a room
+        ((190, 110, 90), ''),  # tissue
+        ((215, 180, 120), ''),  # fat
+    ],
+)
+def test_what_is_not_red_is_no_tissue(colour: tuple[int, int, int], reason: str) -> None:
+    light = tissue().mean(axis=2, keepdims=True) / 130.0
+    picture = np.clip(np.array(colour) * light, 0, 255).astype(np.uint8)
+    assert verdict(picture).reason == reason
+    assert judge(picture, EVERYWHERE, None, 0, 5, tissue_colour=False).valid
+
+
+def test_a_white_wall_near_and_far_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    for level in (120, 200, 254):
+        wall = np.clip(level + rng.normal(0, 2, (*SIZE, 3)), 0, 255)
+        wall[60:70] *= 0.7  # an edge of something
+        assert not verdict(wall.astype(np.uint8)).valid
+
+
+def test_a_picture_without_colours_is_not_judged_by_them() -> None:
+    grey = tissue()[..., :1].repeat(3, axis=2)
+    assert verdict(grey).valid

