@@ -25,7 +25,7 @@ from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
-from endosfm3d_ros.engines.choose import DepthGraphs
+from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.kinematics_in import KinematicsIn
 from endosfm3d_ros.latest import Latest
@@ -74,11 +74,11 @@ class EndoscopeNode(GuardedLifecycleNode):
         values = {name: self.get_parameter(name).value for name in parameters.DEFAULTS}
         try:
             bundle = open_bundle(values['model'])
-            self._network = DepthGraphs(
-                bundle, values['engine'], parameters.engine_options(values)
-            )
+            options = parameters.engine_options(values)
+            self._network = DepthGraphs(bundle, values['engine'], options)
+            motion = motion_network(bundle, values['engine'], options)
             settings = parameters.settings(values)
-            self._pipeline = Pipeline(self._network, bundle.sizes, settings)
+            self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
             self._outputs = Outputs(values)
             self._metric = Metric(values, self._pipeline, self._outputs)
         except (ValueError, BundleError, EngineError) as error:
@@ -315,6 +315,7 @@ class EndoscopeNode(GuardedLifecycleNode):
             else:
                 self._topics[topic].publish(out)
         self._learn_scale(said)
+        self._pipeline.settle()
         if trouble and (line := self._complaints.line(trouble, time.monotonic())):
             self.get_logger().error(line)
         self._diagnostics.frame(time.monotonic(), said, traffic, trouble)

@@ -5,6 +5,9 @@ import os
 import signal
 import sys
 
+# The window's matrices are small: more threads would only wait for each other.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # before numpy is there
+
 
 def main(args: list[str] | None = None) -> int:
     """

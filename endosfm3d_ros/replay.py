@@ -22,10 +22,13 @@ from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.engines.choose import DepthGraphs
+from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
+from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth
+from endosfm3d_ros.evaluation.table import table_of
 from endosfm3d_ros.messages_in import image_to_rgb
 from endosfm3d_ros.outputs import Outputs, Traffic
+from endosfm3d_ros.report.run import read_run
 
 NODE_NAME = '/endosfm3d'
 
@@ -65,8 +68,10 @@ def replay(
     :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
     """
     bundle = open_bundle(values['model'])
-    network = DepthGraphs(bundle, values['engine'], parameters.engine_options(values))
-    pipeline = Pipeline(network, bundle.sizes, parameters.settings(values))
+    options = parameters.engine_options(values)
+    network = DepthGraphs(bundle, values['engine'], options)
+    motion = motion_network(bundle, values['engine'], options)
+    pipeline = Pipeline(network, bundle.sizes, parameters.settings(values), motion)
     outputs = Outputs(values)
     done = refused = 0
     reason = ''
@@ -86,6 +91,7 @@ def replay(
                 type_name = _type_name(message)
                 raw = canonical(serialize_message(message), type_name)
                 bag.write(name, type_name, raw, frame.stamp_ns, frame.stamp_ns, done)
+            pipeline.settle()
             progress(done)
         bag.add_facts({'source': source.name, 'model': bundle.name, 'runtime': network.runtime})
     return Replayed(done, refused, reason, source.shortfall)
@@ -99,6 +105,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('out', type=Path, help='the bag to write, e.g. run.mcap')
     parser.add_argument('--topic', help="a bag's image topic; needed when it has several")
     parser.add_argument('--rate', type=float, help='frames a second of a folder of pictures [Hz]')
+    parser.add_argument(
+        '--truth', type=Path, help="of the input: print the errors (see 'endosfm3d evaluate')"
+    )
     parser.add_argument('--frame-id', help="the camera's optical frame, instead of the input's")
     add_parameter_argument(parser)
 
@@ -139,7 +148,9 @@ def run(arguments: argparse.Namespace) -> int:
             frame_id=arguments.frame_id or values['camera_frame_id'] or None,
             decode=image_to_rgb,
         )
+        known = read_truth(arguments.truth) if arguments.truth else None
         result = replay(source, arguments.out, values, _show_progress(source.count), _tell)
+        errors = against_truth(read_run(arguments.out), known) if known else None
     except (ValueError, BundleError, EngineError) as error:
         print(f'endosfm3d replay: {error}', file=sys.stderr)
         return 1
@@ -148,6 +159,8 @@ def run(arguments: argparse.Namespace) -> int:
         f'{arguments.out}: {result.frames} frames in {seconds:.1f} s '
         f'({result.frames / seconds:.1f} Hz)'
     )
+    if errors:
+        print(table_of(errors))
     if result.refused:
         print(f'{result.refused} frames were refused: {result.reason}', file=sys.stderr)
     if result.shortfall:

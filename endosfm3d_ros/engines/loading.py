@@ -17,6 +17,9 @@ KINDS = {
     'onnxruntime': ('onnxruntime-cuda', 'onnxruntime-cpu'),
     'openvino': ('openvino',),
 }
+# what a kind runs in place of fp32 where the bundle has it; int8 is in a bundle only when its
+# accuracy was measured and found within bounds
+PREFERRED = {'openvino': 'int8'}
 ON_GPU = ('tensorrt', 'onnxruntime-cuda')
 
 
@@ -70,7 +73,7 @@ def load(graphs: Sequence[Graph], wanted: str, options: Options | None = None) -
             passed.append(str(error).split(';')[0])
     for kind in kinds:
         try:
-            engines = tuple(make(graph, kind, options) for graph in graphs)
+            engines = tuple(make(preferred(graph, kind), kind, options) for graph in graphs)
         except EngineError as error:
             if kind not in ON_GPU or kind == kinds[-1]:
                 raise
@@ -97,6 +100,12 @@ def installed(wanted: str) -> tuple[str, ...]:
         name = 'openvino' if wanted == 'auto' else wanted
         raise EngineError(f'engine {wanted!r}: not installed; run: pip install {name}')
     return kinds
+
+
+def preferred(graph: Graph, kind: str) -> Graph:
+    """The graph in the precision that a kind of runtime is best at, if the bundle has it."""
+    precision = PREFERRED.get(kind, '')
+    return graph.variant(precision) if precision in graph.others else graph
 
 
 def make(graph: Graph, kind: str, options: Options) -> Engine:
