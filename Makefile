@@ -8,7 +8,7 @@ VENV := .venv/bin
 # The ROS wheels mark a process whose library path is set; a mark inherited from another venv lies.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup setup-test setup-training demo test test-all lint test-kilted upstream bench clean
+.PHONY: help setup setup-test setup-training demo test test-all lint test-kilted upstream bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,8 +43,11 @@ test-kilted: ## the tests that touch ROS, on the wheels of the next distribution
 upstream: setup-test ## launch files, TF, clouds and pictures against real upstream packages (SRC=folder of checkouts)
 	$(VENV)/python tools/upstream.py '$(SRC)'
 
-bench: setup ## measure the DDS budget of this machine (docs/performance.md)
+bench: setup-training ## time everything on this machine, beside the usual ways, into bench_out/ (docs/performance.md; ARGS="live --seconds 10")
 	$(VENV)/python -m bench $(ARGS)
+
+soak: setup ## the node at 30 Hz for half an hour: memory and latency (ARGS="--minutes 3")
+	$(VENV)/python -m bench soak --sizes 720p $(ARGS)
 
 clean: ## remove .venv and everything that was made
 	rm -rf .venv .venv-kilted demo_out bench_out build install log *.egg-info

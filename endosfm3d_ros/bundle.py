@@ -8,7 +8,8 @@ manifest's.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ _KEYS = {
     'intrinsics',
     'card',
 }
+_OPTIONAL_KEYS = {'input'}
 _GRAPH_KEYS = {'file', 'height', 'width', 'sha256'}
+PRECISIONS = ('fp16', 'int8')  # what a graph may come in beside fp32
+# How a motion graph's four numbers k give K [px], pixel centres at integers; by what cx, cy differ
+# from W k2, H k3.
+K_CENTRED = 'fx = W k0, fy = H k1, cx = W k2 - 1/2, cy = H k3 - 1/2'
+K_PLAIN = 'fx = W k0, fy = H k1, cx = W k2, cy = H k3'
+K_OFFSETS = {K_CENTRED: 0.5, K_PLAIN: 0.0}
 
 
 class BundleError(RuntimeError):
@@ -44,6 +52,7 @@ class Graph:
     :param height: rows of the uint8 (h, w, 3) picture it takes [px].
     :param width: columns [px].
     :param sha256: of the file, hexadecimal.
+    :param others: the same graph in other precisions: file and sha256 by name; see `variant`.
     """
 
     path: Path
@@ -51,6 +60,24 @@ class Graph:
     height: int
     width: int
     sha256: str
+    others: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def variant(self, precision: str) -> 'Graph':
+        """
+        Read the same graph in another precision; its hash is checked now.
+
+        :param precision: one of `others`.
+        :raises BundleError: the bundle has none, or its file does not fit the manifest.
+        """
+        if precision not in self.others:
+            raise BundleError(
+                f'{self.path}: no {precision} variant in the manifest, found '
+                f'{", ".join(sorted(self.others)) or "none"}; export the bundle again with it'
+            )
+        entry = self.others[precision]
+        path = self.path.parent / entry['file']
+        data = _checked_bytes(path, entry['sha256'])
+        return Graph(path, data, self.height, self.width, entry['sha256'])
 
 
 @dataclass(frozen=True)
@@ -65,8 +92,9 @@ class Bundle:
     :param motion: graphs (previous, current) -> motion and intrinsics; may be empty.
     :param depth_range: nearest and farthest depth the graphs can say [mm].
     :param unit_mm: factor from the graphs' unit to nominal millimetres, for depth and translation.
-    :param intrinsics: 'none', or how the motion graphs give K.
+    :param intrinsics: 'none', or how the motion graphs give K: a key of K_OFFSETS.
     :param card: training data, metrics, limits: for people.
+    :param input: what the graphs themselves do to the picture: for people.
     """
 
     folder: Path
@@ -78,6 +106,7 @@ class Bundle:
     unit_mm: float
     intrinsics: str
     card: dict[str, Any]
+    input: dict[str, str] = field(default_factory=dict)
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -139,11 +168,18 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     Write a manifest with the hashes of the graphs that lie in the folder.
 
     :param folder: the bundle's folder.
-    :param manifest: every key of a manifest but `format`; graphs without `sha256`.
+    :param manifest: every key of a manifest but `format`; `sha256` of graphs and their variants is
+        filled in.
     """
+
+    def hashed(entry: dict[str, Any]) -> dict[str, Any]:
+        filled = {**entry, 'sha256': sha256_of(folder / entry['file'])}
+        if 'variants' in entry:
+            filled['variants'] = {name: hashed(other) for name, other in entry['variants'].items()}
+        return filled
+
     graphs = {
-        kind: [{**graph, 'sha256': sha256_of(folder / graph['file'])} for graph in entries]
-        for kind, entries in manifest['graphs'].items()
+        kind: [hashed(entry) for entry in entries] for kind, entries in manifest['graphs'].items()
     }
     text = json.dumps({'format': FORMAT, **manifest, 'graphs': graphs}, indent=2)
     (folder / MANIFEST).write_text(text + '\n', encoding='utf-8')
@@ -161,8 +197,9 @@ def _read(raw: dict[str, Any], folder: Path, manifest: Path) -> Bundle:
             f'{manifest}: format {raw.get("format")!r}, this version reads {FORMAT}; export the '
             'bundle again'
         )
-    if unknown := sorted(set(raw) - _KEYS):
-        raise ValueError(f'unknown key {unknown[0]!r}; known keys: {", ".join(sorted(_KEYS))}')
+    known = _KEYS | _OPTIONAL_KEYS
+    if unknown := sorted(set(raw) - known):
+        raise ValueError(f'unknown key {unknown[0]!r}; known keys: {", ".join(sorted(known))}')
     if missing := sorted(_KEYS - set(raw)):
         raise ValueError(f'key {missing[0]!r} is missing')
     if raw['channels'] != 'rgb':
@@ -172,6 +209,9 @@ def _read(raw: dict[str, Any], folder: Path, manifest: Path) -> Bundle:
     depth = tuple(_graph(entry, folder) for entry in raw['graphs'].get('depth', []))
     if not depth:
         raise ValueError('no depth graph')
+    motion = tuple(_graph(entry, folder) for entry in raw['graphs'].get('motion', []))
+    intrinsics = str(raw['intrinsics'])
+    _check_motion(depth, motion, intrinsics)
     near, far = (float(value) for value in raw['depth_range'])
     unit_mm = float(raw['unit_mm'])
     if not 0 < near < far or not 0 < unit_mm < float('inf'):
@@ -183,20 +223,45 @@ def _read(raw: dict[str, Any], folder: Path, manifest: Path) -> Bundle:
         name=str(raw['name']),
         version=str(raw['version']),
         depth=depth,
-        motion=tuple(_graph(entry, folder) for entry in raw['graphs'].get('motion', [])),
+        motion=motion,
         depth_range=(near * unit_mm, far * unit_mm),
         unit_mm=unit_mm,
-        intrinsics=str(raw['intrinsics']),
+        intrinsics=intrinsics,
         card=dict(raw['card']),
+        input=dict(raw.get('input', {})),
     )
 
 
+def _check_motion(depth: tuple[Graph, ...], motion: tuple[Graph, ...], intrinsics: str) -> None:
+    """Motion graphs take the depth graphs' sizes and say how they give K."""
+    if intrinsics not in ('none', *K_OFFSETS):
+        raise ValueError(f'intrinsics {intrinsics!r}; known: none, {"; ".join(K_OFFSETS)}')
+    if bool(motion) != (intrinsics != 'none'):
+        raise ValueError(
+            f'intrinsics {intrinsics!r} with {len(motion)} motion graphs; needed a formula with '
+            "motion graphs and 'none' without"
+        )
+    if motion and {(g.height, g.width) for g in motion} != {(g.height, g.width) for g in depth}:
+        raise ValueError('motion graphs of other sizes than the depth graphs')
+
+
 def _graph(entry: dict[str, Any], folder: Path) -> Graph:
-    if set(entry) != _GRAPH_KEYS:
+    if set(entry) - {'variants'} != _GRAPH_KEYS:
         raise ValueError(f'a graph has the keys {sorted(_GRAPH_KEYS)}, found {sorted(entry)}')
+    others = entry.get('variants', {})
+    if unknown := sorted(set(others) - set(PRECISIONS)):
+        raise ValueError(f'unknown variant {unknown[0]!r}; known: {", ".join(PRECISIONS)}')
+    for file in (entry['file'], *(other['file'] for other in others.values())):
+        if (folder / file).resolve().parent != folder.resolve():
+            raise ValueError(f'graph file {file!r} lies outside the bundle')
     path = folder / entry['file']
-    if path.resolve().parent != folder.resolve():
-        raise ValueError(f'graph file {entry["file"]!r} lies outside the bundle')
+    data = _checked_bytes(path, entry['sha256'])
+    height, width = int(entry['height']), int(entry['width'])
+    return Graph(path, data, height, width, entry['sha256'], others)
+
+
+def _checked_bytes(path: Path, sha256: str) -> bytes:
+    """The file's content, which has the manifest's hash."""
     if not path.is_file():
         raise BundleError(
             f'{path}: the manifest names it and it is not there; export or download the bundle '
@@ -204,10 +269,10 @@ def _graph(entry: dict[str, Any], folder: Path) -> Graph:
         )
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
-    if found != entry['sha256']:
+    if found != sha256:
         raise BundleError(
             f'{path}: its SHA-256 is {found[:12]}…, the manifest says '
-            f'{str(entry["sha256"])[:12]}…: the file was '
+            f'{str(sha256)[:12]}…: the file was '
             'changed or cut short; export or download the bundle again'
         )
-    return Graph(path, data, int(entry['height']), int(entry['width']), found)
+    return data

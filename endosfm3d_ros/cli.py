@@ -2,9 +2,13 @@
 """The command line: `endosfm3d COMMAND --help` explains each."""
 
 import argparse
+import os
 import signal
 import sys
 from importlib import import_module
+
+# The window's matrices are small: more threads would only wait for each other.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 # command -> (module with add_arguments(parser) and run(arguments), one line for the list)
 COMMANDS = {
@@ -25,6 +29,14 @@ COMMANDS = {
         "do the node's work offline: every frame of an input, into a bag",
     ),
     'report': ('endosfm3d_ros.report.command', "make the page and the summary of a run's bag"),
+    'evaluate': (
+        'endosfm3d_ros.evaluation.command',
+        "lay a run's bag beside its truth: errors of depth, path and camera, and of lazy answers",
+    ),
+    'bench': (
+        'endosfm3d_ros.bench',
+        'time every stage of a frame, and every engine, on this machine',
+    ),
     'doctor': ('endosfm3d_ros.doctor', 'say what is missing on this machine, and what to run'),
     'parameters': ('endosfm3d_ros.parameters', "list the node's parameters"),
 }

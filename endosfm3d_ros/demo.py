@@ -22,12 +22,12 @@ import psutil
 
 from endosfm3d_ros import parameters
 from endosfm3d_ros.bundle import BundleError, open_bundle
-from endosfm3d_ros.engines.choose import choose_runtime
+from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
+from endosfm3d_ros.evaluation.against_truth import against_truth, facts_beside, read_truth
 from endosfm3d_ros.outputs import Outputs
 from endosfm3d_ros.replay import NODE_NAME, add_parameter_argument, parameters_from
 from endosfm3d_ros.report.build import build_report
-from endosfm3d_ros.report.command import against_truth, facts_beside
 from endosfm3d_ros.report.run import read_run
 from endosfm3d_ros.report.summary import summarise
 from endosfm3d_ros.share import DEMO_CLIP, shared_file
@@ -69,7 +69,8 @@ def demo(clip: Path, out: Path, values: dict[str, Any], pictures: bool = True) -
     }
     facts_beside(bag).write_text(json.dumps(facts), encoding='utf-8')
     run = read_run(bag, facts)
-    evaluation = against_truth(run, clip.parent) if (clip.parent / 'truth.npz').is_file() else None
+    known = (clip.parent / 'truth.npz').is_file()
+    evaluation = against_truth(run, read_truth(clip.parent)) if known else None
     build_report(run, out / 'report.html', pictures=pictures, evaluation=evaluation)
     summary = summarise(run, evaluation)
     (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
@@ -80,8 +81,8 @@ def demo(clip: Path, out: Path, values: dict[str, Any], pictures: bool = True) -
 
 def _facts_of_the_model(values: dict[str, Any]) -> dict[str, Any]:
     bundle = open_bundle(values['model'])
-    runtime = choose_runtime(values['engine'])
-    return {'runtime': runtime, 'bundle': f'{bundle.name} {bundle.version}'}
+    network = DepthGraphs(bundle, values['engine'], parameters.engine_options(values))
+    return {'runtime': network.runtime, 'bundle': f'{bundle.name} {bundle.version}'}
 
 
 def _live(clip: Path, out: Path, bag: Path, values: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
-from endosfm3d_ros.engines.choose import DepthGraphs
+from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.inputs import Inputs
 from endosfm3d_ros.kinematics_in import KinematicsIn
@@ -76,9 +76,11 @@ class EndoscopeNode(GuardedLifecycleNode):
         values = {name: self.get_parameter(name).value for name in parameters.DEFAULTS}
         try:
             bundle = open_bundle(values['model'])
-            self._network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
+            options = parameters.engine_options(values)
+            self._network = DepthGraphs(bundle, values['engine'], options)
+            motion = motion_network(bundle, values['engine'], options)
             settings = parameters.settings(values)
-            self._pipeline = Pipeline(self._network, bundle.sizes, settings)
+            self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
             self._outputs = Outputs(values)
             self._metric = Metric(values, self._pipeline, self._outputs)
             self._inputs = Inputs(values)
@@ -87,12 +89,13 @@ class EndoscopeNode(GuardedLifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._values = values
         name = f'{bundle.name} {bundle.version}'
-        self._diagnostics = Diagnostics({'model': name, 'runtime': self._network.runtime})
+        facts = {'model': name, 'runtime': self._network.runtime, 'engine': self._network.why}
+        self._diagnostics = Diagnostics(facts)
         with ExitStack() as taken:
             taken.callback(self._let_go)
             self._offer(taken)
             self._configured = taken.pop_all()
-        self.get_logger().info(f'{name} on {self._network.runtime}; sizes {bundle.sizes}')
+        self.get_logger().info(f'{name}, sizes {bundle.sizes}; {self._network.why}')
         return super().on_configure(state)
 
     @told
@@ -322,6 +325,7 @@ class EndoscopeNode(GuardedLifecycleNode):
             else:
                 self._topics[topic].publish(out)
         self._learn_scale(said)
+        self._pipeline.settle()
         if trouble and (line := self._complaints.line(trouble, time.monotonic())):
             self.get_logger().error(line)
         self._diagnostics.frame(time.monotonic(), said, traffic, trouble)

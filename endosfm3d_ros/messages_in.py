@@ -40,6 +40,9 @@ def image_to_rgb(message: Any) -> np.ndarray:
     if hasattr(message, 'format'):
         return _decode_compressed(message)
     _check_layout(message)
+    if message.encoding.lower() == 'rgb8':  # it is what is wanted: nothing to copy
+        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+        return rows[:, : message.width * 3].reshape(message.height, message.width, 3)
     try:
         return np.asarray(_BRIDGE.imgmsg_to_cv2(_known_to_cv_bridge(message), 'rgb8'))
     except (CvBridgeError, cv2.error) as error:

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Pose, PoseStamped, TransformStamped
@@ -17,7 +18,7 @@ from sensor_msgs_py.point_cloud2 import dtype_from_fields
 from std_msgs.msg import Header
 
 from endosfm3d_ros.core.frame import Intrinsics, Reconstruction
-from endosfm3d_ros.core.geometry import inverse, quaternion, unproject
+from endosfm3d_ros.core.geometry import inverse, quaternion
 
 METRES_PER_MM = 1e-3
 POINT_FIELDS = [
@@ -83,12 +84,7 @@ def points_message(said: Reconstruction, head: Header) -> PointCloud2:
     """
     height, width = said.depth.shape
     data = _bytes(height * width * POINT_DTYPE.itemsize)
-    cloud = np.frombuffer(data, POINT_DTYPE).reshape(height, width)
-    points = unproject(said.depth, said.camera) * np.float32(METRES_PER_MM)
-    colour = said.image.astype(np.uint32)
-    packed = colour[..., 0] << 16 | colour[..., 1] << 8 | colour[..., 2]
-    cloud['x'], cloud['y'], cloud['z'] = points[..., 0], points[..., 1], points[..., 2]
-    cloud['rgb'] = packed.view(np.float32)
+    fill_cloud(np.frombuffer(data, np.float32).reshape(height, width, 4), said)
     return PointCloud2(
         header=head,
         height=height,
@@ -100,6 +96,23 @@ def points_message(said: Reconstruction, head: Header) -> PointCloud2:
         data=data,
         is_dense=False,
     )
+
+
+def fill_cloud(cloud: np.ndarray, said: Reconstruction) -> None:
+    """
+    Write a cloud where its message has it.
+
+    :param cloud: (H, W, 4) float32; becomes x, y, z [m] and rgb.
+    :param said: gives depth (H, W) [mm], picture and camera.
+    """
+    camera = said.camera
+    z = said.depth * np.float32(METRES_PER_MM)
+    u, v = np.arange(camera.width), np.arange(camera.height)
+    x = z * ((u - camera.cx) / camera.fx).astype(np.float32)
+    y = z * ((v - camera.cy) / camera.fy).astype(np.float32)[:, None]
+    rgb = cv2.cvtColor(said.image, cv2.COLOR_RGB2BGRA).view(np.uint32)[..., 0]
+    rgb &= np.uint32(0xFFFFFF)  # 0x00RRGGBB, little end first
+    cv2.merge((x, y, z, rgb.view(np.float32)), cloud)
 
 
 def transform_message(said: Reconstruction, odom_frame_id: str, mode: str) -> TransformStamped:

@@ -6,6 +6,9 @@ import signal
 import sys
 import threading
 
+# The window's matrices are small: more threads would only wait for each other.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # before numpy is there
+
 
 def main(args: list[str] | None = None) -> int:
     """

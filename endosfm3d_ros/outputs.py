@@ -177,6 +177,8 @@ class Outputs:
             'epoch': said.epoch,
             'motion_known': said.motion.known,
             'inliers': said.motion.inliers,
+            'refinement': said.refinement,
+            'rigid_share': said.rigid_share,
             'latency_ms': traffic.latency_ms,
             'received': traffic.received,
             'lost': traffic.lost,

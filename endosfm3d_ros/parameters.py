@@ -15,6 +15,7 @@ from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.core.overlays import boxes_from
 from endosfm3d_ros.core.pipeline import Settings
 from endosfm3d_ros.core.scale import CONSTANT, Scale
+from endosfm3d_ros.engines.loading import Options
 
 Value = bool | int | float | str | list[float]
 
@@ -47,8 +48,10 @@ class Parameter:
 PARAMETERS = (
     Parameter('autostart', True, 'Configure and activate at start; false waits for a lifecycle manager.'),
     Parameter('model', 'compact', 'Model bundle: the name of a shipped one, or a folder with model.json.'),
-    Parameter('engine', 'auto', 'Runtime of the networks.', ('auto', 'openvino', 'onnxruntime')),
+    Parameter('engine', 'auto', 'Runtime of the networks; auto takes the fastest that runs here and says why.', ('auto', 'tensorrt', 'onnxruntime', 'openvino')),
     Parameter('engine_threads', 0, 'CPU threads of the runtime; 0 lets it choose.', low=0, high=256),
+    Parameter('engine_cache', '', "Folder of compiled engines; empty looks for TensorRT's in the user's cache and keeps none of OpenVINO."),
+    Parameter('engine_auto_compile', False, 'Compile for TensorRT at configure where no plan fits; takes minutes.'),
     Parameter('image_transport', 'raw', "Input: 'raw' takes image, 'compressed' takes image/compressed.", ('raw', 'compressed')),
     Parameter('camera_frame_id', '', "Optical frame of the camera, used instead of the input's frame_id; empty keeps the input's."),
     Parameter('odom_frame_id', 'odom', 'Frame that the motion is told in: x along the first view, z up; not the camera frame.'),
@@ -58,6 +61,7 @@ PARAMETERS = (
     Parameter('intrinsics.prior_field_of_view', 75.0, "Scope's full field of view across the round picture, else across the diagonal [deg].", low=10.0, high=170.0),
     Parameter('intrinsics.prior_sigma', 0.35, 'Standard deviation of the log of the focal length that follows from it.', low=0.001, high=1.0),
     Parameter('intrinsics.zoom_agility', 0.8, 'How fast zoom may start to change: small is smooth, large follows at once [1/s^1.5].', low=0.01, high=20.0, live=True),
+    Parameter('refinement', 'window', 'What tells motion, focal length and depth scale: a window of keyframes, or none: frame to frame.', ('window', 'none')),
     Parameter('scale.source', 'none', 'What makes metres metric: nothing, a constant factor, or the motion of the robot that holds the scope.', ('none', 'constant', 'kinematics')),
     Parameter('scale.constant', 1.0, 'For constant: factor on depth and translation.', low=1e-4, high=1e4, live=True),
     Parameter('scale.base_frame_id', '', 'For kinematics from TF: the standing frame; empty takes the topic robot_pose instead.'),
@@ -171,7 +175,13 @@ def settings(values: Mapping[str, Any]) -> Settings:
         frozen_after=values['validity.frozen_after'],
         tissue_colour=values['validity.tissue_colour'],
         gap_s=values['epoch.gap'],
+        refinement=values['refinement'],
     )
+
+
+def engine_options(values: Mapping[str, Any]) -> Options:
+    """How engines are made, from checked parameters."""
+    return Options(values['engine_threads'], values['engine_cache'], values['engine_auto_compile'])
 
 
 def scale_of(values: Mapping[str, Any]) -> Scale:

@@ -21,14 +21,18 @@ from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bundle import BundleError, open_bundle
+from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.engines.choose import DepthGraphs
+from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
+from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth
+from endosfm3d_ros.evaluation.table import table_of
 from endosfm3d_ros.inputs import Inputs
 from endosfm3d_ros.kinematics_bag import BagKinematics
 from endosfm3d_ros.messages_in import image_to_rgb
 from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import Outputs, Traffic
+from endosfm3d_ros.report.run import read_run
 
 NODE_NAME = '/endosfm3d'
 
@@ -59,6 +63,7 @@ def replay(
     progress: Callable[[int], None] = lambda done: None,
     tell: Callable[[str], None] = lambda event: None,
     robot: BagKinematics | None = None,
+    twice: bool = False,
 ) -> Replayed:
     """
     Reconstruct every frame; equal inputs give equal message payloads.
@@ -69,11 +74,19 @@ def replay(
     :param progress: called with the number of frames done.
     :param tell: called with a line for each event: a new epoch, a lost track.
     :param robot: the poses that `scale.source: kinematics` goes by.
+    :param twice: a first pass learns the scope, so that the second knows its focal length from
+        the first frame on.
     :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
     """
     bundle = open_bundle(values['model'])
-    network = DepthGraphs(bundle, values['engine'], values['engine_threads'])
-    pipeline = Pipeline(network, bundle.sizes, parameters.settings(values))
+    options = parameters.engine_options(values)
+    network = DepthGraphs(bundle, values['engine'], options)
+    motion = motion_network(bundle, values['engine'], options)
+    settings = parameters.settings(values)
+    pipeline = Pipeline(network, bundle.sizes, settings, motion)
+    if twice:
+        learnt = _learnt_scope(pipeline, source, Inputs(values))
+        pipeline = Pipeline(network, bundle.sizes, settings, motion, learnt)
     outputs = Outputs(values)
     done = refused = 0
     reason = ''
@@ -95,12 +108,24 @@ def replay(
                 type_name = _type_name(message)
                 raw = canonical(serialize_message(message), type_name)
                 bag.write(name, type_name, raw, frame.stamp_ns, frame.stamp_ns, done)
+            pipeline.settle()
             for stamp_ns, T_base_tip in robot.until(frame.stamp_ns) if robot else ():
                 metric.robot(stamp_ns, T_base_tip)
             metric.after(said)
             progress(done)
         bag.add_facts({'source': source.name, 'model': bundle.name, 'runtime': network.runtime})
     return Replayed(done, refused, reason, source.shortfall, metric.progress)
+
+
+def _learnt_scope(pipeline: Pipeline, source: FrameSource, inputs: Inputs) -> Scope | None:
+    """What a pass over all frames tells of the scope; frames that can not be used are left out."""
+    for frame in source:
+        try:
+            pipeline.step(inputs.take(frame)[0])
+        except ValueError:
+            continue
+    pipeline.settle()
+    return pipeline.learnt_scope
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +136,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('out', type=Path, help='the bag to write, e.g. run.mcap')
     parser.add_argument('--topic', help="a bag's image topic; needed when it has several")
     parser.add_argument('--rate', type=float, help='frames a second of a folder of pictures [Hz]')
+    parser.add_argument(
+        '--truth', type=Path, help="of the input: print the errors (see 'endosfm3d evaluate')"
+    )
     parser.add_argument('--frame-id', help="the camera's optical frame, instead of the input's")
+    parser.add_argument(
+        '--refine', choices=('full', 'online'), default='online',
+        help='full: two passes, the second knows what the first learnt of the scope',
+    )  # fmt: skip
     parser.add_argument(
         '--robot-pose',
         metavar='TOPIC',
@@ -156,9 +188,12 @@ def run(arguments: argparse.Namespace) -> int:
             frame_id=arguments.frame_id or values['camera_frame_id'] or None,
             decode=image_to_rgb,
         )
+        known = read_truth(arguments.truth) if arguments.truth else None
         robot = _robot(arguments, values)
         show = _show_progress(source.count)
-        result = replay(source, arguments.out, values, show, _tell, robot)
+        full = arguments.refine == 'full'
+        result = replay(source, arguments.out, values, show, _tell, robot, full)
+        errors = against_truth(read_run(arguments.out), known) if known else None
     except (ValueError, BundleError, EngineError) as error:
         print(f'endosfm3d replay: {error}', file=sys.stderr)
         return 1
@@ -167,6 +202,8 @@ def run(arguments: argparse.Namespace) -> int:
         f'{arguments.out}: {result.frames} frames in {seconds:.1f} s '
         f'({result.frames / seconds:.1f} Hz)'
     )
+    if errors:
+        print(table_of(errors))
     if robot:
         print(f'scale: {result.scale}')
         if robot.refused:

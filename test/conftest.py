@@ -26,3 +26,4 @@ def _claim_a_domain() -> int:
 # Before any test module imports rclpy, and whatever the shell says: a robot may live there.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_DOMAIN_ID'] = str(_claim_a_domain())
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # as the node and the command line do

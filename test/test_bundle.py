@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.bundle import (
+    K_CENTRED,
+    K_OFFSETS,
+    K_PLAIN,
     MANIFEST,
     SHIPPED,
     BundleError,
@@ -15,7 +18,7 @@ from endosfm3d_ros.bundle import (
     sha256_of,
     shipped_bundles,
 )
-from endosfm3d_ros.engines.choose import RUNTIMES, DepthGraphs, choose_runtime
+from endosfm3d_ros.engines.choose import RUNTIMES, DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
 
 
@@ -68,6 +71,8 @@ def test_a_missing_bundle_graph_or_key_is_named_in_one_line(folder: Path) -> Non
         ({'depth_range': [5, 1]}, 'must be positive and ordered'),
         ({'graphs': {'depth': [], 'motion': []}}, 'no depth graph'),
         ({'channels': 'bgr'}, "feeds 'rgb'"),
+        ({'intrinsics': 'fx = fy = 7'}, "intrinsics 'fx = fy = 7'; known: none"),
+        ({'intrinsics': K_PLAIN}, 'with 0 motion graphs; needed a formula with motion graphs'),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_the_reason(
@@ -77,6 +82,47 @@ def test_a_wrong_manifest_is_refused_with_the_reason(
     with pytest.raises(BundleError, match=said) as refusal:
         open_bundle(str(folder))
     assert '\n' not in str(refusal.value)
+
+
+def entry_of(folder: Path, file: str) -> dict[str, Any]:
+    return {'file': file, 'height': 224, 'width': 280, 'sha256': sha256_of(folder / file)}
+
+
+def test_motion_graphs_need_a_formula_and_the_depth_graphs_sizes(folder: Path) -> None:
+    depth = entry_of(folder, 'depth_224x280.onnx')
+    motion = {**depth, 'width': 336}
+    rewrite(folder, graphs={'depth': [depth], 'motion': [depth]}, intrinsics='none')
+    with pytest.raises(BundleError, match=r"'none' with 1 motion graphs"):
+        open_bundle(str(folder))
+    rewrite(folder, graphs={'depth': [depth], 'motion': [motion]}, intrinsics=K_CENTRED)
+    with pytest.raises(BundleError, match='motion graphs of other sizes than the depth graphs'):
+        open_bundle(str(folder))
+
+
+def test_the_two_formulas_of_k_differ_by_half_a_pixel() -> None:
+    assert K_OFFSETS[K_CENTRED] - K_OFFSETS[K_PLAIN] == 0.5
+    assert 'cx = W k2 - 1/2' in K_CENTRED and 'cx = W k2,' in K_PLAIN
+
+
+def test_a_variant_is_checked_when_it_is_asked_for_and_lies_in_the_bundle(folder: Path) -> None:
+    entry = entry_of(folder, 'depth_224x280.onnx')
+    other = {'file': 'depth_224x336.onnx', 'sha256': '0' * 64}
+    graphs = {'depth': [{**entry, 'variants': {'int8': other}}], 'motion': []}
+    rewrite(folder, graphs=graphs)
+    graph = open_bundle(str(folder)).depth[0]
+    with pytest.raises(BundleError, match='SHA-256 is .* the manifest says 000000000000'):
+        graph.variant('int8')
+    other['sha256'] = sha256_of(folder / other['file'])
+    rewrite(folder, graphs=graphs)
+    found = open_bundle(str(folder)).depth[0].variant('int8')
+    assert found.data == (folder / other['file']).read_bytes() and found.width == 280
+    other['file'] = '../outside.onnx'
+    rewrite(folder, graphs=graphs)
+    with pytest.raises(BundleError, match='lies outside the bundle'):
+        open_bundle(str(folder))
+    rewrite(folder, graphs={'depth': [{**entry, 'variants': {'int4': other}}], 'motion': []})
+    with pytest.raises(BundleError, match="unknown variant 'int4'; known: fp16, int8"):
+        open_bundle(str(folder))
 
 
 def test_a_graph_outside_the_bundle_is_refused(folder: Path) -> None:
@@ -132,8 +178,9 @@ def test_a_name_that_is_no_path_is_refused_in_one_line(name: str) -> None:
 
 
 def test_an_unknown_engine_is_named_with_the_known_ones() -> None:
-    with pytest.raises(EngineError, match='known engines: auto, openvino, onnxruntime'):
-        choose_runtime('abacus')
+    known = 'known engines: auto, tensorrt, onnxruntime, openvino'
+    with pytest.raises(EngineError, match=known):
+        DepthGraphs(open_bundle('photometric'), 'abacus')
 
 
 def test_a_graph_of_another_size_than_the_manifest_says_is_found_at_warm_up(folder: Path) -> None:

@@ -46,7 +46,7 @@ def odometry() -> list[Reconstruction]:
     """What the shipped bundle says of the clip, nominal."""
     bundle = open_bundle('photometric')
     settings = parameters.settings(parameters.DEFAULTS)
-    pipeline = Pipeline(DepthGraphs(bundle, 'auto', 0), bundle.sizes, settings)
+    pipeline = Pipeline(DepthGraphs(bundle), bundle.sizes, settings)
     return [pipeline.step(frame) for frame in open_frames(DEMO_CLIP / 'clip.mp4')]
 
 
@@ -143,7 +143,7 @@ def test_when_the_scale_anchors_an_epoch_begins_and_its_lengths_are_metric(truth
         'require_metric': True,
     }
     bundle = open_bundle('photometric')
-    pipeline = Pipeline(DepthGraphs(bundle, 'auto', 0), bundle.sizes, parameters.settings(values))
+    pipeline = Pipeline(DepthGraphs(bundle), bundle.sizes, parameters.settings(values))
     outputs = Outputs(values)
     metric = Metric(values, pipeline, outputs)
     poses, said, topics = robot_poses(truth, 1), [], []

@@ -42,7 +42,7 @@ def test_every_parameter_has_a_sentence() -> None:
     ('name', 'value', 'said'),
     [
         ('modell', 'x', 'unknown parameter'),
-        ('engine', 'cuda', 'none of auto, openvino'),
+        ('engine', 'cuda', 'none of auto, tensorrt, onnxruntime, openvino'),
         ('scale.constant', -1.0, 'not within'),
         ('engine_threads', 'two', 'not int'),
         ('require_metric', 1, 'not bool'),

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Make a model bundle of a trained compact depth network; held against the network itself before it
-is written.
+Make a model bundle of a trained run, held against the networks themselves before it is put in
+place.
 
-    python -m training.export RUN BUNDLE --card CARD.json
+    python -m training export RUN BUNDLE --card CARD.json
 """
 
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,15 +21,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from endosfm3d_ros.bundle import open_bundle, write_manifest
-from endosfm3d_ros.engines.choose import RUNTIMES, DepthGraphs
+from training.bundle_writer import Part, check_target, print_parity, write_bundle
 from training.networks.compact import LOG_RANGE, UNIT_MM, CompactDepth
 
 SIZES = ((224, 280), (224, 336), (224, 392))
 SHRINK = 2  # the network sees area means of so many pixels a side, as it was trained
 OPSET = 17
-PARITY = 5e-3  # of depth, relative, between the network here and each runtime there
+PARITY = 5e-3  # the graph's weights are stored in half precision, the network's are not
 LARGE = 256  # weights of so many values and more are stored in half precision
+TRIAL = {'what': 'a trial', 'limits': 'unknown', 'training_data': 'rendered'}
 
 
 class DepthGraph(nn.Module):
@@ -54,53 +56,39 @@ class DepthGraph(nn.Module):
         return said[0, 0].exp(), said[0, 1].exp(), focal[0, :1], focal[0, 1:].exp()
 
 
-def export(run: Path, bundle: Path, card: dict[str, object], version: str) -> dict[str, float]:
+def compact_parts(run: Path) -> tuple[list[Part], dict[str, Any]]:
     """
-    Write the bundle: one graph, of any of its sizes.
+    Read a run of training.compact depth: one graph, of any of its sizes.
 
     :param run: folder with weights.safetensors.
-    :param bundle: folder to write; its name is the model's.
-    :param card: what people must know: what, limits, training_data, metrics.
-    :return: the largest relative difference of depth, by runtime and size.
-    :raises ValueError: a runtime says something else than the network.
+    :return: the parts, and what the manifest says of them.
     """
     network = CompactDepth()
     network.load_state_dict(load_file(run / 'weights.safetensors'))
     graph = DepthGraph(network.eval()).eval()
-    bundle.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad():
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'depth.onnx'
         torch.onnx.export(
             graph,
             (torch.zeros(*SIZES[0], 3, dtype=torch.uint8),),
-            bundle / 'depth.onnx',
+            path,
             input_names=['picture'],
             output_names=['depth', 'log_sigma', 'log_focal', 'log_focal_sigma'],
             dynamic_axes={
                 name: {0: 'height', 1: 'width'} for name in ('picture', 'depth', 'log_sigma')
             },
             opset_version=OPSET,
-            dynamo=False,
+            dynamo=False,  # sides stay open: one file for all sizes
         )
-    model = with_half_weights(onnx.load(bundle / 'depth.onnx'))
+        model = with_half_weights(onnx.load(path))
     onnx.checker.check_model(model)
-    onnx.save(model, bundle / 'depth.onnx')
-    manifest = {
-        'name': bundle.name,
-        'version': version,
+    facts = {
         'channels': 'rgb',
-        'graphs': {
-            'depth': [
-                {'file': 'depth.onnx', 'height': height, 'width': width} for height, width in SIZES
-            ],
-            'motion': [],
-        },
         'depth_range': [float(np.exp(-LOG_RANGE)), float(np.exp(LOG_RANGE))],
         'unit_mm': UNIT_MM,
         'intrinsics': 'none',
-        'card': card,
     }
-    write_manifest(bundle, manifest)
-    return _parity(graph, bundle)
+    return [Part('depth', graph, {'fp32': model}, SIZES, PARITY)], facts
 
 
 def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -124,25 +112,31 @@ def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _parity(graph: DepthGraph, folder: Path) -> dict[str, float]:
-    bundle = open_bundle(str(folder))
-    rng = np.random.default_rng(0)
-    found = {}
-    for runtime in RUNTIMES:
-        network = DepthGraphs(bundle, runtime)
-        for height, width in bundle.sizes:
-            coarse = rng.integers(0, 256, (height // 8, width // 8, 3), np.uint8)
-            picture = coarse.repeat(8, 0).repeat(8, 1)
-            with torch.no_grad():
-                expected = graph(torch.from_numpy(picture))[0].numpy() * bundle.unit_mm
-            off = float(np.nanmax(np.abs(network(picture).depth / expected - 1)))
-            found[f'{runtime} {height}x{width}'] = off
-            if off > PARITY:
-                raise ValueError(
-                    f'{runtime} at {height}x{width} differs from the network by {off:.1e}, '
-                    f'allowed {PARITY:.0e}'
-                )
-    return found
+def run_parts(run: Path, half: bool) -> tuple[list[Part], dict[str, Any]]:
+    """
+    Read a run of either family.
+
+    :param run: a folder of training.compact, of the paper's networks (training.paper), or a
+        checkpoint of training.train.
+    :param half: make fp16 variants of the paper's.
+    :raises ValueError: it is neither.
+    """
+    if (run / 'paper.json').is_file():
+        from training import paper  # imports transformers, which a compact run does not need
+
+        model = paper.load_run(run)
+        return paper.bundle_parts(model, half), paper.bundle_facts(model)
+    if (run / 'checkpoint.json').is_file():
+        from training import paper
+        from training.networks_of import paper_model
+
+        model = paper_model(run)
+        return paper.bundle_parts(model, half), paper.bundle_facts(model)
+    if (run / 'weights.safetensors').is_file():
+        return compact_parts(run)
+    raise ValueError(
+        f'{run}: no run; needed a folder with weights.safetensors (compact) or paper.json (paper)'
+    )
 
 
 def main() -> int:
@@ -150,14 +144,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('run', type=Path, help='folder of a run of training.compact depth')
-    parser.add_argument('bundle', type=Path, help='folder to write')
+    parser.add_argument('run', type=Path, help='folder of a run, compact or paper')
+    parser.add_argument('bundle', type=Path, help="folder to write; its name is the model's")
     parser.add_argument('--card', type=Path, help='JSON with what, limits, training_data, metrics')
     parser.add_argument('--version', default='0.0.0')
+    parser.add_argument('--no-half', action='store_true', help='no fp16 variants (for TensorRT)')
     a = parser.parse_args()
-    trial = {'what': 'a trial', 'limits': 'unknown', 'training_data': 'rendered'}
-    card = json.loads(a.card.read_text()) if a.card else trial
-    print(json.dumps(export(a.run, a.bundle, card, a.version), indent=2))
+    check_target(a.bundle)
+    card = json.loads(a.card.read_text()) if a.card else TRIAL
+    parts, facts = run_parts(a.run, not a.no_half)
+    print_parity(write_bundle(a.bundle, parts, facts, card, a.version))
     return 0
 
 

@@ -57,11 +57,10 @@ def on_worlds(bundle: str, folder: Path) -> Table:
             if errors is None or wall is None:
                 continue
             figures = {'abs_rel': errors.abs_rel, 'constant': wall.abs_rel}
-            guess = getattr(said, 'log_focal', None)
-            if guess is not None:
-                off = float(guess - np.log(camera[0]))
+            if np.isfinite(said.log_focal):
+                off = said.log_focal - float(np.log(camera[0]))
                 figures['focal'] = float(np.expm1(abs(off)))
-                figures['focal_nse'] = (off / float(said.log_focal_sigma)) ** 2
+                figures['focal_nse'] = (off / said.log_focal_sigma) ** 2
             for name, value in figures.items():
                 of_family.setdefault(name, []).append(value)
     return {

@@ -115,6 +115,28 @@ class BagFrames(FrameSource):
         return Frame(self._decode(message), stamp_ns or time, frame_id)
 
 
+def topics_of(path: Path) -> dict[str, str]:
+    """Type of every topic of a bag, by name."""
+    with opened(storage_of(path)) as reader:
+        return {one.topic: one.msgtype for one in reader.connections}
+
+
+def read_messages(
+    path: Path, topic: str, received_ns: int | None = None
+) -> Iterator[tuple[int, Any]]:
+    """
+    Read the messages of a topic of common interfaces, in the order of recording.
+
+    :param received_ns: only those recorded at this very moment [ns]; default: all.
+    :return: the time of recording [ns] and the message's fields under their ROS names.
+    """
+    window = {} if received_ns is None else {'start': received_ns, 'stop': received_ns + 1}
+    with opened(storage_of(path)) as reader:
+        connections = [one for one in reader.connections if one.topic == topic]
+        for connection, time, raw in reader.messages(connections, **window):
+            yield time, TYPES.deserialize_cdr(raw, connection.msgtype)
+
+
 def _messages(storage: Path, topic: str) -> Iterator[tuple[int, str, bytes]]:
     """The time of recording [ns], the type and the bytes of each message, in order."""
     with opened(storage) as reader:

@@ -14,10 +14,14 @@ class DepthMap:
 
     :param depth: (h, w) float32 z-depth [mm, up to the scene's scale].
     :param log_sigma: (h, w) float32 standard deviation of log depth.
+    :param log_focal: the network's guess of log(fx / w); NaN where it has none.
+    :param log_focal_sigma: of that guess.
     """
 
     depth: np.ndarray
     log_sigma: np.ndarray
+    log_focal: float = float('nan')
+    log_focal_sigma: float = float('nan')
 
 
 DepthNetwork = Callable[[np.ndarray], DepthMap]

@@ -148,6 +148,9 @@ class Reconstruction:
     :param zoom: focal length now over focal length at the epoch's start.
     :param log_focal_sigma: standard deviation of the log of the focal lengths.
     :param epoch: counts restarts of odometry and filters.
+    :param refinement: what K, motion and depth's scale rest on: 'window', or 'none'.
+    :param rigid_share: of the tracks, that move as one with the camera: tissue that moves by
+        itself and instruments lower it; NaN where none was asked.
     :param events: sentences for a person: a new epoch, a lost track; usually empty.
     """
 
@@ -167,4 +170,6 @@ class Reconstruction:
     zoom: float
     log_focal_sigma: float
     epoch: int
+    refinement: str = 'none'
+    rigid_share: float = float('nan')
     events: tuple[str, ...] = field(default=())

@@ -22,6 +22,7 @@ GATE_SIGMAS = 3.5  # a measurement farther off than this is doubted ...
 GATE_PATIENCE = 3  # ... and believed when it came this often in a row before,
 GATE_AGREEMENT = 0.03  # each time the same within this
 CENTRE_BLEND = 0.2  # share of a newly seen rim's centre that the principal point takes over
+LEARNT = 0.9  # of the prior's sigma: below, a late rim does not begin log f0 again
 RADIUS_FLOOR = 5e-4  # the rim is never known better than this share of its radius
 
 
@@ -118,6 +119,19 @@ class ZoomFilter:
         return replace(self, mean=mean, covariance=covariance, doubts=())._measure(
             pick, log_zoom, sigma
         )
+
+    def informed(self, log_focal: float, sigma: float) -> 'ZoomFilter':
+        """Replace what is known of log f0 by a better word on it, its own included."""
+        covariance = self.covariance.copy()
+        covariance[FOCAL] = covariance[:, FOCAL] = 0.0
+        covariance[FOCAL, FOCAL] = sigma**2
+        mean = np.array([log_focal, *self.mean[1:]])
+        return replace(self, mean=mean, covariance=covariance)
+
+    def follow_zoom(self, log_zoom: float, sigma: float) -> 'ZoomFilter':
+        """Take in a relative measurement that was judged already: by the tracks, say."""
+        pick = np.array([0.0, 1.0, 0.0])
+        return self._measure(pick, log_zoom, max(sigma, RADIUS_FLOOR))
 
     def measure_focal(self, focal_px: float, sigma: float) -> 'ZoomFilter':
         """Take in an absolute measurement [px of the input picture], sigma of its logarithm."""
@@ -226,7 +240,8 @@ class CameraEstimate:
         length starts.
         """
         zoom = self.zoom
-        if self.field_of_view_deg is not None:
+        learnt = zoom.covariance[FOCAL, FOCAL] < (LEARNT * zoom.prior_sigma) ** 2
+        if self.field_of_view_deg is not None and not learnt:
             log_focal = np.log(prior_focal(radius, self.field_of_view_deg))
             zoom = replace(zoom, mean=np.array([log_focal - zoom.mean[ZOOM], *zoom.mean[1:]]))
         return replace(self, zoom=zoom, centre=(u, v), first_radius=radius / zoom.zoom)

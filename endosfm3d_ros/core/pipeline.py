@@ -10,10 +10,21 @@ import numpy as np
 from endosfm3d_ros.core import tracks, validity
 from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unknown_depth
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
-from endosfm3d_ros.core.frame import Frame, Intrinsics, Motion, Reconstruction
+from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
 from endosfm3d_ros.core.intrinsics import ZOOM_ACCELERATION, CameraEstimate
+from endosfm3d_ros.core.local_map import Scope
+from endosfm3d_ros.core.motion import Moved, Mover, View
+from endosfm3d_ros.core.network_motion import (
+    K_SIGMA,
+    MotionNetwork,
+    NetworkMotion,
+    network_camera,
+    network_step,
+)
+from endosfm3d_ros.core.pairwise import Pairwise
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
+from endosfm3d_ros.core.windowed import Windowed
 
 GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim says that the scope zoomed by more
 RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long
@@ -37,6 +48,7 @@ class Settings:
     :param frozen_after: a picture repeated this often is frozen.
     :param tissue_colour: tissue is red: smoke and rooms are told by their colours.
     :param gap_s: a longer gap between stamps opens a new epoch [s].
+    :param refinement: 'window' or 'none': what tells motion, the focal length and depth's scale.
     """
 
     intrinsics_source: str = 'estimated'
@@ -50,11 +62,12 @@ class Settings:
     frozen_after: int = 5
     tissue_colour: bool = True
     gap_s: float = 2.0
+    refinement: str = 'window'
 
 
 @dataclass(frozen=True)
 class _Past:
-    """What the frame before leaves to the next one; network pictures all of one window."""
+    """What the frame before leaves to the next one."""
 
     stamp_ns: int
     frame_id: str
@@ -63,10 +76,6 @@ class _Past:
     rim_seen_ns: int
     window: Window
     picture: np.ndarray
-    grey: np.ndarray
-    camera: Intrinsics
-    depth: np.ndarray
-    points: np.ndarray
     verdict: validity.Validity
 
 
@@ -93,14 +102,25 @@ class _State:
     """
 
     trajectory: Trajectory
+    mover: Mover
     past: _Past | None = None
     estimate: CameraEstimate | None = None
     events: tuple[str, ...] = ()
+    network_k_taken: bool = False
 
-    def restarted(self, why: str) -> '_State':
+    def restarted(self, why: str, mover: Mover) -> '_State':
+        """Begin the next epoch."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry and filters start again'
-        return _State(trajectory, events=(event,))
+        return _State(trajectory, mover, events=(event,))
+
+    def rescaled(self, why: str) -> '_State':
+        """Begin the next epoch at another scale: the scope is still the same."""
+        trajectory = self.trajectory.restart()
+        event = f'epoch {trajectory.epoch}: {why}; odometry starts again'
+        return _State(
+            trajectory, self.mover.restarted(), self.past, self.estimate, events=(event,)
+        )
 
 
 class Pipeline:
@@ -110,6 +130,9 @@ class Pipeline:
     :param depth_network: network picture (h, w, 3) uint8 RGB -> DepthMap.
     :param sizes: (height, width) of every network size it takes [px].
     :param settings: the user's choices.
+    :param motion_network: (previous, current) network pictures of one window -> NetworkMotion;
+        asked once an epoch for a prior of K, and for the step where tracks know nothing.
+    :param learnt: what an earlier pass over the same video learnt of the scope (`learnt_scope`).
     """
 
     def __init__(
@@ -117,15 +140,29 @@ class Pipeline:
         depth_network: DepthNetwork,
         sizes: Sequence[tuple[int, int]],
         settings: Settings | None = None,
+        motion_network: MotionNetwork | None = None,
+        learnt: Scope | None = None,
     ) -> None:
+        self._learnt = learnt
         self.depth_network = depth_network
+        self.motion_network = motion_network
         self.sizes = tuple(sizes)
         self.settings = settings or Settings()
-        self._state = _State(Trajectory())
+        self._state = _State(Trajectory(), self._mover())
+
+    def _mover(self) -> Mover:
+        windowed = self.settings.refinement == 'window'
+        return Windowed(learnt=self._learnt) if windowed else Pairwise()
+
+    @property
+    def learnt_scope(self) -> Scope | None:
+        """What the window knows of the scope by now; None without a window."""
+        mover = self._state.mover
+        return mover.scope if isinstance(mover, Windowed) else None
 
     def reset(self) -> None:
         """Open a new epoch: odometry and filters start again with the next frame."""
-        self._state = self._state.restarted('a reset was asked for')
+        self._state = self._state.restarted('a reset was asked for', self._mover())
 
     def change(self, settings: Settings) -> None:
         """
@@ -137,7 +174,14 @@ class Pipeline:
         self.settings = settings
         if before != now:
             why = f'the scale changed from {before:.4g} to {now:.4g}'
-            self._state = self._state.restarted(why)
+            self._state = self._state.rescaled(why)
+
+    def settle(self) -> None:
+        """
+        Do what can wait until the last frame was answered: adjust the window. Who does not call
+        this has it done by the next step.
+        """
+        self._state = replace(self._state, mover=self._state.mover.settled())
 
     def step(self, frame: Frame) -> Reconstruction:
         """
@@ -148,6 +192,7 @@ class Pipeline:
         :raises ValueError: the settings ask for a calibration that this frame does not bring, or
             it has the stamp of the frame before. After any error the state is what it was.
         """
+        self.settle()
         given = self._given(frame)
         state = self._opened(frame)
         past = state.past
@@ -157,22 +202,38 @@ class Pipeline:
         picture, mask = prepare(frame.image, window), window.mask(look.field, frame.covered)
         verdict = self._judge(picture, mask, window, past)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
-        input_camera = given or estimate.camera(look.field.width, look.field.height)
-        camera = window.network_camera(input_camera)
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        motion, points = _move(
-            grey, camera, window, past, verdict.valid and not estimate.jumped, dt
+        said = None
+        if verdict.valid and not state.network_k_taken and given is None:
+            said = self._ask_motion(picture, window, past)
+        network_focal = _network_focal(said, window, look.field)
+        view = View(
+            picture=picture,
+            texture=tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)),
+            mask=mask,
+            window=window,
+            size=(look.field.width, look.field.height),
+            depth=self._depth(picture, mask) if verdict.valid else unknown_depth(picture),
+            estimate=_with_focal(estimate, network_focal),
+            rim=look.measured.circle is not None and not estimate.doubts,
+            given=given,
+            network_focal=network_focal,
+            dt=dt,
         )
-        depth_map = self._depth(picture, mask) if verdict.valid else unknown_depth(picture)
-        if verdict.valid:
-            points = tracks.refill(grey, tracks.trackable(picture, mask), points)
+        tell = verdict.valid and not estimate.jumped
+        mover, moved = state.mover.moved(view) if tell else state.mover.passed(view)
+        motion, estimate, depth_map = moved.motion, moved.estimate, moved.depth
+        if tell and not motion.known:
+            said = said or self._ask_motion(picture, window, past)
+            motion = (said and network_step(said, self.settings.scale or 1.0)) or motion
+        input_camera = given or estimate.camera(*view.size)
         trajectory = state.trajectory.advance(motion)
         now = _Past(
             frame.stamp_ns, frame.frame_id, frame.image.shape[:2], look.field, look.rim_seen_ns,
-            window, picture, grey, camera, depth_map.depth, points, verdict,
+            window, picture, verdict,
         )  # fmt: skip
         begun = estimate if verdict.valid or state.estimate else None
-        self._state = _State(trajectory, now, begun)
+        taken = state.network_k_taken or said is not None
+        self._state = _State(trajectory, mover, now, begun, network_k_taken=taken)
         trust, log_focal_sigma = _trust(estimate, given)
         log_scale_sigma = float(np.median(depth_map.log_sigma[mask])) if mask.any() else 1.0
         return Reconstruction(
@@ -181,7 +242,7 @@ class Pipeline:
             image=picture,
             depth=depth_map.depth,
             confidence=confidence(depth_map),
-            camera=camera,
+            camera=window.network_camera(input_camera),
             input_camera=input_camera,
             T_odom_cam=trajectory.T_odom_cam,
             odom_covariance=trajectory.total_covariance(log_scale_sigma, log_focal_sigma),
@@ -191,10 +252,16 @@ class Pipeline:
             valid=verdict.valid,
             reason=verdict.reason,
             k_trust=trust,
-            zoom=estimate.zoom.zoom if estimate.zoom_seen else float('nan'),
+            zoom=estimate.zoom.zoom if _zoom_seen(estimate, moved) else float('nan'),
             log_focal_sigma=log_focal_sigma,
             epoch=trajectory.epoch,
-            events=(*state.events, *_rim_events(estimate)),
+            refinement=moved.refinement,
+            rigid_share=moved.rigid_share,
+            events=(
+                *state.events,
+                *_rim_events(estimate),
+                *moved.events,
+            ),
         )
 
     def _given(self, frame: Frame) -> Intrinsics | None:
@@ -239,7 +306,7 @@ class Pipeline:
             why = f'the frame id changed from {past.frame_id} to {frame.frame_id}'
         else:
             return self._state
-        return self._state.restarted(why)
+        return self._state.restarted(why, self._mover())
 
     def _look(self, frame: Frame, state: _State, dt: float) -> _Look:
         """
@@ -292,6 +359,14 @@ class Pipeline:
         looks = chosen.zoom_by_rim and (valid or not state.estimate)
         return estimate.see(measured) if looks else estimate
 
+    def _ask_motion(
+        self, picture: np.ndarray, window: Window, past: _Past | None
+    ) -> NetworkMotion | None:
+        """What the motion network says, where there is one and a picture of the same window."""
+        if not self.motion_network or not past or not past.verdict.valid or past.window != window:
+            return None
+        return self.motion_network(past.picture, picture)
+
     def _depth(self, picture: np.ndarray, mask: np.ndarray) -> DepthMap:
         said = self.depth_network(picture)
         scale = self.settings.scale or 1.0
@@ -300,28 +375,29 @@ class Pipeline:
         return replace(said, depth=depth)
 
 
-def _move(
-    grey: np.ndarray,
-    camera: Intrinsics,
-    window: Window,
-    past: _Past | None,
-    possible: bool,
-    dt: float,
-) -> tuple[Motion, np.ndarray]:
-    """The step since the previous frame, and the tracks that are still alive [network px]."""
-    none = np.zeros((0, 2), np.float32)
-    if past is None:
-        return tracks.no_motion(), none
-    if not possible or not past.verdict.valid:
-        return tracks.unknown_motion(dt), none
-    before, points, depth, camera_before = past.grey, past.points, past.depth, past.camera
-    if past.window != window:
-        before, points, depth, camera_before = _seen_through(window, past)
-    there, ok = tracks.follow(before, grey, points)
-    motion, agree = tracks.motion_from_tracks(
-        points[ok], there[ok], depth, camera_before, camera, dt
-    )
-    return motion, there[ok][agree] if motion.known else there[ok]
+def _zoom_seen(estimate: CameraEstimate, moved: Moved) -> bool:
+    """Whether a rim or the window ever showed the zoom."""
+    return estimate.zoom_seen or moved.refinement == 'window'
+
+
+def _network_focal(said: NetworkMotion | None, window: Window, field: FieldOfView) -> float | None:
+    """
+    The focal length of a motion network, of the input picture [px]; None where it says none.
+
+    Its errors are much the same from frame to frame, so it is taken once an epoch only.
+    """
+    seen = said and network_camera(said, window.network_width, window.network_height)
+    if not seen:
+        return None
+    camera = window.input_camera(seen, field.width, field.height)
+    return float(np.sqrt(camera.fx * camera.fy))
+
+
+def _with_focal(estimate: CameraEstimate, focal_px: float | None) -> CameraEstimate:
+    """The camera after a network's focal length was taken as one measurement."""
+    if focal_px is None:
+        return estimate
+    return replace(estimate, zoom=estimate.zoom.measure_focal(focal_px, K_SIGMA))
 
 
 def _trust(estimate: CameraEstimate, given: Intrinsics | None) -> tuple[float, float]:
@@ -338,34 +414,3 @@ def _rim_events(estimate: CameraEstimate) -> tuple[str, ...]:
     return (
         f'the round picture jumped (zoom is now {estimate.zoom.zoom:.2f}): this step is not known',
     )
-
-
-def _seen_through(
-    window: Window, past: _Past
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, Intrinsics]:
-    """
-    The previous frame's grey picture, tracks, depth and camera as the new window would have shown
-    them.
-    """
-    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    there = past.window.network_pixels(window.input_pixels(corners))
-    affine = np.column_stack(
-        [there[1] - there[0], there[2] - there[0], there[0]]
-    )  # new pixel -> old pixel
-    size = (window.network_width, window.network_height)
-    how = cv2.WARP_INVERSE_MAP
-    grey = cv2.warpAffine(
-        past.grey, affine, size, flags=how | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    depth = cv2.warpAffine(
-        past.depth,
-        affine,
-        size,
-        flags=how | cv2.INTER_NEAREST,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=np.nan,
-    )
-    points = window.network_pixels(past.window.input_pixels(past.points)).astype(np.float32)
-    height, width = past.size
-    camera = window.network_camera(past.window.input_camera(past.camera, width, height))
-    return grey, points, depth, camera

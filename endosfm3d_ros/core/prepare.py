@@ -117,6 +117,28 @@ def prepare(image: np.ndarray, window: Window) -> np.ndarray:
     return cv2.resize(cut, (window.network_width, window.network_height), interpolation=how).copy()
 
 
+def warp_between(
+    picture: np.ndarray, before: Window, now: Window, how: int, border: float | None = None
+) -> np.ndarray:
+    """
+    A network picture of one window as another one would have shown it.
+
+    :param picture: (h, w) of the window `before`; how: OpenCV's interpolation.
+    :param border: what lies outside of it; None repeats its edge.
+    """
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    there = before.network_pixels(now.input_pixels(corners))
+    affine = np.column_stack([there[1] - there[0], there[2] - there[0], there[0]])  # new -> old
+    return cv2.warpAffine(
+        picture,
+        affine,
+        (now.network_width, now.network_height),
+        flags=cv2.WARP_INVERSE_MAP | how,
+        borderMode=cv2.BORDER_REPLICATE if border is None else cv2.BORDER_CONSTANT,
+        borderValue=0.0 if border is None else border,
+    )
+
+
 def _still_fits(field: FieldOfView, window: Window) -> bool:
     spill_x, spill_y = LEAVES * window.width, LEAVES * window.height
     inside = (

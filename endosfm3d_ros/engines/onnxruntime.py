@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime: the reference that other runtimes are compared with."""
+"""ONNX Runtime: on a GPU where TensorRT is absent, and the reference that others are held to."""
+
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from endosfm3d_ros.bundle import Graph
+from endosfm3d_ros.engines.cuda import Gpu, prove_gpu
 from endosfm3d_ros.engines.engine import EngineError, check_inputs, last_line
 
+CUDA = 'CUDAExecutionProvider'
 DTYPES = {'tensor(uint8)': np.dtype(np.uint8)}
 _state = ort.capi.onnxruntime_pybind11_state
 REFUSALS = (
@@ -25,25 +29,13 @@ class OnnxRuntimeEngine:
 
     def __init__(self, graph: Graph, threads: int = 0) -> None:
         self.runtime = f'ONNX Runtime {ort.__version__}'
-        options = ort.SessionOptions()
+        options = session_options(graph)
         options.intra_op_num_threads = threads
         options.add_session_config_entry(
             'session.intra_op.allow_spinning', '0'
         )  # a robot has other work to do
-        for name, side in (('height', graph.height), ('width', graph.width)):
-            options.add_free_dimension_override_by_name(name, side)
-        try:
-            self._session = ort.InferenceSession(
-                graph.data, options, providers=['CPUExecutionProvider']
-            )
-        except REFUSALS as error:
-            raise EngineError(
-                f'{graph.path}: ONNX Runtime can not load it ({last_line(error)}); '
-                'export the bundle again'
-            ) from error
-        inputs = self._session.get_inputs()
-        check_inputs(graph, [(value.shape, DTYPES.get(value.type)) for value in inputs])
-        self._inputs = [value.name for value in inputs]
+        self._session = open_session(graph, options, ['CPUExecutionProvider'])
+        self._inputs = [value.name for value in self._session.get_inputs()]
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
@@ -54,3 +46,129 @@ class OnnxRuntimeEngine:
         except REFUSALS as error:
             raise EngineError(f'ONNX Runtime failed: {last_line(error)}') from error
         return dict(zip(self._outputs, outputs, strict=True))
+
+
+class OnnxRuntimeCudaEngine:
+    """
+    One graph run by ONNX Runtime's CUDA provider, captured as a CUDA graph where it can be.
+
+    :param graph: a checked graph of a bundle.
+    :param capture: try to; a graph of which a part stays on the CPU can not be captured.
+    :raises EngineError: no GPU, no such provider, or the graph does not run there.
+    """
+
+    def __init__(self, graph: Graph, capture: bool = True) -> None:
+        gpu = require_cuda()
+        options = session_options(graph)
+        self.runtime = f'ONNX Runtime {ort.__version__} CUDA on {gpu.name}'
+        if capture:
+            try:
+                self._bound = Bound(open_session(graph, options, [_cuda_provider(True)]), graph)
+            except EngineError:
+                capture = False
+            else:
+                self.runtime = f'ONNX Runtime {ort.__version__} CUDA graph on {gpu.name}'
+        if not capture:
+            providers = [_cuda_provider(False), 'CPUExecutionProvider']
+            self._bound = Bound(open_session(graph, options, providers), graph)
+
+    def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the graph once; see `Engine`."""
+        return self._bound.run(*pictures)
+
+
+class Bound:
+    """
+    A session whose inputs and outputs lie at fixed places, as a CUDA graph needs them.
+
+    :param session: of a graph with static sides.
+    :param graph: which one it is, for its inputs' size.
+    :param device: 'cuda', or 'cpu' to do the same without a GPU.
+    """
+
+    def __init__(self, session: ort.InferenceSession, graph: Graph, device: str = 'cuda') -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        picture = np.zeros((graph.height, graph.width, 3), np.uint8)
+        self._pictures = [
+            ort.OrtValue.ortvalue_from_numpy(picture, device, 0) for _ in session.get_inputs()
+        ]
+        for place, value in zip(self._pictures, session.get_inputs(), strict=True):
+            self._binding.bind_ortvalue_input(value.name, place)
+        try:
+            found = session.run(None, {v.name: picture for v in session.get_inputs()})
+        except REFUSALS as error:
+            raise EngineError(f'ONNX Runtime failed: {last_line(error)}') from error
+        self._outputs = {
+            value.name: ort.OrtValue.ortvalue_from_numpy(said, device, 0)
+            for value, said in zip(session.get_outputs(), found, strict=True)
+        }
+        for name, place in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, place)
+        self.run(*(picture for _ in self._pictures))  # this one is captured
+
+    def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the graph once; see `Engine`."""
+        try:
+            for place, picture in zip(self._pictures, pictures, strict=True):
+                place.update_inplace(picture)
+            self._session.run_with_iobinding(self._binding)
+            return {name: value.numpy() for name, value in self._outputs.items()}
+        except REFUSALS as error:
+            raise EngineError(f'ONNX Runtime failed: {last_line(error)}') from error
+
+
+def require_cuda() -> Gpu:
+    """
+    Prove that ONNX Runtime could run on a GPU here.
+
+    :raises EngineError: it has no CUDA provider, or there is no GPU.
+    """
+    if CUDA not in ort.get_available_providers():
+        raise EngineError(
+            f'ONNX Runtime {ort.__version__} here is built without CUDA; '
+            'run: pip install onnxruntime-gpu (instead of onnxruntime)'
+        )
+    gpu = prove_gpu()
+    ort.preload_dlls()  # CUDA and cuDNN that pip installed lie where the loader does not look
+    return gpu
+
+
+def session_options(graph: Graph) -> ort.SessionOptions:
+    """Options that fix a graph's sides to its size."""
+    options = ort.SessionOptions()
+    for name, side in (('height', graph.height), ('width', graph.width)):
+        options.add_free_dimension_override_by_name(name, side)
+    return options
+
+
+def open_session(
+    graph: Graph, options: ort.SessionOptions, providers: list[Any]
+) -> ort.InferenceSession:
+    """
+    Load a graph.
+
+    :param providers: those to run on, the first one for certain.
+    :raises EngineError: ONNX Runtime does not take it, or not on that provider.
+    """
+    try:
+        session = ort.InferenceSession(graph.data, options, providers=providers)
+    except REFUSALS as error:
+        raise EngineError(
+            f'{graph.path}: ONNX Runtime can not load it ({last_line(error)}); '
+            'export the bundle again'
+        ) from error
+    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if session.get_providers()[0] != first:  # it falls back by itself, and only prints why
+        raise EngineError(
+            f'ONNX Runtime can not start {first} (CUDA or cuDNN does not load); '
+            "run: pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        )
+    found = [(value.shape, DTYPES.get(value.type)) for value in session.get_inputs()]
+    check_inputs(graph, found)
+    return session
+
+
+def _cuda_provider(captured: bool) -> tuple[str, dict[str, str]]:
+    settings = {'cudnn_conv_algo_search': 'EXHAUSTIVE', 'enable_cuda_graph': str(int(captured))}
+    return CUDA, settings

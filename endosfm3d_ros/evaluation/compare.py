@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Lays a run beside the truth of its clip: which frame is which, which pixel is which, then every
-error.
+error, and beside it what lazy answers would score.
 """
 
 from collections.abc import Iterable
@@ -11,21 +11,30 @@ from typing import Any
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.evaluation.depth import (
-    DepthErrors,
-    constant_depth_errors,
-    depth_errors,
-    mean_depth_errors,
+from endosfm3d_ros.evaluation.bootstrap import Interval, over_frames
+from endosfm3d_ros.evaluation.depth import DepthErrors, mean_depth_errors
+from endosfm3d_ros.evaluation.intrinsics import (
+    IntrinsicsErrors,
+    focal_length,
+    intrinsics_errors,
+    relative_errors,
 )
-from endosfm3d_ros.evaluation.intrinsics import IntrinsicsErrors, intrinsics_errors
+from endosfm3d_ros.evaluation.matching import match
+from endosfm3d_ros.evaluation.protocols import WORLDS, Protocol
+from endosfm3d_ros.evaluation.scoring import DepthPicture, DepthScore, score_depth
 from endosfm3d_ros.evaluation.trajectory import (
+    SNIPPET,
     TrajectoryErrors,
     align,
     constant_forward,
     no_motion,
+    snippet_errors,
     trajectory_errors,
 )
 from endosfm3d_ros.evaluation.truth import Truth
+
+DEPTH_FIGURES = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'delta1')
+NOT_IN_JSON = ('series', 'per_frame')
 
 
 @dataclass(frozen=True)
@@ -43,39 +52,6 @@ class Estimate:
     cameras: tuple[Intrinsics, ...]
     T_odom_cam: np.ndarray
     epochs: np.ndarray
-
-
-@dataclass(frozen=True)
-class DepthPicture:
-    """
-    A depth image of a run and the two cameras that say which pixel of the input each of its pixels
-    is.
-
-    :param stamp_ns: of its frame [ns].
-    :param depth: (h, w) float32 [mm, nominal]; NaN where unknown.
-    :param camera: of this picture.
-    :param input_camera: the same camera at the input picture's size.
-    """
-
-    stamp_ns: int
-    depth: np.ndarray
-    camera: Intrinsics
-    input_camera: Intrinsics
-
-
-@dataclass(frozen=True)
-class Matches:
-    """
-    Which frame of the run is which frame of the truth.
-
-    :param run: (M,) places in the run's stamps.
-    :param truth: (M,) frame numbers of the truth, rising, none twice.
-    :param unmatched: frames of the run that have no partner.
-    """
-
-    run: np.ndarray
-    truth: np.ndarray
-    unmatched: int
 
 
 @dataclass(frozen=True)
@@ -113,11 +89,16 @@ class Evaluation:
     """
     A run's errors beside what lazy answers would score on the same frames and pixels.
 
+    :param protocol: how depth was scored.
     :param matched: frames with truth.
     :param unmatched: frames of the run without.
     :param truth_frames: frames that the truth knows.
+    :param truth_unmatched: of these, how many the run has no frame for.
+    :param matched_by: what the two clocks were compared by.
     :param depth: of the run; None where no depth could be scored.
+    :param depth_unscaled: the same, the run's millimetres taken at their word.
     :param depth_constant: a flat wall, median-scaled.
+    :param depth_light: light falloff, median-scaled; None where the run kept no pictures.
     :param trajectory: of the longest epoch; None with fewer than three frames.
     :param trajectory_still: a camera that never moves.
     :param trajectory_forward: a camera that goes straight ahead at constant speed.
@@ -125,25 +106,35 @@ class Evaluation:
     :param intrinsics_first_held: the run's own first K, held.
     :param intrinsics_calibrated_once: the true first K, held: a perfect calibration that ignores
         zoom.
+    :param intervals: means with 95 % intervals, by the name of the figure.
+    :param per_frame: the values behind the intervals.
     :param series: curves.
     """
 
+    protocol: str
     matched: int
     unmatched: int
     truth_frames: int
+    truth_unmatched: int
+    matched_by: str
     depth: DepthErrors | None
+    depth_unscaled: DepthErrors | None
     depth_constant: DepthErrors | None
+    depth_light: DepthErrors | None
     trajectory: TrajectoryErrors | None
     trajectory_still: TrajectoryErrors | None
     trajectory_forward: TrajectoryErrors | None
     intrinsics: IntrinsicsErrors
     intrinsics_first_held: IntrinsicsErrors
     intrinsics_calibrated_once: IntrinsicsErrors
+    intervals: dict[str, Interval]
+    per_frame: dict[str, list[float]]
     series: Series
 
     def as_json(self) -> dict[str, Any]:
         """The errors without the curves, plain dicts; None for what is not a number."""
-        return {name: _plain(value) for name, value in asdict(self).items() if name != 'series'}
+        plain = {name: plain_json(value) for name, value in asdict(self).items()}
+        return {name: value for name, value in plain.items() if name not in NOT_IN_JSON}
 
 
 def compare(
@@ -151,6 +142,7 @@ def compare(
     pictures: Iterable[DepthPicture],
     truth: Truth,
     first_stamp_ns: int | None = None,
+    protocol: Protocol = WORLDS,
 ) -> Evaluation:
     """
     Score a run.
@@ -160,8 +152,8 @@ def compare(
         passed over.
     :param truth: of the clip.
     :param first_stamp_ns: the stamp that the clip's first frame was sent under, known to who
-        played it; default: the run's first stamp, which is right where the first frame was not
-        lost.
+        played it; default: see `matching.clock`.
+    :param protocol: how depth is scored.
     """
     matches = match(estimate.stamps_ns, truth.stamps, first_stamp_ns)
     if not len(matches.run):
@@ -174,119 +166,82 @@ def compare(
     frames = {
         int(stamp): int(frame) for stamp, frame in zip(stamps_ns, matches.truth, strict=True)
     }
-    scores = _score_depth(pictures, truth, frames)
+    scores = score_depth(pictures, truth, frames, protocol)
     path = _longest_epoch(estimate.epochs[matches.run])
-    T_odom_cam, T_world_cam = (
-        estimate.T_odom_cam[matches.run][path],
-        truth.T_world_cam[matches.truth][path],
-    )
-    similarity = align(T_odom_cam[:, :3, 3], T_world_cam[:, :3, 3])
+    order = matches.truth[path]
+    T_odom_cam, T_world_cam = estimate.T_odom_cam[matches.run][path], truth.T_world_cam[order]
     seconds = (stamps_ns - stamps_ns[0]) * 1e-9
-    focal_true = np.sqrt(K_true[:, 0, 0] * K_true[:, 1, 1])
+    per_frame = _per_frame(scores, K, K_true, snippet_errors(T_odom_cam, T_world_cam, order))
     return Evaluation(
+        protocol=protocol.name,
         matched=len(matches.run),
         unmatched=matches.unmatched,
         truth_frames=len(truth.stamps),
-        depth=mean_depth_errors([ours for _, ours, _ in scores]),
-        depth_constant=mean_depth_errors([wall for _, _, wall in scores]),
-        **_score_path(T_odom_cam, T_world_cam, matches.truth[path]),
+        truth_unmatched=len(truth.stamps) - len(matches.run),
+        matched_by=matches.how,
+        depth=mean_depth_errors([one.ours for one in scores]),
+        depth_unscaled=mean_depth_errors([one.unscaled for one in scores]),
+        depth_constant=mean_depth_errors([one.wall for one in scores]),
+        depth_light=mean_depth_errors([one.light for one in scores if one.light]),
+        **_score_path(T_odom_cam, T_world_cam, order),
         intrinsics=intrinsics_errors(seconds, K, K_true),
         intrinsics_first_held=intrinsics_errors(seconds, np.broadcast_to(K[0], K.shape), K_true),
         intrinsics_calibrated_once=intrinsics_errors(
             seconds, np.broadcast_to(K_true[0], K.shape), K_true
         ),
-        series=Series(
-            stamps_ns=stamps_ns.tolist(),
-            fx=K_true[:, 0, 0].tolist(),
-            fy=K_true[:, 1, 1].tolist(),
-            cx=K_true[:, 0, 2].tolist(),
-            cy=K_true[:, 1, 2].tolist(),
-            zoom=(focal_true / focal_true[0]).tolist(),
-            path_stamps_ns=stamps_ns[path].tolist(),
-            path=similarity.points(T_odom_cam[:, :3, 3]).tolist(),
-            path_true=T_world_cam[:, :3, 3].tolist(),
-            path_rotation=similarity.R.T.tolist(),
-            depth_stamps_ns=[stamp for stamp, _, _ in scores],
-            abs_rel=[ours.abs_rel for _, ours, _ in scores],
-        ),
+        intervals={name: over_frames(values) for name, values in per_frame.items()},
+        per_frame=per_frame,
+        series=_series(stamps_ns, path, K_true, T_odom_cam, T_world_cam, scores),
     )
 
 
-def match(
-    stamps_ns: np.ndarray, truth_stamps: np.ndarray, first_stamp_ns: int | None = None
-) -> Matches:
-    """
-    Pair frames by the time since the first, within half a frame: live play may drop frames in
-    between.
-
-    :param stamps_ns: (N,) int64, the run's.
-    :param truth_stamps: (M,) the truth's [s].
-    :param first_stamp_ns: see `compare`.
-    """
-    if not len(stamps_ns):
-        return Matches(np.empty(0, int), np.empty(0, int), 0)
-    first = int(stamps_ns[0]) if first_stamp_ns is None else first_stamp_ns
-    seconds = (stamps_ns - first) * 1e-9
-    since_first = truth_stamps - truth_stamps[0]
-    half_frame = float(np.median(np.diff(since_first))) / 2 if len(since_first) > 1 else 1e-3
-    between = (since_first[1:] + since_first[:-1]) / 2
-    nearest = np.searchsorted(between, seconds)
-    distance = np.abs(seconds - since_first[nearest])
-    run: list[int] = []
-    numbers: list[int] = []
-    for place in np.lexsort((distance, nearest)):
-        if distance[place] < half_frame and (not numbers or numbers[-1] != nearest[place]):
-            run.append(int(place))
-            numbers.append(int(nearest[place]))
-    return Matches(np.array(run, int), np.array(numbers, int), len(stamps_ns) - len(run))
+def plain_json(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {name: plain_json(inner) for name, inner in value.items()}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
 
 
-def truth_on_picture(
-    depth_true: np.ndarray, camera: Intrinsics, input_camera: Intrinsics
-) -> np.ndarray:
-    """
-    Read the truth at every pixel of a network picture, which is a crop and a resize of the input.
-
-    Both cameras are one, so u_in = (u - cx) fx_in / fx + cx_in; the truth's picture shows all of
-    the input at a size of its own: u_true = (u_in + 1/2) s - 1/2.
-
-    :param depth_true: (h', w') float32 [mm], the whole input picture at any size; NaN where
-        unknown.
-    :param camera: of the network picture.
-    :param input_camera: the same camera at the input picture's size.
-    :return: (h, w) float32 [mm] at the network picture's size, nearest pixel; NaN outside of the
-        input.
-    """
-    height, width = depth_true.shape
-    u_in = (np.arange(camera.width) - camera.cx) * (input_camera.fx / camera.fx) + input_camera.cx
-    v_in = (np.arange(camera.height) - camera.cy) * (input_camera.fy / camera.fy) + input_camera.cy
-    u = np.floor((u_in + 0.5) * (width / input_camera.width) + 1e-6).astype(int)
-    v = np.floor((v_in + 0.5) * (height / input_camera.height) + 1e-6).astype(int)
-    seen = ((v >= 0) & (v < height))[:, None] & ((u >= 0) & (u < width))[None, :]
-    sampled = depth_true[np.clip(v, 0, height - 1)[:, None], np.clip(u, 0, width - 1)[None, :]]
-    return np.where(seen, sampled, np.float32(np.nan))
+def _per_frame(
+    scores: list[DepthScore], K: np.ndarray, K_true: np.ndarray, snippets: np.ndarray
+) -> dict[str, list[float]]:
+    """The values of every frame or snippet, by figure; figures without any are left out."""
+    found: dict[str, list[float]] = {
+        name: [getattr(one.ours, name) for one in scores] for name in DEPTH_FIGURES
+    }
+    found['constant_abs_rel'] = [one.wall.abs_rel for one in scores]
+    found |= {name: values.tolist() for name, values in relative_errors(K, K_true).items()}
+    found['snippet_ate'] = (snippets / SNIPPET).tolist()
+    found['snippet_rmse'] = (snippets / np.sqrt(SNIPPET)).tolist()
+    return {name: values for name, values in found.items() if values}
 
 
-def _score_depth(
-    pictures: Iterable[DepthPicture], truth: Truth, frames: dict[int, int]
-) -> list[tuple[int, DepthErrors, DepthErrors]]:
-    """
-    Stamp, errors of the run and of a flat wall, for every depth image whose frame has depth
-    truth.
-    """
-    scores = []
-    for picture in pictures:
-        frame = frames.get(picture.stamp_ns)
-        if frame is None or frame not in truth.depth_files:
-            continue
-        target = truth_on_picture(truth.depth(frame), picture.camera, picture.input_camera)
-        ours, wall = (
-            depth_errors(picture.depth, target),
-            constant_depth_errors(picture.depth, target),
-        )
-        if ours and wall:
-            scores.append((picture.stamp_ns, ours, wall))
-    return sorted(scores, key=lambda score: score[0])
+def _series(
+    stamps_ns: np.ndarray,
+    path: np.ndarray,
+    K_true: np.ndarray,
+    T_odom_cam: np.ndarray,
+    T_world_cam: np.ndarray,
+    scores: list[DepthScore],
+) -> Series:
+    similarity = align(T_odom_cam[:, :3, 3], T_world_cam[:, :3, 3])
+    focal_true = focal_length(K_true)
+    return Series(
+        stamps_ns=stamps_ns.tolist(),
+        fx=K_true[:, 0, 0].tolist(),
+        fy=K_true[:, 1, 1].tolist(),
+        cx=K_true[:, 0, 2].tolist(),
+        cy=K_true[:, 1, 2].tolist(),
+        zoom=(focal_true / focal_true[0]).tolist(),
+        path_stamps_ns=stamps_ns[path].tolist(),
+        path=similarity.points(T_odom_cam[:, :3, 3]).tolist(),
+        path_true=T_world_cam[:, :3, 3].tolist(),
+        path_rotation=similarity.R.T.tolist(),
+        depth_stamps_ns=[one.stamp_ns for one in scores],
+        abs_rel=[one.ours.abs_rel for one in scores],
+    )
 
 
 def _score_path(
@@ -309,12 +264,3 @@ def _longest_epoch(epochs: np.ndarray) -> np.ndarray:
     """Where the epoch with the most frames is, (N,) bool."""
     values, counts = np.unique(epochs, return_counts=True)
     return np.asarray(epochs == values[counts.argmax()])
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

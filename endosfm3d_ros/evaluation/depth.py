@@ -16,7 +16,7 @@ DELTA = 1.25
 @dataclass(frozen=True)
 class DepthErrors:
     """
-    Errors of median-scaled depth; of one image, or the mean over the images of a run.
+    Errors of a depth image, or the mean over the images of a run.
 
     :param frames: images that were scored.
     :param abs_rel: mean of |d - d*| / d*.
@@ -26,7 +26,8 @@ class DepthErrors:
     :param delta1: share of pixels with max(d / d*, d* / d) < 1.25.
     :param delta2: the same below 1.25^2.
     :param delta3: the same below 1.25^3.
-    :param scale: ratio of medians, truth over estimate; over a run their geometric mean.
+    :param scale: ratio of medians, truth over estimate, applied or not; over a run their
+        geometric mean.
     :param scale_spread: standard deviation of the log of that ratio over a run: 0 when all depth
         images share one scale.
     :param coverage: share of the pixels with truth for which the estimate says something.
@@ -50,6 +51,7 @@ def depth_errors(
     truth: np.ndarray,
     nearest: float = NEAREST_MM,
     farthest: float = FARTHEST_MM,
+    median_scaling: bool = True,
 ) -> DepthErrors | None:
     """
     Score one depth image after scaling it by the ratio of medians (Eigen et al. 2014; Zhou et al.
@@ -59,6 +61,7 @@ def depth_errors(
     :param truth: (h, w) z-depth [mm]; NaN where unknown.
     :param nearest: truth at or below is not scored, and scaled depth is clipped here [mm].
     :param farthest: truth at or beyond is not scored, and scaled depth is clipped here [mm].
+    :param median_scaling: False takes the estimate's millimetres at their word.
     :return: the errors; None where no pixel has both truth and an estimate.
     """
     if estimate.shape != truth.shape:
@@ -72,7 +75,7 @@ def depth_errors(
     target = truth[scored].astype(np.float64)
     found = estimate[scored].astype(np.float64)
     scale = float(np.median(target) / np.median(found))
-    found = np.clip(found * scale, nearest, farthest)
+    found = np.clip(found * scale if median_scaling else found, nearest, farthest)
     ratio = np.maximum(found / target, target / found)
     return DepthErrors(
         frames=1,

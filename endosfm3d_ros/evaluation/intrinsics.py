@@ -53,22 +53,26 @@ def intrinsics_errors(stamps: np.ndarray, K: np.ndarray, K_true: np.ndarray) -> 
         raise ValueError(
             f'K is {K.shape}, its truth {K_true.shape}, with {len(stamps)} stamps: need one each'
         )
-    relative = {
-        name: np.abs(K[:, row, column] / K_true[:, row, column] - 1)
-        for name, row, column in (('fx', 0, 0), ('fy', 1, 1), ('cx', 0, 2), ('cy', 1, 2))
-    }
     focal, focal_true = focal_length(K), focal_length(K_true)
     ratio = focal / focal_true
     zoom, zoom_true = focal / focal[0], focal_true / focal_true[0]
     return IntrinsicsErrors(
         frames=len(K),
-        **{name: float(values.mean()) for name, values in relative.items()},
+        **{name: float(values.mean()) for name, values in relative_errors(K, K_true).items()},
         focal_bias=float(np.mean(ratio - 1)),
         focal_worst=float(np.max(np.abs(ratio - 1))),
         zoom=float(np.sqrt(np.mean((zoom / zoom_true - 1) ** 2))),
         zoom_correlation=_correlation(np.log(zoom), np.log(zoom_true)),
         zoom_lag=lag(stamps, np.log(zoom), np.log(zoom_true)),
     )
+
+
+def relative_errors(K: np.ndarray, K_true: np.ndarray) -> dict[str, np.ndarray]:
+    """|k / k* - 1| of every moment (N,), by name: fx, fy, cx, cy."""
+    return {
+        name: np.abs(K[:, row, column] / K_true[:, row, column] - 1)
+        for name, row, column in (('fx', 0, 0), ('fy', 1, 1), ('cx', 0, 2), ('cy', 1, 2))
+    }
 
 
 def focal_length(K: np.ndarray) -> np.ndarray:

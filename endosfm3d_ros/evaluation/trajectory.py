@@ -51,6 +51,7 @@ class TrajectoryErrors:
     :param rpe_translation: RMSE of the step's translation, scaled by the Sim(3) [mm per frame].
     :param rpe_rotation: RMSE of the step's rotation [deg per frame].
     :param snippet_ate: the field's 5-frame number [mm]; None without five frames in a row.
+    :param snippet_rmse: the true RMSE of the same snippets, sqrt(5) times as large [mm].
     """
 
     frames: int
@@ -60,6 +61,7 @@ class TrajectoryErrors:
     rpe_translation: float
     rpe_rotation: float
     snippet_ate: float | None
+    snippet_rmse: float | None
 
 
 def align(source: np.ndarray, target: np.ndarray, with_scale: bool = True) -> Similarity:
@@ -104,6 +106,7 @@ def trajectory_errors(
     moves = bool(np.ptp(positions, axis=0).max() > 1e-9)
     scale = similarity.scale if moves else 1.0
     translation, rotation = _step_errors(T_odom_cam, T_world_cam, order, scale)
+    snippets = snippet_errors(T_odom_cam, T_world_cam, order)
     return TrajectoryErrors(
         frames=len(positions),
         ate_sim3=_rmse(similarity.points(positions) - truth),
@@ -111,23 +114,22 @@ def trajectory_errors(
         scale=scale if moves else None,
         rpe_translation=translation,
         rpe_rotation=rotation,
-        snippet_ate=snippet_ate(T_odom_cam, T_world_cam, order),
+        snippet_ate=float(np.mean(snippets) / SNIPPET) if len(snippets) else None,
+        snippet_rmse=float(np.mean(snippets) / np.sqrt(SNIPPET)) if len(snippets) else None,
     )
 
 
-def snippet_ate(
+def snippet_errors(
     T_odom_cam: np.ndarray, T_world_cam: np.ndarray, order: np.ndarray | None = None
-) -> float | None:
+) -> np.ndarray:
     """
-    The field's pose error over snippets of five frames (Zhou et al. 2017, and all depth papers
-    since).
+    Score snippets of five frames (Zhou et al. 2017, and all depth papers since).
 
     Per snippet, positions p_k of the estimate and q_k of the truth stand in the snippet's first
-    camera, so both begin at 0; s = sum(q.p) / sum(p.p); the error is sqrt(sum |s p_k - q_k|^2) /
-    5. (The root is divided by the count, not the sum under it: that is the number papers print,
-    1/sqrt(5) of a true RMSE.)
+    camera, so both begin at 0; s = sum(q.p) / sum(p.p); the error is e = sqrt(sum |s p_k -
+    q_k|^2). Papers print e / 5 and call it ATE; the true RMSE is e / sqrt(5).
 
-    :return: the mean over all whole snippets, one starting at every frame [mm]; None without any.
+    :return: e of every whole snippet, one starting at every frame (S,) [mm]; S may be 0.
     """
     order = np.arange(len(T_odom_cam)) if order is None else order
     errors = []
@@ -138,8 +140,8 @@ def snippet_ate(
         found, target = _seen_from_first(T_odom_cam[window]), _seen_from_first(T_world_cam[window])
         extent = float(np.sum(found * found))
         scale = float(np.sum(target * found)) / extent if extent > 1e-18 else 0.0
-        errors.append(float(np.linalg.norm(scale * found - target)) / SNIPPET)
-    return float(np.mean(errors)) if errors else None
+        errors.append(float(np.linalg.norm(scale * found - target)))
+    return np.array(errors)
 
 
 def no_motion(count: int) -> np.ndarray:

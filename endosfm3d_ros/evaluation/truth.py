@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a folder with the truth of a clip: cameras of every frame, depth of some."""
+"""What is known of a clip: cameras of every frame, depth of some; and the folder it lies in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from endosfm3d_ros.evaluation.sampling import DepthTruth
 
 STEPS_PER_MM = 256.0
 
@@ -19,31 +23,34 @@ class Truth:
     :param K: (N, 3, 3) of the clip's pictures [px].
     :param T_world_cam: (N, 4, 4) maps points of each camera into one world [mm].
     :param circle: (N, 3) centre u, v and radius of the field of view [px]; None where it has none.
-    :param depth_files: frame number -> picture of its depth.
+    :param depth_frames: numbers of the frames whose depth is known.
+    :param read_depth: frame number -> its depth.
     """
 
     stamps: np.ndarray
     K: np.ndarray
     T_world_cam: np.ndarray
     circle: np.ndarray | None
-    depth_files: dict[int, Path]
-
-    def depth(self, frame: int) -> np.ndarray:
-        """
-        Z-depth of a frame, (h, w) float32 [mm]; NaN where unknown. Its size need not be the
-        clip's.
-        """
-        path = self.depth_files[frame]
-        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
-            found = 'nothing readable' if stored is None else f'{stored.shape} {stored.dtype}'
-            raise ValueError(f'{path}: need a 16-bit picture of one channel, found {found}')
-        return np.where(
-            stored > 0, stored.astype(np.float32) / np.float32(STEPS_PER_MM), np.float32(np.nan)
-        )
+    depth_frames: frozenset[int]
+    read_depth: Callable[[int], DepthTruth]
 
 
-def read_truth(folder: Path) -> Truth:
+def read_depth_picture(path: Path) -> np.ndarray:
+    """
+    Z-depth of a frame, (h, w) float32 [mm]; NaN where unknown. Its size need not be the clip's.
+
+    :param path: 16-bit picture of mm x 256, 0 where unknown.
+    """
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.dtype != np.uint16 or stored.ndim != 2:
+        found = 'nothing readable' if stored is None else f'{stored.shape} {stored.dtype}'
+        raise ValueError(f'{path}: need a 16-bit picture of one channel, found {found}')
+    return np.where(
+        stored > 0, stored.astype(np.float32) / np.float32(STEPS_PER_MM), np.float32(np.nan)
+    )
+
+
+def read_truth_folder(folder: Path) -> Truth:
     """
     Read `truth.npz` and list `depth/%04d.png`, named by frame number (uint16, mm x 256, 0 =
     unknown).
@@ -70,7 +77,16 @@ def read_truth(folder: Path) -> Truth:
         )
     if np.any(np.diff(stamps) <= 0):
         raise ValueError(f'{path}: stamps must rise')
-    depth_files = {int(file.stem): file for file in sorted((folder / 'depth').glob('*.png'))}
-    if beyond := [frame for frame in depth_files if frame >= count]:
-        raise ValueError(f'{depth_files[beyond[0]]}: there are {count} frames only')
-    return Truth(stamps, K, T_world_cam, circle, depth_files)
+    files = sorted((folder / 'depth').glob('*.png'))
+    if strange := [file for file in files if not file.stem.isdigit()]:
+        raise ValueError(f'{strange[0]}: a depth picture is named by its frame, like 0007.png')
+    by_frame = {int(file.stem): file for file in files}
+    if beyond := [frame for frame in by_frame if frame >= count]:
+        raise ValueError(f'{by_frame[beyond[0]]}: there are {count} frames only')
+    return Truth(
+        stamps, K, T_world_cam, circle, frozenset(by_frame), partial(_read_picture, by_frame)
+    )
+
+
+def _read_picture(files: dict[int, Path], frame: int) -> DepthTruth:
+    return DepthTruth(read_depth_picture(files[frame]))

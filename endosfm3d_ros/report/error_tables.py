@@ -34,9 +34,12 @@ def _depth_table(figures: Figures, evaluation: Evaluation) -> str:
         ('delta2', '.3f'),
         ('delta3', '.3f'),
     )
+    groups = [('This run', 'depth'), ('A flat wall', 'depth_constant')]
+    if evaluation.depth_light:
+        groups.append(('Light falloff', 'depth_light'))
     rows = [
         (name, *(figures.number(f'evaluation.{group}.{column}', form) for column, form in columns))
-        for name, group in (('This run', 'depth'), ('A flat wall', 'depth_constant'))
+        for name, group in groups
     ]
     head = [
         '',

@@ -21,11 +21,14 @@ def stamp_ns(message: Any) -> int:
 
 def picture(message: Any) -> np.ndarray:
     """
-    Read an Image of encoding rgb8 (h, w, 3) uint8 or 32FC1 (h, w) float32, rows possibly padded.
+    Read an Image of encoding rgb8 (h, w, 3) uint8, 32FC1 (h, w) float32 or 16UC1 (h, w) uint16,
+    rows possibly padded.
     """
-    kinds: dict[str, tuple[type, int]] = {'rgb8': (np.uint8, 3), '32FC1': (np.float32, 1)}
+    kinds: dict[str, tuple[type, int]] = {
+        'rgb8': (np.uint8, 3), '32FC1': (np.float32, 1), '16UC1': (np.uint16, 1)
+    }  # fmt: skip
     if message.encoding not in kinds:
-        raise ValueError(f'a run holds rgb8 and 32FC1 pictures, found {message.encoding!r}')
+        raise ValueError(f'need a picture of {", ".join(kinds)}, found {message.encoding!r}')
     kind, channels = kinds[message.encoding]
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
     used = np.ascontiguousarray(rows[:, : message.width * channels * np.dtype(kind).itemsize])
@@ -37,8 +40,13 @@ def picture(message: Any) -> np.ndarray:
 
 
 def depth_mm(message: Any) -> np.ndarray:
-    """Read a depth Image, (h, w) float32 [mm]; NaN where unknown."""
-    return picture(message) * np.float32(MM_PER_M)
+    """Read a depth Image (REP 118), (h, w) float32 [mm]; NaN where unknown."""
+    values = picture(message)
+    if values.ndim != 2:
+        raise ValueError(f'need a depth image (32FC1 or 16UC1), found {message.encoding!r}')
+    if values.dtype == np.uint16:  # already millimetres
+        return np.where(values > 0, values, np.nan).astype(np.float32)
+    return values * np.float32(MM_PER_M)
 
 
 def camera(message: Any) -> Intrinsics:
@@ -50,7 +58,16 @@ def camera(message: Any) -> Intrinsics:
 
 def camera_motion(message: Any) -> np.ndarray:
     """Read an Odometry's T_odom_cam, (4, 4) [mm]."""
-    position, turn = message.pose.pose.position, message.pose.pose.orientation
+    return _motion(message.pose.pose)
+
+
+def pose(message: Any) -> np.ndarray:
+    """Read T_world_cam (4, 4) [mm] of an Odometry or a PoseStamped."""
+    return camera_motion(message) if hasattr(message.pose, 'pose') else _motion(message.pose)
+
+
+def _motion(pose: Any) -> np.ndarray:
+    position, turn = pose.position, pose.orientation
     x, y, z, w = np.array([turn.x, turn.y, turn.z, turn.w]) / np.linalg.norm(
         [turn.x, turn.y, turn.z, turn.w]
     )

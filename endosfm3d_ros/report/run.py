@@ -12,7 +12,8 @@ import numpy as np
 
 from endosfm3d_ros.bags.reading import RunBag, Stored
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.evaluation.compare import DepthPicture, Estimate
+from endosfm3d_ros.evaluation.compare import Estimate
+from endosfm3d_ros.evaluation.scoring import DepthPicture
 from endosfm3d_ros.report import messages
 
 NODE = '/endosfm3d'
@@ -131,10 +132,32 @@ class Run:
     def depth_pictures(self) -> Iterator[DepthPicture]:
         """What the evaluation needs of the pictures: every depth image, one after the other."""
         rows = {row.stamp_ns: row for row in self.rows}
+        beside = self._pictures_beside()
         for stored in self.bag.messages(DEPTH) if rows else ():
             if row := rows.get(messages.stamp_ns(stored.message)):
                 depth = messages.depth_mm(stored.message)
-                yield DepthPicture(row.stamp_ns, depth, row.camera, row.input_camera)
+                image = beside(row.stamp_ns)
+                yield DepthPicture(row.stamp_ns, depth, row.camera, row.input_camera, image)
+
+    def _pictures_beside(self) -> Callable[[int], np.ndarray | None]:
+        """
+        What finds the network picture of a stamp, when asked for rising stamps; None if missing.
+        """
+        stream = self.bag.messages(RGB) if RGB in self.bag.topics else iter(())
+        waiting: dict[int, Stored] = {}
+
+        def find(stamp_ns: int) -> np.ndarray | None:
+            while stamp_ns not in waiting:
+                stored = next(stream, None)
+                if stored is None:
+                    return None
+                waiting[messages.stamp_ns(stored.message)] = stored
+            found = waiting[stamp_ns].message
+            for old in [stamp for stamp in waiting if stamp <= stamp_ns]:
+                del waiting[old]
+            return messages.picture(found)
+
+        return find
 
     def moments(self, rows: Iterable[Row]) -> list[Moment]:
         """The pictures of some frames, by stamp; frames that lack one are left out."""

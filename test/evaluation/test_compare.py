@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.evaluation.compare import (
-    DepthPicture,
-    Estimate,
-    compare,
-    match,
-    truth_on_picture,
-)
-from endosfm3d_ros.evaluation.truth import read_truth
+from endosfm3d_ros.evaluation.compare import Estimate, compare
+from endosfm3d_ros.evaluation.matching import match
+from endosfm3d_ros.evaluation.sampling import DepthTruth, truth_on_picture
+from endosfm3d_ros.evaluation.scoring import DepthPicture
+from endosfm3d_ros.evaluation.truth import read_depth_picture
+from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
 
 START_NS = 1_700_000_000_000_000_000
 INPUT = Intrinsics(640, 480, 500.0, 480.0, 330.0, 236.0)
@@ -44,7 +42,7 @@ def network_picture(truth, number, left, top, width, height, size):
     """
     The truth itself as a run's depth: a crop of the input, resized without keeping its shape.
     """
-    whole = cv2.resize(truth.depth(number), (640, 480), interpolation=cv2.INTER_NEAREST)
+    whole = cv2.resize(truth.read_depth(number).depth, (640, 480), interpolation=cv2.INTER_NEAREST)
     input_camera = Intrinsics.from_matrix(truth.K[number], 640, 480)
     camera = input_camera.cropped(left, top, width, height).resized(*size)
     depth = cv2.resize(
@@ -87,7 +85,7 @@ def test_a_perfect_run_has_no_error_whatever_its_crop_and_size(tmp_path, size):
 def test_a_pixel_of_the_network_picture_reads_its_own_place_in_the_truth():
     numbered = np.arange(240 * 320, dtype=np.float32).reshape(240, 320)  # the input at half size
     camera = INPUT.cropped(200, 120, 80, 60).resized(40, 10)  # 2 and 6 input pixels a pixel
-    seen = truth_on_picture(numbered, camera, INPUT)
+    seen = truth_on_picture(DepthTruth(numbered), camera, INPUT)
     assert seen.shape == (10, 40)
     assert seen[0, 0] == numbered[(120 + 3) // 2, (200 + 1) // 2]
     assert seen[9, 39] == numbered[(120 + 54 + 3) // 2, (200 + 78 + 1) // 2]
@@ -95,7 +93,7 @@ def test_a_pixel_of_the_network_picture_reads_its_own_place_in_the_truth():
 
 def test_outside_of_the_input_there_is_no_truth():
     camera = INPUT.cropped(-64, 0, 640, 480)  # a crop that pads to the left
-    seen = truth_on_picture(np.ones((480, 640), np.float32), camera, INPUT)
+    seen = truth_on_picture(DepthTruth(np.ones((480, 640), np.float32)), camera, INPUT)
     assert np.isnan(seen[:, :64]).all()
     assert (seen[:, 64:] == 1).all()
 
@@ -147,9 +145,9 @@ def test_a_folder_without_truth_and_a_truth_without_K_are_named(tmp_path):
 
 
 def test_depth_of_zero_is_unknown(tmp_path):
-    truth = read_truth(write_truth(tmp_path))
     stored = np.zeros((4, 4), np.uint16)
     stored[1, 2] = 256 * 30
-    cv2.imwrite(str(truth.depth_files[5]), stored)
-    assert np.isnan(truth.depth(5)).sum() == 15
-    assert truth.depth(5)[1, 2] == 30.0
+    cv2.imwrite(str(tmp_path / '0000.png'), stored)
+    depth = read_depth_picture(tmp_path / '0000.png')
+    assert np.isnan(depth).sum() == 15
+    assert depth[1, 2] == 30.0

@@ -7,7 +7,7 @@ from endosfm3d_ros.evaluation.trajectory import (
     align,
     constant_forward,
     no_motion,
-    snippet_ate,
+    snippet_errors,
     trajectory_errors,
 )
 
@@ -63,9 +63,12 @@ def test_a_snippet_is_scored_as_the_field_does():
     truth, estimate = no_motion(5), no_motion(5)
     truth[:, 2, 3] = [0.0, 1.0, 2.0, 3.0, 4.0]
     estimate[:, 0, 3] = [0.0, 1.0, 2.0, 3.0, 4.0]  # at right angles: the best scale is 0
-    assert snippet_ate(estimate, truth) == pytest.approx(np.sqrt(1 + 4 + 9 + 16) / 5)
+    assert snippet_errors(estimate, truth) == pytest.approx(np.sqrt(1 + 4 + 9 + 16))
+    errors = trajectory_errors(estimate, truth)
+    assert errors.snippet_ate == pytest.approx(np.sqrt(30) / 5)  # as papers print it
+    assert errors.snippet_rmse == pytest.approx(np.sqrt(30 / 5))  # a true RMSE
     estimate[:, 2, 3] = truth[:, 2, 3]  # halfway: scale 1/2 leaves half of each
-    assert snippet_ate(estimate, truth) == pytest.approx(np.sqrt(30 * 0.5) / 5)
+    assert snippet_errors(estimate, truth) == pytest.approx(np.sqrt(30 * 0.5))
 
 
 def test_a_camera_that_never_moves_scores_the_extent_of_the_truth():

@@ -12,7 +12,7 @@ import pytest
 from made_run import reconstruction, write_run, write_truth
 
 from endosfm3d_ros.evaluation.compare import compare
-from endosfm3d_ros.evaluation.truth import read_truth
+from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
 from endosfm3d_ros.report.build import build_report
 from endosfm3d_ros.report.command import add_arguments
 from endosfm3d_ros.report.command import run as report

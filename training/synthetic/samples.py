@@ -87,7 +87,7 @@ def _take(
 ) -> Pair:
     """Take one pair with a scope, light and sensor of its own."""
     rng = np.random.default_rng([*seed, 12])
-    scope, light, sensor = _draw_scope(rng), _draw_light(rng), _draw_sensor(rng)
+    scope, light, sensor = draw_scope(rng), draw_light(rng), draw_sensor(rng)
     glance = np.eye(4)  # the hand does not always look along the way
     glance[:3, :3] = turned(np.array([*(0.18 * rng.standard_normal(2)), 0.0]))
     cameras = [scope.camera(flight.T_world_cam[n] @ glance, flight.zoom[n], *size) for n in when]
@@ -120,7 +120,7 @@ def _normalised(camera: Camera) -> np.ndarray:
     return np.array([K[0, 0] / width, K[1, 1] / height, n_x, n_y], np.float32)
 
 
-def _draw_scope(rng: np.random.Generator) -> Scope:
+def draw_scope(rng: np.random.Generator) -> Scope:
     """
     Any focal length of the range; the stop round and whole, cut by the picture, or beyond it.
     """
@@ -135,7 +135,7 @@ def _draw_scope(rng: np.random.Generator) -> Scope:
     )
 
 
-def _draw_light(rng: np.random.Generator) -> Light:
+def draw_light(rng: np.random.Generator) -> Light:
     light = Light.pair(apart=float(rng.uniform(0.5, 6.0)), lift=float(rng.uniform(-2.0, 2.5)))
     if rng.random() < 0.3:
         light = Light(light.positions[:1])  # one fibre end, to a side
@@ -144,7 +144,7 @@ def _draw_light(rng: np.random.Generator) -> Light:
     )
 
 
-def _draw_sensor(rng: np.random.Generator) -> Sensor:
+def draw_sensor(rng: np.random.Generator) -> Sensor:
     return Sensor(
         blur=float(rng.uniform(0.0, 1.6)),
         glare=float(rng.uniform(0.0, 0.08)),

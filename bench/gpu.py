@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Depth on an NVIDIA GPU, batch 1, every way there is on that machine, each with its error.
+
+    python -m bench.gpu --out gpu.json            # torch, and ONNX Runtime if it has CUDA
+    python -m bench.gpu --network training.paper.x:make --size 518x518
+
+Needs torch and no ROS. Times are medians and 99th percentiles of 300 runs after 50: on the device
+by events, and by the host's clock with the copies in and out. The error is the largest relative
+difference of depth from torch in single precision on the CPU. TensorRT is measured where it is
+installed and the bundle was compiled (`python -m training compile`).
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.torch_network import shipped_network
+from endosfm3d_ros.bundle import open_bundle
+from endosfm3d_ros.engines.engine import Engine, EngineError
+from endosfm3d_ros.engines.plans import cache_folder
+from endosfm3d_ros.engines.tensorrt_build import gate_pictures
+
+WARM_UP, RUNS = 50, 300
+SIZES = ('224x280', '224x392')
+
+Run = Callable[[], torch.Tensor]  # on the device, from one fixed picture there
+
+
+class Depth(nn.Module):
+    """The depth of a network that says more."""
+
+    def __init__(self, network: nn.Module, half: bool) -> None:
+        super().__init__()
+        self.network, self.half_products = network, half
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        """(H, W, 3) uint8 -> (H, W) float32."""
+        with torch.autocast(
+            'cuda', torch.float16, enabled=self.half_products, cache_enabled=False
+        ):
+            return self.network(picture)[0].float()
+
+
+def torch_ways(
+    network: nn.Module, picture: torch.Tensor
+) -> Iterator[tuple[str, Callable[[], Run]]]:
+    """Eager, captured, compiled, and compiled ahead; in single and half precision."""
+    for half in (False, True):
+        depth, name = Depth(network, half).eval(), 'fp16' if half else 'fp32'
+        yield f'torch eager {name}', lambda d=depth: lambda: d(picture)
+        yield f'torch CUDA graph {name}', lambda d=depth: captured(d, picture)
+        yield f'torch.compile {name}', lambda d=depth: compiled(d, picture)
+        yield f'AOTInductor {name}', lambda d=depth: ahead(d, picture)
+
+
+def captured(depth: nn.Module, picture: torch.Tensor) -> Run:
+    """One CUDA graph of the whole network."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            depth(picture)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        said = depth(picture)
+
+    def run() -> torch.Tensor:
+        graph.replay()
+        return said
+
+    return run
+
+
+def compiled(depth: nn.Module, picture: torch.Tensor) -> Run:
+    """What torch.compile makes of it, given all the time it wants."""
+    fast = torch.compile(depth, mode='max-autotune')
+    return lambda: fast(picture)
+
+
+def ahead(depth: nn.Module, picture: torch.Tensor) -> Run:
+    """A library compiled ahead, as one would ship it."""
+    with tempfile.TemporaryDirectory() as folder:
+        package = torch._inductor.aoti_compile_and_package(
+            torch.export.export(depth, (picture,)), package_path=f'{folder}/depth.pt2'
+        )
+        fast = torch._inductor.aoti_load_package(package)
+        fast(picture)
+    return lambda: fast(picture)
+
+
+def engines(size: tuple[int, int]) -> Iterator[tuple[str, Callable[[], Engine]]]:
+    """The shipped graph in our own engines, which take pictures of the host."""
+    from endosfm3d_ros.engines.prepared import prepared
+
+    graph = next(g for g in open_bundle('compact').depth if (g.height, g.width) == size)
+
+    def cuda(precision: str, with_graph: bool) -> Engine:
+        from endosfm3d_ros.engines import onnxruntime
+
+        data = prepared(graph, precision)
+        return onnxruntime.OnnxRuntimeCudaEngine(replace(graph, data=data), with_graph)
+
+    for precision, name in (('graph', 'fp32'), ('half', 'fp16')):
+        yield f'ONNX Runtime CUDA {name}', lambda p=precision: cuda(p, False)
+        yield f'ONNX Runtime CUDA {name}, graph', lambda p=precision: cuda(p, True)
+
+    def tensorrt() -> Engine:
+        from endosfm3d_ros.engines.tensorrt import TensorRtEngine
+
+        return TensorRtEngine(graph, cache_folder())
+
+    yield 'TensorRT', tensorrt
+
+
+def timed(run: Callable[[], Any]) -> dict[str, float]:
+    """Median and p99 of the host's clock [ms]."""
+    times = []
+    for _ in range(WARM_UP + RUNS):
+        begun = time.perf_counter()
+        run()
+        times.append((time.perf_counter() - begun) * 1e3)
+    median, p99 = np.percentile(times[WARM_UP:], (50, 99)).tolist()
+    return {'host_p50_ms': median, 'host_p99_ms': p99}
+
+
+def timed_on_device(run: Run, picture: torch.Tensor, here: torch.Tensor) -> dict[str, float]:
+    """The same by events, and by the host's clock with a picture copied in and depth out."""
+    pinned, out = here.pin_memory(), run().cpu().pin_memory()
+
+    def whole() -> None:
+        picture.copy_(pinned, non_blocking=True)
+        out.copy_(run(), non_blocking=True)
+        torch.cuda.synchronize()
+
+    times = []
+    for _ in range(WARM_UP + RUNS):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+    median, p99 = np.percentile(times[WARM_UP:], (50, 99)).tolist()
+    return {'device_p50_ms': median, 'device_p99_ms': p99, **timed(whole)}
+
+
+def measure(network: nn.Module, size: tuple[int, int], ours: bool) -> list[dict[str, Any]]:
+    """
+    Time every way at one size.
+
+    :param network: (H, W, 3) uint8 -> depth first.
+    :param ours: also the shipped graph in our engines.
+    """
+    shown = gate_pictures(*size)[-1]
+    here = torch.from_numpy(shown)
+    rows: list[dict[str, Any]] = []
+    with torch.inference_mode():
+        wanted = network.cpu()(here)[0].numpy()
+
+    def add(way: str, work: Callable[[], tuple[np.ndarray, dict[str, float]]]) -> None:
+        row: dict[str, Any] = {'way': way, 'size': f'{size[0]}x{size[1]}'}
+        try:
+            depth, times = work()
+            row |= {'error': float(np.max(np.abs(depth / wanted - 1))), **times}
+        except (EngineError, ImportError, RuntimeError, ValueError, AttributeError) as error:
+            row['missing'] = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
+        rows.append(row)
+        print(as_line(row), flush=True)
+
+    picture = here.cuda()
+
+    def torch_way(make: Callable[[], Run]) -> tuple[np.ndarray, dict[str, float]]:
+        with torch.no_grad():
+            run = make()
+            return run().cpu().numpy(), timed_on_device(run, picture, here)
+
+    for way, make in torch_ways(network.cuda(), picture):
+        add(way, lambda m=make: torch_way(m))
+
+    def engine_way(make: Callable[[], Engine]) -> tuple[np.ndarray, dict[str, float]]:
+        engine = make()
+        return engine.run(shown)['depth'].copy(), timed(lambda: engine.run(shown))
+
+    for way, make_engine in engines(size) if ours else ():
+        add(way, lambda m=make_engine: engine_way(m))
+    return rows
+
+
+def as_line(row: dict[str, Any]) -> str:
+    """A row for people."""
+    start = f'| {row["size"]} | {row["way"]} |'
+    if 'missing' in row:
+        return f'{start} not measured: {row["missing"]} | | |'
+    device = (
+        f'{row["device_p50_ms"]:.2f} / {row["device_p99_ms"]:.2f}'
+        if 'device_p50_ms' in row
+        else '–'
+    )
+    host = f'{row["host_p50_ms"]:.2f} / {row["host_p99_ms"]:.2f}'
+    return f'{start} {device} | {host} | {row["error"]:.1e} |'
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--size', action='append', metavar='HxW', help='repeat for more')
+    parser.add_argument('--network', metavar='MODULE:FUNCTION', help='makes another network')
+    parser.add_argument('--out', type=Path, help='write the figures as JSON')
+    asked = parser.parse_args()
+    if not torch.cuda.is_available():
+        print('bench.gpu: torch sees no GPU; run it on a machine that has one', file=sys.stderr)
+        return 1
+    make: Callable[[], nn.Module] = shipped_network
+    if asked.network:
+        module, _, function = asked.network.partition(':')
+        make = getattr(import_module(module), function)
+    print(f'{torch.cuda.get_device_name()}, torch {torch.__version__}')
+    print(
+        '| size | way | device p50 / p99 [ms] | host with copies [ms] | off by |\n'
+        + '|---' * 5
+        + '|'
+    )
+    rows = []
+    for text in asked.size or SIZES:
+        height, width = (int(side) for side in text.split('x'))
+        rows += measure(make(), (height, width), not asked.network)
+    if asked.out:
+        asked.out.write_text(json.dumps(rows, indent=1) + '\n', encoding='utf-8')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The last second or so as one map: keyframes and the points they share, adjusted together.
+
+A pair of frames hardly tells a focal length; a window of keyframes does. What earlier windows
+told is carried as a belief about the scope's focal length and principal point: only windows that
+share no more than one keyframe are added up, so nothing is counted twice.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from endosfm3d_ros.core.bundle_adjustment import (
+    BENDS,
+    CENTRE,
+    FOCAL,
+    PER_VIEW,
+    REFERENCE,
+    SCALE,
+    Beliefs,
+    Scene,
+    Solution,
+    Views,
+    adjust,
+    bends_at,
+)
+from endosfm3d_ros.core.geometry import rigid
+
+WINDOW = 10  # keyframes
+FEWEST_VIEWS = 3  # before that nothing is adjusted
+FEWEST_SHARED = 20  # points
+WANDER = 0.003  # of log zoom, a frame, where no rim measures it
+SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
+BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
+DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
+TIED = 1e-4
+# Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
+# fed in late. Of log focal and of a step's shift, and of its turn:
+MODEL_ERROR, TURN_ERROR = 1.7, 3.4
+CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
+LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
+SURPRISE = 6.0  # squared sigmas from the belief at which it is loosened
+MOST_POINTS = 240  # an adjustment takes those that most keyframes see
+CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """
+    A frame that stays for a while.
+
+    :param number: of the frame in the video.
+    :param ids: (M,) of its points, rising; pixels (M, 2) in the input picture [px].
+    :param log_depth: (M,) of the network's map there [log mm], NaN where unknown; depth_sigma of
+        it.
+    :param log_zoom: measured log zoom, NaN without a rim; log_zoom_sigma of it.
+    :param R: (3, 3) and t (3,): cam_T_world [mm]; log_focal; log_scale of its depth map.
+    """
+
+    number: int
+    ids: np.ndarray
+    pixels: np.ndarray
+    log_depth: np.ndarray
+    depth_sigma: np.ndarray
+    log_zoom: float
+    log_zoom_sigma: float
+    R: np.ndarray
+    t: np.ndarray
+    log_focal: float
+    log_scale: float
+
+    @property
+    def T_cam_world(self) -> np.ndarray:  # noqa: N802  the field's own name
+        """(4, 4) [mm]."""
+        return rigid(self.R, self.t)
+
+    def lifted(self, centre: np.ndarray) -> np.ndarray:
+        """Where its depth map puts its points: (M, 3) in the world [mm]; NaN where unknown."""
+        z = np.exp(self.log_depth + self.log_scale)[:, None]
+        X = np.column_stack([(self.pixels - centre) / np.exp(self.log_focal) * z, z])
+        return (X - self.t) @ self.R
+
+
+@dataclass(frozen=True)
+class Scope:
+    """
+    What is believed of the endoscope: a focal length that never changes, times its zoom.
+
+    :param focal: (2,) log focal length at the reference [log px of the input picture], and log
+        zoom against it at the keyframe `number`; covariance (2, 2) of both.
+    :param centre: (2,) principal point [px]; centre_sigma.
+    :param number: of the last keyframe whose measurements this belief rests on; -1: none.
+    """
+
+    focal: np.ndarray
+    covariance: np.ndarray
+    centre: np.ndarray
+    centre_sigma: float
+    number: int = -1
+
+    @classmethod
+    def guessed(
+        cls, log_focal: float, sigma: float, centre: np.ndarray, centre_sigma: float
+    ) -> 'Scope':
+        """Before anything was measured; the first frame's zoom is the reference."""
+        covariance = np.diag([sigma**2, TIED**2])
+        return cls(np.array([log_focal, 0.0]), covariance, centre, centre_sigma)
+
+    def measured(self, log_focal: float, sigma: float) -> 'Scope':
+        """After a measurement of the focal length at that keyframe (Kalman)."""
+        gain = self.covariance.sum(axis=1) / (self.covariance.sum() + sigma**2)
+        return replace(
+            self,
+            focal=self.focal + gain * (log_focal - self.focal.sum()),
+            covariance=self.covariance - np.outer(gain, self.covariance.sum(axis=0)),
+        )
+
+    @property
+    def log_focal_sigma(self) -> float:
+        """Of the focal length at that keyframe."""
+        return float(np.sqrt(self.covariance.sum()))
+
+
+@dataclass(frozen=True)
+class LocalMap:
+    """
+    Keyframes, points, and what is believed.
+
+    :param size: (width, height) of the input picture [px].
+    :param sigma_px: of a track [px of the input picture].
+    :param belief: what windows before this one told of the scope.
+    :param pending: what this window's forerunner told; it becomes the belief once no keyframe but
+        its last is in the window any more.
+    :param keyframes: oldest first.
+    :param ids: (M,) rising; points (M, 3) in the world [mm].
+    :param scope: the best there is now: from the belief and this window.
+    :param log_scale: of depth maps, world over network, as the last windows saw it.
+    :param solution: of the last adjustment; None before the first.
+    :param step_covariance: (6, 6) of one frame's step, as it tells; None before the first.
+    """
+
+    size: tuple[int, int]
+    sigma_px: float
+    belief: Scope
+    scope: Scope
+    pending: Scope | None = None
+    keyframes: tuple[Keyframe, ...] = ()
+    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    log_scale: float = 0.0
+    solution: Solution | None = None
+    step_covariance: np.ndarray | None = None
+
+    def known(self, ids: np.ndarray) -> np.ndarray:
+        """Where each of ids (N,) stands in the map's points: (N,), -1 where it is none."""
+        if not len(self.ids):
+            return np.full(len(ids), -1)
+        place = np.clip(np.searchsorted(self.ids, ids), 0, len(self.ids) - 1)
+        return np.where(self.ids[place] == ids, place, -1)
+
+    def with_keyframe(self, keyframe: Keyframe) -> 'LocalMap':
+        """Add a keyframe; its depth map says where points stand that are new."""
+        points = keyframe.lifted(self.scope.centre)
+        keyframes = (*self.keyframes, keyframe)[-WINDOW:]
+        fresh = self.known(keyframe.ids) < 0
+        ids = np.concatenate([self.ids, keyframe.ids[fresh]])
+        places = np.concatenate([self.points, points[fresh]])
+        alive = np.isin(ids, np.concatenate([view.ids for view in keyframes]))
+        order = np.argsort(ids[alive], kind='stable')
+        moved = replace(
+            self,
+            keyframes=keyframes,
+            ids=ids[alive][order],
+            points=places[alive][order],
+            belief=self._belief_at(keyframes[0]),
+        )
+        return moved._archived()
+
+    def _belief_at(self, first: Keyframe) -> Scope:
+        """The belief, its zoom carried on to the keyframe that is now the oldest."""
+        if not self.keyframes or first is self.keyframes[0]:
+            return self.belief
+        zoomed = np.array([0.0, first.log_focal - self.keyframes[0].log_focal])
+        loose = np.diag([0.0, CARRIED_ZOOM**2])
+        belief = self.belief
+        return replace(belief, focal=belief.focal + zoomed, covariance=belief.covariance + loose)
+
+    def _archived(self) -> 'LocalMap':
+        """Let what a forerunner told become belief once the window has left it behind."""
+        if self.pending and self.keyframes[0].number >= self.pending.number:
+            return replace(self, belief=self.pending, pending=None)
+        return self
+
+    def adjusted(self) -> 'LocalMap':
+        """
+        Solve the window, a few iterations at a time; unchanged where it tells nothing yet.
+        """
+        picked = self._picked()
+        if len(self.keyframes) < FEWEST_VIEWS or len(picked) < FEWEST_SHARED:
+            return self
+        views = self._views(picked)
+        solution = adjust(views, self._beliefs(), self._scene(picked))
+        return self._taken_over(picked, solution)
+
+    def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
+        """After somebody else measured the focal length now; what is seen stays where it is."""
+        belief = self.belief.measured(log_focal, sigma)
+        scope = self.scope.measured(log_focal, sigma)
+        moved = float(scope.focal.sum() - self.scope.focal.sum())
+        keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
+        points = self.points.copy()
+        self._carry_others(np.zeros(0, int), keyframes, points)
+        return replace(self, belief=belief, scope=scope, keyframes=tuple(keyframes), points=points)
+
+    def forgotten(self) -> 'LocalMap':
+        """An empty map that knows the scope, whose zoom may have changed meanwhile."""
+        if not self.keyframes:
+            return self
+        loose = np.array([[0.0, 0.0], [0.0, LOOSE_ZOOM**2]])
+        scope = replace(self.scope, covariance=self.scope.covariance + loose, number=-1)
+        return LocalMap(self.size, self.sigma_px, scope, scope, log_scale=self.log_scale)
+
+    def _picked(self) -> np.ndarray:
+        """Places of the points that two keyframes or more see."""
+        ids, counts = np.unique(
+            np.concatenate([view.ids for view in self.keyframes]), return_counts=True
+        )
+        ids, counts = ids[counts >= 2], counts[counts >= 2]
+        if len(ids) > MOST_POINTS:
+            ids = np.sort(ids[np.argsort(-counts, kind='stable')[:MOST_POINTS]])
+        place = self.known(ids)
+        return place[place >= 0]
+
+    def _views(self, picked: np.ndarray) -> Views:
+        N, K = len(picked), len(self.keyframes)
+        pixels = np.full((N, K, 2), np.nan)
+        log_depth, depth_sigma = np.full((N, K), np.nan), np.ones((N, K))
+        bends = np.zeros((N, K, 4))
+        wanted = self.ids[picked]
+        for k, view in enumerate(self.keyframes):
+            place = np.clip(np.searchsorted(view.ids, wanted), 0, len(view.ids) - 1)
+            seen = view.ids[place] == wanted
+            there = place[seen]
+            pixels[seen, k] = view.pixels[there]
+            log_depth[seen, k] = view.log_depth[there]
+            depth_sigma[seen, k] = np.maximum(view.depth_sigma[there], DEPTH_SIGMA)
+            bends[seen, k] = bends_at(view.pixels[there], view.log_depth[there], *self.size)
+        numbers = np.array([view.number for view in self.keyframes])
+        first = pixels[np.arange(N), np.isfinite(pixels[..., 0]).argmax(1)]
+        way = np.nan_to_num(np.linalg.norm(pixels - first[:, None], axis=-1))
+        return Views(
+            pixels=pixels,
+            pixel_sigma=np.hypot(self.sigma_px, CREEP * way),
+            log_depth=log_depth,
+            depth_sigma=depth_sigma,
+            bends=np.nan_to_num(bends),
+            log_zoom=np.array([view.log_zoom for view in self.keyframes]),
+            log_zoom_sigma=np.array([view.log_zoom_sigma for view in self.keyframes]),
+            wander=WANDER * np.diff(numbers),
+        )
+
+    def _beliefs(self) -> Beliefs:
+        return Beliefs(
+            focal=self.belief.focal,
+            focal_covariance=self.belief.covariance,
+            centre=self.belief.centre,
+            centre_sigma=self.belief.centre_sigma,
+            log_scale=self.log_scale,
+            log_scale_sigma=SCALE_SIGMA,
+            scale_flicker=FLICKER,
+            bend_sigma=BEND_SIGMAS,
+            relief_sigma=RELIEF_SIGMA,
+        )
+
+    def _scene(self, picked: np.ndarray) -> Scene:
+        views = self.keyframes
+        shared = np.zeros(7)
+        shared[CENTRE] = self.scope.centre
+        shared[REFERENCE] = self.scope.focal[0]
+        if self.solution is not None:
+            shared[BENDS] = self.solution.scene.shared[BENDS]
+        return Scene(
+            R=np.stack([view.R for view in views]),
+            t=np.stack([view.t for view in views]),
+            log_focal=np.array([view.log_focal for view in views]),
+            log_scale=np.array([view.log_scale for view in views]),
+            shared=shared,
+            points=self.points[picked],
+        )
+
+    def _taken_over(self, picked: np.ndarray, solution: Solution) -> 'LocalMap':
+        """The map after an adjustment, its world's scale kept as the points before had it."""
+        scene = solution.scene
+        home = -scene.R[0].T @ scene.t[0]
+        before = np.linalg.norm(self.points[picked] - home, axis=1)
+        after = np.linalg.norm(scene.points - home, axis=1)
+        good = solution.weights.max(1) > 0.3
+        grown = float(np.median(np.log(before[good] / after[good]))) if good.any() else 0.0
+        stretch = np.exp(grown)
+        points = self.points.copy()
+        points[picked] = home + stretch * (scene.points - home)
+        keyframes = []
+        for k, view in enumerate(self.keyframes):
+            centre = home + stretch * (-scene.R[k].T @ scene.t[k] - home)
+            keyframes.append(
+                replace(
+                    view,
+                    R=scene.R[k],
+                    t=-scene.R[k] @ centre,
+                    log_focal=float(scene.log_focal[k]),
+                    log_scale=float(scene.log_scale[k]) + grown,
+                )
+            )
+        self._carry_others(picked, keyframes, points)
+        moved = replace(
+            self,
+            keyframes=tuple(keyframes),
+            points=points,
+            log_scale=float(scene.log_scale.mean()) + grown,
+            solution=solution,
+            step_covariance=self._step_covariance(solution.covariance),
+        )
+        scope = moved._scope_now(solution)
+        surprise = (scope.focal[0] - self.belief.focal[0]) ** 2 / self.belief.covariance[0, 0]
+        if surprise > SURPRISE:
+            loose = np.diag([float(surprise / SURPRISE) * self.belief.covariance[0, 0], 0.0])
+            belief = replace(self.belief, covariance=self.belief.covariance + loose)
+            moved = replace(moved, belief=belief)
+        elif solution.converged and self.pending is None and len(self.keyframes) == WINDOW:
+            moved = replace(moved, pending=scope)
+        return replace(moved, scope=moved._best(scope))
+
+    def _step_covariance(self, C: np.ndarray) -> np.ndarray:
+        """
+        Covariance of one frame's step, such that the window's frames add up to what it tells of
+        the newest keyframe against the oldest: (6, 6) as `Motion` has it [mm, rad].
+
+        The maps' common scale and the focal length are taken as right: their errors are common to
+        all steps.
+
+        :param C: covariance of this window's solution.
+        """
+        K = len(self.keyframes)
+        newest = PER_VIEW * (K - 1)
+        pose = np.r_[newest + 3 : newest + 6, newest : newest + 3]
+        common = np.zeros((2, len(C)))
+        common[0, [PER_VIEW * k + SCALE for k in range(K)]] = 1.0 / K
+        common[1, newest + FOCAL] = 1.0
+        shared = C[pose] @ common.T
+        given = shared @ np.linalg.solve(common @ C @ common.T + 1e-12 * np.eye(2), shared.T)
+        frames = max(self.keyframes[-1].number - self.keyframes[0].number, 1)
+        values, vectors = np.linalg.eigh((C[np.ix_(pose, pose)] - given) / frames)
+        honest = np.diag([MODEL_ERROR] * 3 + [TURN_ERROR] * 3)
+        return honest @ ((vectors * np.maximum(values, 0.0)) @ vectors.T) @ honest
+
+    def _carry_others(
+        self, picked: np.ndarray, adjusted: list[Keyframe], points: np.ndarray
+    ) -> None:
+        """Points that were not adjusted go where their newest keyframe went, pixel by pixel."""
+        waiting = np.ones(len(points), bool)
+        waiting[picked] = False
+        for before, after in zip(reversed(self.keyframes), reversed(adjusted), strict=True):
+            at = self.known(before.ids)
+            at = at[(at >= 0) & waiting[at]]
+            X = self.points[at] @ before.R.T + before.t
+            X[:, :2] *= np.exp(before.log_focal - after.log_focal)
+            X *= np.exp(after.log_scale - before.log_scale)
+            points[at] = (X - after.t) @ after.R
+            waiting[at] = False
+
+    def _caution(self, variance: float) -> float:
+        """
+        By how much the variance of log focal is really larger: what this window adds to the
+        belief is worth MODEL_ERROR times less in sigmas than its residuals say.
+        """
+        believed = 1.0 / float(self.belief.covariance[0, 0])
+        added = max(1.0 / variance - believed, 0.0)
+        return float(1.0 / (believed + added / MODEL_ERROR**2) / variance)
+
+    def _best(self, scope: Scope) -> Scope:
+        """The word of this window or its forerunner, whichever is surer of the focal length."""
+        before, now = self.pending, self.keyframes[-1]
+        there = [view for view in self.keyframes if before and view.number == before.number]
+        if before is None or not there or before.log_focal_sigma >= scope.log_focal_sigma:
+            return scope
+        zoomed = np.array([0.0, now.log_focal - there[0].log_focal])
+        return replace(before, focal=before.focal + zoomed)
+
+    def _scope_now(self, solution: Solution) -> Scope:
+        """What belief and window say together, of the reference and of the newest keyframe."""
+        scene, K = solution.scene, len(self.keyframes)
+        first = PER_VIEW * K
+        pick = [first + REFERENCE, PER_VIEW * (K - 1) + FOCAL]
+        joint = solution.covariance[np.ix_(pick, pick)]
+        to_zoom = np.array([[1.0, 0.0], [-1.0, 1.0]])
+        sigma = np.sqrt(np.diag(solution.covariance)[first : first + 2])
+        reference, newest = scene.shared[REFERENCE], scene.log_focal[-1]
+        covariance = to_zoom @ joint @ to_zoom.T
+        covariance *= self._caution(float(covariance[0, 0]))
+        return Scope(
+            focal=np.array([reference, newest - reference]),
+            covariance=covariance,
+            centre=scene.shared[CENTRE].copy(),
+            centre_sigma=float(sigma.max()),
+            number=self.keyframes[-1].number,
+        )

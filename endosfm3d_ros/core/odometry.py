@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Visual odometry over a local map: every frame is placed among known points, some frames stay as
+keyframes, and the map is adjusted between two frames, never while one waits.
+
+    step:    follow tracks -> resection -> is it a keyframe? -> what the depth map is off by
+    settled: bundle adjustment of the window
+"""
+
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+
+from endosfm3d_ros.core import tracks
+from endosfm3d_ros.core.bundle_adjustment import bends_at
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
+from endosfm3d_ros.core.local_map import Keyframe, LocalMap, Scope
+from endosfm3d_ros.core.prepare import Window, warp_between
+from endosfm3d_ros.core.resection import resect
+
+TRACK_SIGMA_PX = 0.15  # of a track, of the network's picture
+POINT_SIGMA_PX = 0.35  # with what a point is off before the window was adjusted
+LEAST_GAP, LEAST_WAY_PX = 3, 2.5  # frames and median way of tracks to the next keyframe
+LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
+FRAME_WANDER = 0.012  # of log zoom from frame to frame where no rim measures it
+ZOOM_FLOOR = 1e-3
+SETTLE_S = 0.3  # corrections of the place are fed in over about so long
+FIT_SIGMAS = np.array([0.3, 0.06, 0.09, 0.11])  # of a depth map's scale, tilts and bowl
+FIT_NOISE = 0.1
+FEWEST_FITTED = 20
+
+
+@dataclass(frozen=True)
+class Sight:
+    """
+    What one frame shows.
+
+    :param texture: (h, w) uint8 of `tracks.texture`; allowed: (h, w) uint8 of `tracks.trackable`.
+    :param window: of the network picture.
+    :param size: (width, height) of the input picture [px].
+    :param log_depth: (h, w) of the network's map [log mm]; NaN where unknown; depth_sigma of it.
+    :param log_zoom: by the rim, against the reference; NaN without a rim; log_zoom_sigma of it.
+    :param aspect: fx / fy of the input picture.
+    :param dt: since the frame before [s].
+    """
+
+    texture: np.ndarray
+    allowed: np.ndarray
+    window: Window
+    size: tuple[int, int]
+    log_depth: np.ndarray
+    depth_sigma: np.ndarray
+    log_zoom: float
+    log_zoom_sigma: float
+    aspect: float
+    dt: float
+
+    def input_pixels(self, points: np.ndarray) -> np.ndarray:
+        """Network pixels (N, 2) in the input picture, as if its pixels were square [px]."""
+        return self.window.input_pixels(points.astype(np.float64)) * [1.0, self.aspect]
+
+    @property
+    def pixel_size(self) -> float:
+        """Input pixels in one network pixel."""
+        window = self.window
+        wide, high = window.width / window.network_width, window.height / window.network_height
+        return float(np.sqrt(wide * high * self.aspect))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """
+    Where a frame was taken.
+
+    :param T_world_cam: (4, 4), corrections fed in smoothly [mm].
+    :param known: False where the tracks do not tell; the place is then that of the frame before.
+    :param inliers: tracks that agree; share: of those that could be asked.
+    :param covariance: (6, 6) of the step to this frame, as `Motion` has it [mm, rad].
+    :param log_focal: of this frame [log px]; log_focal_sigma of the step from the reference's.
+    :param depth_offset: (4,) what to add to log depth: scale, and what x, y and r^2 bend it by;
+        see `offset_picture`.
+    """
+
+    T_world_cam: np.ndarray
+    known: bool
+    inliers: int
+    share: float
+    covariance: np.ndarray
+    log_focal: float
+    log_focal_sigma: float
+    depth_offset: np.ndarray
+
+
+@dataclass(frozen=True)
+class Odometry:
+    """
+    The state between frames; `begun` makes the first.
+
+    :param map: keyframes and points.
+    :param number: of the last frame.
+    :param T_cam_world: (4, 4) of the last frame, as the map has it [mm].
+    :param correction: (4, 4) camera now in the map -> camera as told; fades to the identity.
+    :param log_focal: of the last frame.
+    :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
+    :param anchors: ids and points of the last keyframe; since: its number.
+    :param due: a keyframe was added, and no adjustment has converged since.
+    :param made: keyframes so far.
+    """
+
+    map: LocalMap
+    number: int = -1
+    T_cam_world: np.ndarray = field(default_factory=lambda: np.eye(4))
+    correction: np.ndarray = field(default_factory=lambda: np.eye(4))
+    log_focal: float = 0.0
+    texture: np.ndarray | None = None
+    window: Window | None = None
+    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    anchors: tuple[np.ndarray, np.ndarray] | None = None
+    next_id: int = 0
+    due: bool = False
+    made: int = 0
+
+    @classmethod
+    def begun(cls, scope: Scope, sight: Sight) -> 'Odometry':
+        """
+        Before the first frame.
+
+        :param scope: what is believed of the endoscope, of a square-pixel input picture.
+        """
+        width, height = sight.size
+        size = (width, round(height * sight.aspect))
+        sigma_px = TRACK_SIGMA_PX * sight.pixel_size
+        first = float(scope.focal.sum())
+        return cls(LocalMap(size, sigma_px, scope, scope), log_focal=first)
+
+    @property
+    def scope(self) -> Scope:
+        """What is known of the endoscope now."""
+        return self.map.scope
+
+    def step(self, sight: Sight) -> tuple['Odometry', Placed]:
+        """Place a frame; its tracks and, now and then, the frame itself are kept."""
+        now = self._followed(sight)
+        T_before = inverse(self.T_cam_world) @ self.correction
+        if now.anchors is None:
+            return now._begun_again(sight, T_before, known=self.number < 0)
+        place = now.map.known(now.ids)
+        use = place >= 0
+        prior, sigma = now._prior_focal(sight)
+        found = resect(
+            now.map.points[place[use]],
+            sight.input_pixels(now.points[use]),
+            now.scope.centre,
+            POINT_SIGMA_PX * sight.pixel_size,
+            now.T_cam_world,
+            prior,
+            sigma,
+        )
+        if not found.known:
+            return now._begun_again(sight, T_before, known=False)
+        keep = np.ones(len(now.ids), bool)
+        keep[np.flatnonzero(use)[~found.agree]] = False
+        now = replace(
+            now,
+            ids=now.ids[keep],
+            points=now.points[keep],
+            T_cam_world=found.T_cam_world,
+            log_focal=found.log_focal,
+            correction=_faded(now.correction, sight.dt),
+        )
+        offset = now._depth_offset(sight)
+        placed = Placed(
+            inverse(now.T_cam_world) @ now.correction,
+            True,
+            int(found.agree.sum()),
+            float(found.agree.mean()),
+            now._step_covariance(found.covariance),
+            found.log_focal,
+            max(float(np.sqrt(found.covariance[6, 6])), ZOOM_FLOOR),
+            offset,
+        )
+        return (now._with_keyframe(sight, offset) if now._wants_keyframe() else now), placed
+
+    def settled(self) -> 'Odometry':
+        """Adjust the window after a keyframe, and on until it has converged."""
+        if not self.due:
+            return self
+        try:
+            adjusted = self.map.adjusted()
+        except np.linalg.LinAlgError:
+            return replace(self, due=False)  # a window that has no answer changes nothing
+        solution = adjusted.solution
+        done = adjusted is self.map or solution is None or solution.converged
+        return replace(self._moved_to(adjusted), due=not done)
+
+    def informed(self, log_focal: float, sigma: float) -> 'Odometry':
+        """Take in somebody else's word on the focal length now, as one measurement of it."""
+        told = self.map.informed(log_focal, sigma)
+        moved = float(told.scope.focal.sum() - self.scope.focal.sum())
+        return replace(self, map=told, log_focal=self.log_focal + moved)
+
+    def lost(self) -> 'Odometry':
+        """After frames that showed nothing: the map is gone, what is known of the scope stays."""
+        return replace(
+            self,
+            map=self.map.forgotten(),
+            texture=None,
+            window=None,
+            anchors=None,
+            ids=self.ids[:0],
+            points=self.points[:0],
+            due=False,
+        )
+
+    def restarted(self) -> 'Odometry':
+        """An odometry at its origin that knows the scope, for lengths of another scale."""
+        empty = self.map.forgotten()
+        scope = empty.scope
+        return Odometry(
+            LocalMap(empty.size, empty.sigma_px, scope, scope), log_focal=self.log_focal
+        )
+
+    # one frame
+
+    def _followed(self, sight: Sight) -> 'Odometry':
+        ids, points = self.ids, self.points
+        if self.texture is not None and self.window is not None and len(points):
+            before = self.texture
+            if self.window != sight.window:
+                before = warp_between(before, self.window, sight.window, cv2.INTER_LINEAR)
+                moved = sight.window.network_pixels(self.window.input_pixels(points))
+                points = moved.astype(np.float32)
+            points, ok = tracks.follow(before, sight.texture, points)
+            ok &= _at(sight.allowed, points) > 0
+            ids, points = ids[ok], points[ok]
+        return replace(
+            self,
+            number=self.number + 1,
+            ids=ids,
+            points=points,
+            texture=sight.texture,
+            window=sight.window,
+        )
+
+    def _prior_focal(self, sight: Sight) -> tuple[float, float]:
+        """What this frame's log focal length should be before its tracks are asked."""
+        if np.isfinite(sight.log_zoom):
+            focal = float(self.scope.focal[0]) + sight.log_zoom
+            return focal, max(sight.log_zoom_sigma, ZOOM_FLOOR)
+        return self.log_focal, FRAME_WANDER
+
+    def _begun_again(
+        self, sight: Sight, T_world_cam: np.ndarray, known: bool
+    ) -> tuple['Odometry', Placed]:
+        """Open a map at the place that was last told."""
+        now = self.lost()
+        if np.isfinite(sight.log_zoom):
+            focal = float(now.scope.focal[0]) + sight.log_zoom
+        else:
+            focal = now.log_focal
+        now = replace(
+            now,
+            T_cam_world=inverse(T_world_cam),
+            correction=np.eye(4),
+            log_focal=focal,
+            texture=sight.texture,
+            window=sight.window,
+        )
+        offset = np.array([now.map.log_scale, 0.0, 0.0, 0.0])
+        nothing = tracks.no_motion() if known else tracks.unknown_motion(sight.dt)
+        placed = Placed(T_world_cam, known, 0, 0.0, nothing.covariance, focal, ZOOM_FLOOR, offset)
+        return now._with_keyframe(sight, offset), placed
+
+    def _wants_keyframe(self) -> bool:
+        ids, points = self.anchors or (self.ids, self.points)
+        mine = np.isin(self.ids, ids)
+        if mine.sum() < LEAST_SHARED * len(ids):
+            return True
+        if self.number - self.map.keyframes[-1].number < LEAST_GAP:
+            return False
+        there = points[np.searchsorted(ids, self.ids[mine])]
+        way = np.linalg.norm(self.points[mine] - there, axis=1)
+        return float(np.median(way)) >= LEAST_WAY_PX
+
+    def _with_keyframe(self, sight: Sight, offset: np.ndarray) -> 'Odometry':
+        fresh = tracks.corners(
+            sight.texture, sight.allowed, self.points, tracks.WANTED - len(self.points)
+        )
+        points = np.concatenate([self.points, fresh])
+        ids = np.concatenate([self.ids, self.next_id + np.arange(len(fresh))])
+        log_depth = _at(sight.log_depth, points).astype(np.float64)
+        known = np.isfinite(log_depth)
+        ids, points, log_depth = ids[known], points[known], log_depth[known]
+        keyframe = Keyframe(
+            number=self.number,
+            ids=ids,
+            pixels=sight.input_pixels(points),
+            log_depth=log_depth,
+            depth_sigma=_at(sight.depth_sigma, points).astype(np.float64),
+            log_zoom=sight.log_zoom,
+            log_zoom_sigma=max(sight.log_zoom_sigma, ZOOM_FLOOR),
+            R=self.T_cam_world[:3, :3].copy(),
+            t=self.T_cam_world[:3, 3].copy(),
+            log_focal=self.log_focal,
+            log_scale=float(offset[0]),
+        )
+        return replace(
+            self,
+            map=self.map.with_keyframe(keyframe),
+            ids=ids,
+            points=points,
+            anchors=(ids, points),
+            next_id=self.next_id + len(fresh),
+            due=True,
+            made=self.made + 1,
+        )
+
+    def _step_covariance(self, resected: np.ndarray) -> np.ndarray:
+        """The window's, where it has one; else that of the resection, points taken as exact."""
+        if self.map.step_covariance is not None:
+            return self.map.step_covariance
+        order = np.r_[3:6, 0:3]
+        return resected[np.ix_(order, order)]
+
+    def _depth_offset(self, sight: Sight) -> np.ndarray:
+        """
+        Fit what this depth map is off by to the map's points: scale, tilts, bowl; (4,), robust.
+        """
+        place = self.map.known(self.ids)
+        use = place >= 0
+        T, points = self.T_cam_world, self.points[use]
+        z = (self.map.points[place[use]] @ T[:3, :3].T + T[:3, 3])[:, 2]
+        said = _at(sight.log_depth, points)
+        good = (z > 0) & np.isfinite(said)
+        held = np.array([self.map.log_scale, 0.0, 0.0, 0.0])
+        if good.sum() < FEWEST_FITTED:
+            return held
+        off = np.log(z[good]) - said[good]
+        pixels = sight.input_pixels(points[good])
+        shape = bends_at(pixels, said[good], *self.map.size)[:, :3]
+        B = np.column_stack([np.ones(len(off)), shape])
+        fit = held.copy()
+        fit[0] = float(np.median(off))
+        for _ in range(3):
+            r = (off - B @ fit) / FIT_NOISE
+            weight = 1.0 / (1.0 + r * r)
+            H = (B * weight[:, None]).T @ B / FIT_NOISE**2 + np.diag(FIT_SIGMAS**-2)
+            b = (B * weight[:, None]).T @ off / FIT_NOISE**2 + held / FIT_SIGMAS**2
+            fit = np.linalg.solve(H, b)
+        return fit
+
+    # between frames
+
+    def _moved_to(self, adjusted: LocalMap) -> 'Odometry':
+        """Take over a map, with the frames since its last keyframe; what is told does not jump."""
+        if adjusted is self.map or not adjusted.keyframes:
+            return replace(self, map=adjusted)
+        before, after = self.map.keyframes[-1], adjusted.keyframes[-1]
+        T_before, T_after = before.T_cam_world, after.T_cam_world
+        T_cam_world = self.T_cam_world @ inverse(T_before) @ T_after
+        T_cam_world[:3, :3] = nearest_rotation(T_cam_world[:3, :3])  # or rounding errors grow
+        told = inverse(self.T_cam_world) @ self.correction
+        return replace(
+            self,
+            map=adjusted,
+            T_cam_world=T_cam_world,
+            correction=T_cam_world @ told,
+            log_focal=self.log_focal + after.log_focal - before.log_focal,
+        )
+
+
+def offset_picture(offset: np.ndarray, sight: Sight) -> np.ndarray:
+    """
+    What to add to the log depth of each network pixel: (h, w) float32.
+
+    :param offset: (4,) of `Placed`.
+    """
+    window, (width, height) = sight.window, sight.size
+    half = max(width, height * sight.aspect) / 2
+    corner = sight.input_pixels(np.array([[0.0, 0.0], [1.0, 1.0]]))
+    steps = corner[1] - corner[0]
+    u = corner[0, 0] + steps[0] * np.arange(window.network_width)
+    v = corner[0, 1] + steps[1] * np.arange(window.network_height)
+    x = ((u - (width - 1) / 2) / half)[None, :]
+    y = ((v - (round(height * sight.aspect) - 1) / 2) / half)[:, None]
+    across = offset[0] + offset[1] * x + offset[3] * x * x
+    down = offset[2] * y + offset[3] * y * y
+    return (across + down).astype(np.float32)
+
+
+def _faded(correction: np.ndarray, dt: float) -> np.ndarray:
+    """The rest of a correction after dt seconds."""
+    keep = float(np.exp(-dt / SETTLE_S))
+    turn = cv2.Rodrigues(correction[:3, :3])[0].ravel()
+    return motion_from_vector(keep * turn, keep * correction[:3, 3])
+
+
+def _at(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Nearest pixels of a picture (h, w) at points (N, 2)."""
+    height, width = picture.shape
+    u = np.clip(np.rint(points[:, 0]).astype(int), 0, width - 1)
+    v = np.clip(np.rint(points[:, 1]).astype(int), 0, height - 1)
+    return picture[v, u]

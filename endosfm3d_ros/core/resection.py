@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the camera stands, and its focal length, from points that are known: one frame's pose."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from endosfm3d_ros.core.geometry import motion_from_vector, nearest_rotation
+
+KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
+INLIER_SIGMAS = 5.0
+MIN_INLIERS = 12
+MIN_SHARE = 0.3  # of the points must agree, or the pose is not known
+ITERATIONS = 8
+NEAREST_MM = 0.05
+RANSAC_PX = 4.0  # sigmas: what RANSAC takes for an inlier
+
+
+@dataclass(frozen=True)
+class Resection:
+    """
+    A camera's place among known points.
+
+    :param T_cam_world: (4, 4) [mm].
+    :param log_focal: [log px].
+    :param covariance: (7, 7): a small motion of the camera's frame (turn [rad], shift [mm]), then
+        log focal; the points taken as exact.
+    :param agree: (N,) bool, points that fit.
+    :param known: False where too few do.
+    :param pixel_rms: spread of the residuals that fit [px].
+    """
+
+    T_cam_world: np.ndarray
+    log_focal: float
+    covariance: np.ndarray
+    agree: np.ndarray
+    known: bool
+    pixel_rms: float
+
+
+def resect(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    centre: np.ndarray,
+    sigma_px: float,
+    start: np.ndarray,
+    log_focal: float,
+    log_focal_sigma: float,
+) -> Resection:
+    """
+    Fit pose and focal length robustly (Gauss-Newton with Cauchy weights); RANSAC where the start
+    is far off.
+
+    :param points: (N, 3) in the world [mm]; pixels: (N, 2) where they are seen [px].
+    :param centre: (2,) principal point [px].
+    :param sigma_px: of a pixel coordinate.
+    :param start: (4, 4) T_cam_world to begin with.
+    :param log_focal: believed [log px], and its sigma.
+    """
+    if len(points) < MIN_INLIERS:
+        return _unknown(start, log_focal, len(points))
+    found = _fit(points, pixels, centre, sigma_px, start, log_focal, log_focal_sigma)
+    if found.agree.mean() < 2 * MIN_SHARE:
+        again = _ransac(points, pixels, centre, sigma_px, log_focal)
+        if again is not None:
+            other = _fit(points, pixels, centre, sigma_px, again, log_focal, log_focal_sigma)
+            found = other if other.agree.sum() > found.agree.sum() else found
+    return found
+
+
+def _fit(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    centre: np.ndarray,
+    sigma_px: float,
+    start: np.ndarray,
+    prior: float,
+    prior_sigma: float,
+) -> Resection:
+    R, t, log_focal = start[:3, :3].copy(), start[:3, 3].copy(), prior
+    H = np.eye(7)
+    for _ in range(ITERATIONS):
+        X, r = _residuals(points, pixels, centre, R, t, log_focal)
+        r = r / sigma_px
+        weight = 1.0 / (1.0 + (r**2).sum(1) / KERNEL**2)
+        J = _slopes(X, log_focal) / sigma_px
+        weighted = J * weight[:, None, None]
+        H = np.einsum('nri,nrj->ij', weighted, J)
+        b = np.einsum('nri,nr->i', weighted, r)
+        H[6, 6] += prior_sigma**-2
+        b[6] += (log_focal - prior) / prior_sigma**2
+        H[np.arange(7), np.arange(7)] *= 1.0 + 1e-9
+        step = -np.linalg.lstsq(H, b, rcond=None)[0]
+        turn = cv2.Rodrigues(step[:3])[0]
+        R, t = turn @ R, turn @ t + step[3:6]
+        log_focal += float(np.clip(step[6], -0.2, 0.2))
+        if np.abs(step[:3]).max() < 1e-6 and np.abs(step[6]) < 1e-6:
+            break
+    X, r = _residuals(points, pixels, centre, R, t, log_focal)
+    distance = np.hypot(r[:, 0], r[:, 1])
+    agree = (distance < INLIER_SIGMAS * sigma_px) & (X[:, 2] > NEAREST_MM)
+    rms = float(1.4826 * np.median(np.abs(r[agree]))) if agree.any() else np.inf
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = nearest_rotation(R), t
+    known = bool(agree.sum() >= MIN_INLIERS and agree.mean() >= MIN_SHARE and np.isfinite(T).all())
+    covariance = np.linalg.pinv(H, hermitian=True) * max(1.0, (rms / sigma_px) ** 2)
+    return Resection(T, log_focal, covariance, agree, known, rms)
+
+
+def _residuals(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    centre: np.ndarray,
+    R: np.ndarray,
+    t: np.ndarray,
+    log_focal: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points in the camera (N, 3), and how far their pixels are off (N, 2) [px]."""
+    X = points @ R.T + t
+    X[:, 2] = np.maximum(X[:, 2], NEAREST_MM)
+    return X, centre + np.exp(log_focal) * X[:, :2] / X[:, 2:] - pixels
+
+
+def _slopes(X: np.ndarray, log_focal: float) -> np.ndarray:
+    """(N, 2, 7) of the pixel by turn, shift and log focal."""
+    f, z = np.exp(log_focal), X[:, 2]
+    d_X = np.zeros((len(X), 2, 3))
+    d_X[:, 0, 0] = d_X[:, 1, 1] = f / z
+    d_X[:, 0, 2], d_X[:, 1, 2] = -f * X[:, 0] / z**2, -f * X[:, 1] / z**2
+    J = np.empty((len(X), 2, 7))
+    J[:, :, 0:3] = np.cross(X[:, None, :], d_X)
+    J[:, :, 3:6] = d_X
+    J[:, :, 6] = f * X[:, :2] / z[:, None]
+    return J
+
+
+def _ransac(
+    points: np.ndarray, pixels: np.ndarray, centre: np.ndarray, sigma_px: float, log_focal: float
+) -> np.ndarray | None:
+    f = float(np.exp(log_focal))
+    K = np.array([[f, 0.0, centre[0]], [0.0, f, centre[1]], [0.0, 0.0, 1.0]])
+    found, r, t, inliers = cv2.solvePnPRansac(
+        points.astype(np.float64),
+        pixels.astype(np.float64),
+        K,
+        None,
+        iterationsCount=100,
+        reprojectionError=RANSAC_PX * sigma_px,
+        confidence=0.999,
+    )
+    if not found or inliers is None or len(inliers) < MIN_INLIERS:
+        return None
+    return motion_from_vector(r, t)
+
+
+def _unknown(start: np.ndarray, log_focal: float, count: int) -> Resection:
+    return Resection(start, log_focal, np.eye(7), np.zeros(count, bool), False, np.inf)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Motion, focal length and depth scale by the window: how the odometry meets a frame's view."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from endosfm3d_ros.core import tracks
+from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.core.frame import Motion
+from endosfm3d_ros.core.geometry import inverse
+from endosfm3d_ros.core.intrinsics import CameraEstimate
+from endosfm3d_ros.core.local_map import Scope
+from endosfm3d_ros.core.motion import Moved, View
+from endosfm3d_ros.core.network_motion import K_SIGMA
+from endosfm3d_ros.core.odometry import Odometry, Placed, Sight, offset_picture
+
+GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration
+CENTRE_SIGMA, RIM_CENTRE_SIGMA = 0.03, 0.012  # of the principal point [picture widths]
+AGAIN = 4.0  # by so much a belief's variance grows before the same pictures are seen again
+GUESS_FLOOR = 0.25  # a network's guess of log focal is not taken for better: scopes differ
+LOST = 'the tracks were lost: a new map begins'
+ZOOM_NOISE = 0.004  # of a frame's log zoom by its tracks
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """
+    :param odometry: None before a frame showed something.
+    :param T_world_cam: (4, 4) of the last frame, as told [mm].
+    :param begun: whether there was a frame at all.
+    :param waited_s: since the last frame that was placed [s].
+    :param learnt: what an earlier pass over the same video learnt of the scope; None without one.
+    """
+
+    odometry: Odometry | None = None
+    T_world_cam: np.ndarray | None = None
+    begun: bool = False
+    waited_s: float = 0.0
+    learnt: Scope | None = None
+
+    def moved(self, view: View) -> tuple['Windowed', Moved]:
+        """See `Mover`."""
+        dt = view.dt + self.waited_s
+        aspect = view.given.fx / view.given.fy if view.given else 1.0
+        log_zoom, sigma = _zoom(view)
+        estimate = view.estimate
+        before = self.odometry
+        if before is None and view.given is None:
+            estimate = _with_guess(view)
+        with np.errstate(invalid='ignore'):
+            log_depth = np.log(view.depth.depth)
+        sight = Sight(
+            texture=view.texture,
+            allowed=tracks.trackable(view.picture, view.mask),
+            window=view.window,
+            size=view.size,
+            log_depth=log_depth,
+            depth_sigma=view.depth.log_sigma,
+            log_zoom=log_zoom,
+            log_zoom_sigma=sigma,
+            aspect=aspect,
+            dt=dt,
+        )
+        if before is None:
+            before = Odometry.begun(self.learnt or _scope(view, estimate, aspect), sight)
+        elif view.network_focal:
+            before = before.informed(float(np.log(view.network_focal)), K_SIGMA)
+        after, placed = before.step(sight)
+        motion = self._motion(placed)
+        moved = Moved(
+            motion=motion,
+            estimate=_told(view, estimate, after, placed),
+            depth=_agreeing(view, sight, placed),
+            refinement='window' if after.map.solution else 'none',
+            rigid_share=placed.share if motion.known and self.begun else float('nan'),
+            events=() if placed.known or not self.begun else (LOST,),
+        )
+        return Windowed(after, placed.T_world_cam, True, learnt=self.learnt), moved
+
+    def passed(self, view: View) -> tuple['Windowed', Moved]:
+        """See `Mover`; the map waits, and the tracks are looked for where they were."""
+        motion = tracks.unknown_motion(view.dt) if self.begun else tracks.no_motion()
+        moved = Moved(motion, view.estimate, view.depth, 'none', float('nan'))
+        return replace(self, begun=True, waited_s=self.waited_s + view.dt), moved
+
+    def settled(self) -> 'Windowed':
+        """See `Mover`."""
+        return replace(self, odometry=self.odometry.settled()) if self.odometry else self
+
+    def restarted(self) -> 'Windowed':
+        """See `Mover`."""
+        if self.odometry is None:
+            return Windowed(learnt=self.learnt)
+        return Windowed(self.odometry.restarted(), learnt=self.learnt)
+
+    @property
+    def scope(self) -> Scope | None:
+        """
+        What is known of the scope, for another pass over the same video; None before anything was.
+
+        That pass will see the same pictures again, so the belief is loosened; where the zoom
+        stood at the end is not told.
+        """
+        if self.odometry is None:
+            return None
+        scope = self.odometry.scope
+        sigma = float(np.sqrt(AGAIN * scope.covariance[0, 0]))
+        return Scope.guessed(float(scope.focal[0]), sigma, scope.centre, scope.centre_sigma)
+
+    def _motion(self, placed: Placed) -> Motion:
+        if self.T_world_cam is None:
+            first = not self.begun
+            return Motion(np.eye(4), placed.covariance, known=first, inliers=0)
+        T_prev_cam = inverse(self.T_world_cam) @ placed.T_world_cam
+        return Motion(T_prev_cam, placed.covariance, placed.known, placed.inliers)
+
+
+def _zoom(view: View) -> tuple[float, float]:
+    """Log zoom as it was measured, and its sigma; NaN where nothing measured it."""
+    if view.given:
+        return 0.0, GIVEN_SIGMA
+    if view.rim:
+        return float(np.log(view.estimate.zoom.zoom)), view.estimate.zoom.zoom_sigma
+    return float('nan'), 1.0
+
+
+def _with_guess(view: View) -> CameraEstimate:
+    """The prior focal length and the network's guess of it, each as sure as it is."""
+    estimate, guess = view.estimate, view.depth.log_focal
+    if not np.isfinite(guess):
+        return estimate
+    zoom = estimate.zoom
+    log_focal = guess + float(np.log(view.window.width))
+    sigma = max(view.depth.log_focal_sigma, GUESS_FLOOR)
+    return replace(estimate, zoom=zoom.measure_focal(float(np.exp(log_focal)), sigma))
+
+
+def _scope(view: View, estimate: CameraEstimate, aspect: float) -> Scope:
+    """What is believed before the first frame's tracks."""
+    width = view.size[0]
+    square = np.array([1.0, aspect])
+    if view.given:
+        centre = np.array([view.given.cx, view.given.cy]) * square
+        return Scope.guessed(
+            float(np.log(view.given.fx)), GIVEN_SIGMA, centre, GIVEN_SIGMA * width
+        )
+    sigma = (RIM_CENTRE_SIGMA if view.rim else CENTRE_SIGMA) * width
+    zoom = estimate.zoom
+    centre = np.array(estimate.centre)
+    return Scope.guessed(float(zoom.mean[0]), float(np.sqrt(zoom.covariance[0, 0])), centre, sigma)
+
+
+def _told(view: View, estimate: CameraEstimate, after: Odometry, placed: Placed) -> CameraEstimate:
+    """The camera's estimate with what the window knows of the scope and this frame of its zoom."""
+    if view.given:
+        return estimate
+    scope = after.scope
+    reference, sigma = float(scope.focal[0]), float(np.sqrt(scope.covariance[0, 0]))
+    zoom = estimate.zoom.informed(reference, sigma)
+    if not view.rim and not estimate.doubts and placed.known:
+        noise = max(placed.log_focal_sigma, ZOOM_NOISE)
+        zoom = zoom.follow_zoom(placed.log_focal - reference, noise)
+    if not after.map.solution:
+        return replace(estimate, zoom=zoom)
+    return replace(estimate, zoom=zoom, centre=(float(scope.centre[0]), float(scope.centre[1])))
+
+
+def _agreeing(view: View, sight: Sight, placed: Placed) -> DepthMap:
+    """The depth map as the map's points say it should be."""
+    if not placed.depth_offset.any():
+        return view.depth
+    stretch = np.exp(offset_picture(placed.depth_offset, sight))
+    return replace(view.depth, depth=view.depth.depth * stretch)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The truth of a clip as ROS topics of a bag: poses, camera infos and depth images."""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from endosfm3d_ros.bags.bag_frames import read_messages, topics_of
+from endosfm3d_ros.evaluation.sampling import DepthTruth
+from endosfm3d_ros.evaluation.truth import Truth
+from endosfm3d_ros.report import messages
+
+NAMESPACE = '/ground_truth'
+RUN = '/endosfm3d'  # another run as the truth
+TYPES = {
+    'pose': ('nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped'),
+    'camera_info': ('sensor_msgs/msg/CameraInfo',),
+    'depth': ('sensor_msgs/msg/Image',),
+    'depth_camera_info': ('sensor_msgs/msg/CameraInfo',),
+}
+USUAL = {
+    'pose': (f'{NAMESPACE}/pose', f'{NAMESPACE}/odometry', f'{RUN}/odometry'),
+    'camera_info': (f'{NAMESPACE}/camera_info', f'{RUN}/input/camera_info'),
+    'depth': (f'{NAMESPACE}/depth/image', f'{RUN}/depth/image'),
+    'depth_camera_info': (f'{NAMESPACE}/depth/camera_info', f'{RUN}/depth/camera_info'),
+}
+OPTIONAL = ('depth', 'depth_camera_info')
+
+
+def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
+    """
+    Read a rosbag2. The truth's frames are the stamps of its poses.
+
+    :param path: a bag's folder or file.
+    :param names: topics by role: `pose` (PoseStamped or Odometry of the optical frame in any
+        world), `camera_info` (of the input picture; one message stands for all that follow),
+        `depth` (Image 32FC1 [m] or 16UC1 [mm]; shows all of the input, unless) `depth_camera_info`
+        (says which window). Default: /ground_truth/..., else another run's own topics, else the
+        only topic of the type.
+    """
+    topics = _choose(path, topics_of(path), dict(names or {}))
+    poses = _by_stamp(path, topics['pose'], messages.pose)
+    if not poses:
+        raise ValueError(f'{path}: topic {topics["pose"]} holds no message')
+    infos = _by_stamp(path, topics['camera_info'], messages.camera)
+    if not infos:
+        raise ValueError(f'{path}: topic {topics["camera_info"]} holds no message')
+    stamps_ns = sorted(poses)
+    cameras = [_held(infos, stamp) for stamp in stamps_ns]
+    depth: dict[int, int] = {}
+    depth_infos: dict[int, Any] = {}
+    if 'depth' in topics:
+        numbers = {stamp: number for number, stamp in enumerate(stamps_ns)}
+        for received_ns, message in read_messages(path, topics['depth']):
+            if (number := numbers.get(messages.stamp_ns(message))) is not None:
+                depth[number] = received_ns
+        if 'depth_camera_info' in topics:
+            depth_infos = _by_stamp(path, topics['depth_camera_info'], messages.camera)
+
+    def read_depth(frame: int) -> DepthTruth:
+        stamp = stamps_ns[frame]
+        for _, message in read_messages(path, topics['depth'], depth[frame]):
+            if messages.stamp_ns(message) == stamp:
+                window = _held(depth_infos, stamp) if depth_infos else None
+                return DepthTruth(
+                    messages.depth_mm(message), window, cameras[frame] if window else None
+                )
+        raise ValueError(f'{path}: the depth image of stamp {stamp} ns is gone')
+
+    return Truth(
+        stamps=np.array(stamps_ns) * 1e-9,
+        K=np.stack([camera.matrix for camera in cameras]),
+        T_world_cam=np.stack([poses[stamp] for stamp in stamps_ns]),
+        circle=None,
+        depth_frames=frozenset(depth),
+        read_depth=read_depth,
+    )
+
+
+def _choose(path: Path, found: dict[str, str], names: dict[str, str]) -> dict[str, str]:
+    """Topic of each role; optional ones may be missing."""
+    if unknown := sorted(set(names) - set(TYPES)):
+        raise ValueError(
+            f'no part {unknown[0]!r} of a truth; there are {", ".join(sorted(TYPES))}'
+        )
+    chosen = {}
+    for role, types in TYPES.items():
+        fitting = [topic for topic, kind in sorted(found.items()) if kind in types]
+        if role not in names and role in OPTIONAL:
+            fitting = [topic for topic in fitting if 'depth' in topic]
+        usual = next((topic for topic in USUAL[role] if topic in fitting), None)
+        only = fitting[0] if len(fitting) == 1 and role != 'depth_camera_info' else None
+        topic = names.get(role) or usual or only
+        if topic is not None and topic not in fitting:
+            raise ValueError(
+                f'{path}: {role} needs a topic of {" or ".join(types)}, {topic} is none; '
+                f'there are {", ".join(fitting) or "none"}'
+            )
+        if topic is None and role not in OPTIONAL:
+            raise ValueError(
+                f'{path}: no {role} of the truth: need {" or ".join(USUAL[role][:-1])} '
+                f'({" or ".join(types)}), or --truth-topic {role}=NAME; of that type there are '
+                f'{", ".join(fitting) or "none"}'
+            )
+        if topic is not None:
+            chosen[role] = topic
+    return chosen
+
+
+def _by_stamp(path: Path, topic: str, read: Any) -> dict[int, Any]:
+    return {messages.stamp_ns(message): read(message) for _, message in read_messages(path, topic)}
+
+
+def _held(values: dict[int, Any], stamp_ns: int) -> Any:
+    """The value of a stamp; else the last one before it; else the first."""
+    stamps = sorted(values)
+    return values[stamps[max(bisect_right(stamps, stamp_ns) - 1, 0)]]

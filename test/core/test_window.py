@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The window: points, keyframes and a camera of which everything is known; what does it find out?
+
+The scene is a bumpy wall, seen with noise; its depth maps are wrong as networks' maps are.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core.bundle_adjustment import (
+    FOCAL,
+    PER_VIEW,
+    REFERENCE,
+    _Problem,
+)
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector
+from endosfm3d_ros.core.local_map import Keyframe, LocalMap, Scope
+from endosfm3d_ros.core.resection import resect
+
+WIDTH, HEIGHT = 320, 256
+CENTRE = np.array([159.5, 127.5])
+NOISE_PX = 0.15
+POINTS = 200
+
+
+def scene_points(rng: np.random.Generator, focal: float, distance: float = 40.0) -> np.ndarray:
+    """Points all over the first picture, on a wall with relief: (N, 3) [mm]."""
+    u = rng.uniform(20, WIDTH - 20, POINTS)
+    v = rng.uniform(20, HEIGHT - 20, POINTS)
+    z = distance * (1 + 0.25 * np.sin(u / 40) * np.cos(v / 33) + 0.1 * rng.standard_normal(POINTS))
+    return np.column_stack([(u - CENTRE[0]) / focal * z, (v - CENTRE[1]) / focal * z, z])
+
+
+def flight(kind: str, count: int, distance: float = 40.0) -> list[np.ndarray]:
+    """T_world_cam of `count` keyframes over about a second."""
+    poses = []
+    for k in np.linspace(0.0, 1.0, count):
+        if kind == 'advance':
+            T = motion_from_vector(
+                np.array([0.12 * np.sin(5 * k), -0.2 * k, 0.15 * k]),
+                np.array([1.0 * k, 0.5 * np.sin(6 * k), 0.35 * distance * k]),
+            )
+        elif kind == 'orbit':
+            angle = 0.35 * k
+            T = motion_from_vector(np.array([0.0, angle, 0.0]), np.zeros(3))
+            T[:3, 3] = np.array([0, 0, distance]) - T[:3, :3] @ np.array([0, 0, distance])
+        elif kind == 'sideways':
+            T = motion_from_vector(np.zeros(3), np.array([0.35 * distance * k, 0.0, 0.0]))
+        else:  # rest
+            T = np.eye(4)
+        poses.append(T)
+    return poses
+
+
+def project(X_world: np.ndarray, T_world_cam: np.ndarray, focal: float) -> np.ndarray:
+    T = inverse(T_world_cam)
+    X = X_world @ T[:3, :3].T + T[:3, 3]
+    return CENTRE + focal * X[:, :2] / X[:, 2:]
+
+
+def built(
+    kind: str, focal: float, start: float, seed: int = 0, zoom: np.ndarray | None = None
+) -> LocalMap:
+    """A map of ten keyframes that believes in `start` times the focal length."""
+    rng = np.random.default_rng(seed)
+    points = scene_points(rng, focal)
+    belief = Scope.guessed(float(np.log(focal * start)), 0.45, CENTRE, 0.01 * WIDTH)
+    local_map = LocalMap((WIDTH, HEIGHT), NOISE_PX, belief, belief)
+    tilt = 0.06 * rng.standard_normal(2)
+    zoom = np.ones(10) if zoom is None else zoom
+    for k, T in enumerate(flight(kind, 10)):
+        pixels = project(points, T, focal * zoom[k]) + NOISE_PX * rng.standard_normal((POINTS, 2))
+        X = points @ inverse(T)[:3, :3].T + inverse(T)[:3, 3]
+        ids = np.flatnonzero((np.abs(pixels - CENTRE) < CENTRE + 0.5).all(1) & (X[:, 2] > 1))
+        log_depth = (
+            np.log(X[ids, 2]) + 0.03 * rng.standard_normal() + (pixels[ids] / 160 - 1) @ tilt
+        )
+        log_depth += 0.04 * rng.standard_normal(len(ids))
+        believed = float(np.log(focal * start))
+        placed = inverse(T) if k == 0 else None
+        if placed is None:  # as the odometry would: among the points that the map has
+            known = local_map.known(ids)
+            use = known >= 0
+            before = local_map.keyframes[-1].T_cam_world
+            seen = local_map.points[known[use]], pixels[ids][use]
+            placed = resect(*seen, CENTRE, 0.4, before, believed, 0.01).T_cam_world
+        log_zoom = float(np.log(zoom[k]))
+        local_map = local_map.with_keyframe(
+            Keyframe(
+                3 * k, ids, pixels[ids], log_depth, np.full(len(ids), 0.1), log_zoom, 1e-3,
+                placed[:3, :3], placed[:3, 3], believed + log_zoom, 0.0,
+            )
+        )  # fmt: skip
+    return local_map
+
+
+def solved(local_map: LocalMap) -> LocalMap:
+    for _ in range(12):
+        local_map = local_map.adjusted()
+        if local_map.solution and local_map.solution.converged:
+            break
+    return local_map
+
+
+@pytest.mark.parametrize('kind', ['advance', 'orbit'])
+@pytest.mark.parametrize('start', [0.6, 1.4])
+@pytest.mark.parametrize('focal', [0.35 * WIDTH, 0.8 * WIDTH])
+def test_a_second_of_moving_finds_the_focal_length_from_40_percent_off(
+    kind: str, start: float, focal: float
+) -> None:
+    scope = solved(built(kind, focal, start)).scope
+    off = float(scope.focal[0] - np.log(focal))
+    assert abs(off) < 0.03
+    assert abs(off) < 3 * scope.log_focal_sigma
+
+
+@pytest.mark.parametrize('start', [0.6, 1.4])
+def test_a_camera_at_rest_learns_nothing_and_says_so(start: float) -> None:
+    focal = 0.6 * WIDTH
+    scope = solved(built('rest', focal, start)).scope
+    assert abs(float(scope.focal[0]) - np.log(focal * start)) < 0.1  # it stays with its prior
+    assert scope.log_focal_sigma > 0.25
+
+
+@pytest.mark.parametrize('start', [0.6, 1.4])
+def test_sliding_sideways_before_a_wall_does_not_run_away(start: float) -> None:
+    """Bas-relief: a flat far scene and a long lens explain the same tracks."""
+    focal = 0.6 * WIDTH
+    scope = solved(built('sideways', focal, start)).scope
+    off = float(scope.focal[0] - np.log(focal))
+    assert abs(off) < abs(np.log(start)) + 0.1  # never worse than the prior by more
+    assert abs(off) < 3 * scope.log_focal_sigma
+
+
+def test_stated_sigmas_are_about_as_large_as_the_errors() -> None:
+    """Normalised squared error of log focal over seeds: its expectation is 1."""
+    errors = []
+    for seed in range(12):
+        focal = WIDTH * float(
+            np.exp(np.random.default_rng(seed).uniform(np.log(0.4), np.log(1.3)))
+        )
+        scope = solved(built('orbit' if seed % 2 else 'advance', focal, 1.2, seed)).scope
+        errors.append((float(scope.focal[0] - np.log(focal)) / scope.log_focal_sigma) ** 2)
+    assert 0.05 < np.mean(errors) < 2.0  # careful: real tracks err more alike than this noise
+
+
+def test_zoom_is_followed_by_the_rim_and_the_reference_is_not_moved() -> None:
+    focal, zoom = 0.5 * WIDTH, np.linspace(1.0, 1.3, 10)
+    local_map = solved(built('orbit', focal, 1.3, zoom=zoom))
+    told = np.array([view.log_focal for view in local_map.keyframes])
+    assert told - told[0] == pytest.approx(np.log(zoom), abs=0.004)
+    assert float(local_map.scope.focal[0]) == pytest.approx(np.log(focal), abs=0.03)
+
+
+def test_what_windows_tell_adds_up_and_nothing_is_counted_twice() -> None:
+    """A second window that shares one keyframe with the first makes the focal length surer."""
+    focal = 0.7 * WIDTH
+    first = solved(built('orbit', focal, 1.2, seed=3))
+    assert first.pending is not None and first.belief.number == -1
+    window = first
+    for number in range(9):  # the same keyframes again stand for new ones, ids apart
+        view = first.keyframes[number + 1]
+        again = replace(view, number=27 + 3 * (number + 1), ids=view.ids + 1000)
+        window = window.with_keyframe(again)
+    assert (
+        window.belief.number == 27 and window.pending is None
+    )  # the forerunner has become belief
+    assert window.belief.log_focal_sigma < first.belief.log_focal_sigma
+    after = solved(window)
+    assert after.scope.log_focal_sigma < first.scope.log_focal_sigma
+
+
+def test_tracks_that_move_by_themselves_lose_their_say() -> None:
+    """30 % of the points breathe: 2 px to and fro."""
+    focal, rng = 0.6 * WIDTH, np.random.default_rng(5)
+    local_map = built('orbit', focal, 1.1, seed=5)
+    breathing = np.arange(POINTS) < 0.3 * POINTS
+    keyframes = []
+    for view in local_map.keyframes:
+        sway = 3.0 * np.sin(0.35 * view.number + 0.3 * rng.standard_normal())
+        shift = np.where(breathing[view.ids], sway, 0.0)
+        keyframes.append(replace(view, pixels=view.pixels + shift[:, None] * [0.6, 0.8]))
+    after = solved(replace(local_map, keyframes=tuple(keyframes)))
+    assert after.solution is not None
+    weights = after.solution.weights.mean(axis=1)
+    picked = after.ids[after._picked()]
+    assert weights[~breathing[picked]].mean() > 2 * weights[breathing[picked]].mean()
+    assert float(after.scope.focal[0]) == pytest.approx(np.log(focal), abs=0.06)
+
+
+def test_the_jacobian_is_the_slope_of_the_residuals() -> None:
+    """A step of the normal equations' gradient against finite differences of the cost."""
+    local_map = built('advance', 200.0, 1.1)
+    picked = local_map._picked()
+    views, beliefs, start = (
+        local_map._views(picked),
+        local_map._beliefs(),
+        local_map._scene(picked),
+    )
+    problem = _Problem(views, beliefs)
+    system = problem.linearised(start, problem.residuals(start))
+    nothing = np.zeros_like(start.points)
+    shared = len(system.b) - 7
+    per_view = (PER_VIEW + 1, PER_VIEW + 4, 3 * PER_VIEW + FOCAL, 5 * PER_VIEW + 7)
+    for unknown in (*per_view, shared, shared + 3, shared + REFERENCE):
+        costs = []
+        for sign in (1.0, -1.0):
+            step = np.zeros(len(system.b))
+            step[unknown] = sign * 1e-6
+            # points held in the world: undo what the anchored retraction does for a camera's step
+            moved = replace(problem.moved(start, step, nothing), points=start.points)
+            costs.append(problem.cost(moved, problem.residuals(moved)))
+        slope = (costs[0] - costs[1]) / 2e-6
+        assert slope == pytest.approx(2 * system.b[unknown], rel=2e-3, abs=0.05)
+
+
+def test_resection_finds_pose_and_zoom_among_outliers() -> None:
+    rng = np.random.default_rng(2)
+    focal = 180.0
+    points = scene_points(rng, focal)
+    T = motion_from_vector(np.array([0.02, -0.05, 0.1]), np.array([2.0, -1.0, 3.0]))
+    pixels = project(points, T, 1.02 * focal) + NOISE_PX * rng.standard_normal((POINTS, 2))
+    pixels[:60] += rng.uniform(-20, 20, (60, 2))
+    found = resect(points, pixels, CENTRE, 0.3, np.eye(4), float(np.log(focal)), 0.02)
+    assert found.known and 0.65 < found.agree.mean() < 0.8
+    assert found.T_cam_world == pytest.approx(inverse(T), abs=0.1)
+    assert found.log_focal == pytest.approx(np.log(1.02 * focal), abs=0.004)
+
+
+def test_resection_of_nothing_is_not_known() -> None:
+    nothing = resect(np.zeros((3, 3)), np.zeros((3, 2)), CENTRE, 0.3, np.eye(4), 5.0, 0.02)
+    assert not nothing.known and np.array_equal(nothing.T_cam_world, np.eye(4))

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runtime that is chosen, and the one line that says why."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from endosfm3d_ros.bundle import Graph, open_bundle
+from endosfm3d_ros.engines import cuda, loading, onnxruntime
+from endosfm3d_ros.engines.cuda import Gpu
+from endosfm3d_ros.engines.engine import EngineError
+from endosfm3d_ros.engines.loading import Options, load
+from endosfm3d_ros.engines.onnxruntime import Bound, OnnxRuntimeEngine
+from endosfm3d_ros.engines.tensorrt_build import gate_pictures
+
+GPU = Gpu('NVIDIA H200', '9.0', '13.0')
+
+
+def no_gpu() -> Gpu:
+    raise EngineError('no CUDA driver (libcuda.so.1 does not load); needed an NVIDIA GPU')
+
+
+@pytest.fixture(scope='module')
+def graph() -> Graph:
+    return open_bundle('compact').depth[0]
+
+
+def test_without_a_gpu_auto_takes_openvino_and_says_so_in_one_short_line(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, 'prove_gpu', no_gpu)
+    why = load([graph], 'auto').why
+    assert why.startswith('engine auto: OpenVINO ')
+    assert why.endswith('; no CUDA driver (libcuda.so.1 does not load)')
+
+
+def test_with_a_gpu_and_nothing_for_it_auto_says_what_to_install(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, 'prove_gpu', lambda: GPU)
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    why = load([graph], 'auto').why
+    assert 'OpenVINO' in why and '\n' not in why
+    assert 'not tensorrt: TensorRT can not be imported' in why and 'tensorrt-cu13>=10.12' in why
+    assert 'not onnxruntime-cuda: ' in why and 'pip install onnxruntime-gpu' in why
+
+
+@pytest.mark.parametrize('wanted', ['auto', 'onnxruntime', 'openvino'])
+def test_every_word_that_runs_here_runs(graph: Graph, wanted: str) -> None:
+    loaded = load([graph], wanted, Options(threads=1))
+    assert loaded.engines[0].runtime in loaded.why
+    said = loaded.engines[0].run(np.zeros((224, 280, 3), np.uint8))
+    assert said['depth'].shape == (224, 280)
+
+
+def test_a_gpu_s_runtime_asked_for_by_name_is_not_replaced(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    for options in (Options(), Options(auto_compile=True)):
+        with pytest.raises(EngineError, match='TensorRT can not be imported') as refusal:
+            load([graph], 'tensorrt', options)
+        assert '\n' not in str(refusal.value)
+
+
+def test_a_provider_that_does_not_start_is_an_error_not_a_slow_cpu(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime itself falls back without a word but in its log."""
+    monkeypatch.setattr(ort, 'get_available_providers', lambda: [onnxruntime.CUDA])
+    monkeypatch.setattr(onnxruntime, 'prove_gpu', lambda: GPU)
+    monkeypatch.setattr(loading, 'prove_gpu', lambda: GPU)
+    with pytest.raises(EngineError, match='can not start CUDAExecutionProvider'):
+        onnxruntime.OnnxRuntimeCudaEngine(graph)
+    loaded = load([graph], 'onnxruntime')
+    assert isinstance(loaded.engines[0], OnnxRuntimeEngine)
+    assert 'not onnxruntime-cuda: ONNX Runtime can not start' in loaded.why
+
+
+def test_bound_memory_says_what_a_plain_run_says(graph: Graph) -> None:
+    """The code that a GPU runs, with the memory here; the CUDA graph alone is left out."""
+    session = onnxruntime.open_session(
+        graph, onnxruntime.session_options(graph), ['CPUExecutionProvider']
+    )
+    bound, plain = Bound(session, graph, 'cpu'), OnnxRuntimeEngine(graph)
+    for picture in gate_pictures(224, 280)[-3:]:
+        said, wanted = bound.run(picture), plain.run(picture)
+        assert said.keys() == wanted.keys()
+        for name, value in wanted.items():
+            assert np.array_equal(said[name], value)
+
+
+def test_no_driver_a_driver_that_fails_and_one_without_a_gpu_are_told_apart(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / 'cuda.c'
+    source.write_text(
+        '#include <string.h>\n'
+        'int cuInit(unsigned f) { return INIT; }\n'
+        'int cuDeviceGetCount(int *n) { *n = COUNT; return 0; }\n'
+        'int cuDriverGetVersion(int *v) { *v = 13010; return 0; }\n'
+        'int cuDeviceGetName(char *s, int n, int d) { strcpy(s, "A GPU"); return 0; }\n'
+        'int cuDeviceGetAttribute(int *v, int a, int d) { *v = a == 75 ? 9 : 0; return 0; }\n'
+    )
+    code = (
+        'from endosfm3d_ros.engines.cuda import prove_gpu\n'
+        'from endosfm3d_ros.engines.engine import EngineError\n'
+        'try: print(prove_gpu())\n'
+        'except EngineError as error: print(error)\n'
+    )
+
+    def said(*defines: str) -> str:
+        folder = tmp_path / ''.join(defines)
+        folder.mkdir()
+        if defines:
+            subprocess.run(
+                ['gcc', '-shared', '-fPIC', *defines, '-o', folder / 'libcuda.so.1', source],
+                check=True,
+            )
+        done = subprocess.run(
+            [sys.executable, '-c', code], capture_output=True, text=True, check=True,
+            cwd=Path(cuda.__file__).parents[2],
+            env={**os.environ, 'LD_LIBRARY_PATH': str(folder)},
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    assert said('-DINIT=100', '-DCOUNT=0').startswith('no GPU that works (cuInit says 100)')
+    assert said('-DINIT=0', '-DCOUNT=0').startswith('the CUDA driver sees no GPU')
+    found = said('-DINIT=0', '-DCOUNT=1')
+    assert found == "Gpu(name='A GPU', capability='9.0', driver='13.1')"
+
+
+def test_openvino_keeps_what_it_compiled_where_it_is_told_to(graph: Graph, tmp_path: Path) -> None:
+    options = Options(cache=str(tmp_path))
+    picture = gate_pictures(224, 280)[-1]
+    first = load([graph], 'openvino', options).engines[0].run(picture)['depth'].copy()
+    kept = sorted((tmp_path / 'openvino').glob('*.blob'))
+    assert kept
+    again = load([graph], 'openvino', options).engines[0].run(picture)['depth']
+    assert np.array_equal(first, again)
+    for blob in kept:
+        blob.write_bytes(blob.read_bytes()[: blob.stat().st_size // 2])  # a full disk, say
+    mended = load([graph], 'openvino', options).engines[0].run(picture)['depth']
+    assert np.array_equal(first, mended)
+
+
+def test_openvino_does_not_read_a_cache_that_others_may_write(
+    graph: Graph, tmp_path: Path
+) -> None:
+    (tmp_path / 'openvino').mkdir()
+    (tmp_path / 'openvino').chmod(0o777)
+    load([graph], 'openvino', Options(cache=str(tmp_path)))
+    assert list((tmp_path / 'openvino').iterdir()) == []

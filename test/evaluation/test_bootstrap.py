@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from endosfm3d_ros.evaluation.bootstrap import over_frames, over_videos
+
+
+def test_the_interval_of_independent_values_is_that_of_the_normal_law():
+    values = np.random.default_rng(0).normal(3.0, 1.0, 400)
+    found = over_frames(values)
+    half = 1.96 * values.std() / np.sqrt(400)
+    assert found.mean == pytest.approx(values.mean())
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.25)
+
+
+def test_values_that_err_together_are_less_sure():
+    rng = np.random.default_rng(1)
+    slow = np.repeat(rng.normal(0, 1.0, 40), 10)
+    shuffled = rng.permutation(slow)
+    width = [one.high - one.low for one in map(over_frames, (slow, shuffled))]
+    assert width[0] > 2 * width[1]
+
+
+def test_a_mean_over_frames_weighs_long_videos_and_one_over_videos_does_not():
+    frames, videos = over_videos([[1.0] * 30, [4.0] * 10])
+    assert frames.mean == pytest.approx((30 + 40) / 40)
+    assert videos.mean == pytest.approx(2.5)
+    assert (videos.low, videos.high) == (1.0, 4.0)
+    assert videos.count == 2
+
+
+def test_one_value_and_one_video_have_no_interval():
+    assert over_frames([2.0]).low is None
+    assert over_videos([[1.0, 3.0]])[1].high is None
+
+
+def test_the_same_values_give_the_same_interval():
+    values = np.random.default_rng(2).normal(size=50)
+    assert over_frames(values) == over_frames(values)
+
+
+def test_nothing_has_no_interval():
+    with pytest.raises(ValueError, match='found none'):
+        over_frames([])

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`endosfm3d evaluate`: errors that were put in by hand come out as computed by hand."""
+
+import json
+
+import numpy as np
+import pytest
+from made_truth import FRAME_NS, Mistakes, true_cameras, write_bag, write_folder, write_run
+from nav_msgs.msg import Odometry
+
+from endosfm3d_ros.cli import main
+from endosfm3d_ros.evaluation.protocols import PROTOCOLS
+from endosfm3d_ros.evaluation.trajectory import align
+
+NO_MISTAKE = Mistakes()
+
+
+def evaluated(tmp_path, wrong=NO_MISTAKE, truth=None, *options):
+    """The JSON of the command on a run with these mistakes."""
+    truth = truth or write_folder(tmp_path / 'truth')
+    bag = write_run(tmp_path / 'run.mcap', wrong)
+    out = tmp_path / 'errors.json'
+    code = main(['evaluate', str(bag), '--truth', str(truth), '--json', str(out), *options])
+    assert code == 0
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize('protocol', sorted(PROTOCOLS))
+def test_the_truth_has_no_error_anywhere(tmp_path, protocol, capsys):
+    found = evaluated(tmp_path, Mistakes(), None, '--protocol', protocol)
+    assert (found['matched'], found['unmatched'], found['truth_unmatched']) == (30, 0, 0)
+    for group in ('depth', 'depth_unscaled'):
+        assert found[group]['frames'] == 30
+        assert found[group]['coverage'] == 1.0
+        for name in ('abs_rel', 'sq_rel', 'rmse', 'rmse_log'):
+            assert found[group][name] == pytest.approx(0, abs=1e-5)
+    for name in ('ate_sim3', 'ate_se3', 'rpe_translation', 'snippet_ate', 'snippet_rmse'):
+        assert found['trajectory'][name] == pytest.approx(0, abs=1e-9)
+    assert found['trajectory']['rpe_rotation'] == pytest.approx(0, abs=1e-5)
+    for name in ('fx', 'fy', 'cx', 'cy', 'focal_bias', 'zoom', 'zoom_lag'):
+        assert found['intrinsics'][name] == pytest.approx(0, abs=1e-9)
+    assert found['depth_constant']['abs_rel'] > 0.1
+    assert found['trajectory_still']['ate_sim3'] > 1.0
+    assert 'this run' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('pose', 'unit'), [('pose', '32FC1'), ('odometry', '16UC1')])
+def test_a_bag_is_as_good_a_truth_as_a_folder(tmp_path, pose, unit):
+    kind = {'odometry': {'pose': Odometry}}.get(pose, {})
+    found = evaluated(tmp_path, truth=write_bag(tmp_path / 'truth.mcap', unit=unit, **kind))
+    assert found['matched_by'] == 'one clock'
+    assert found['matched'] == 30
+    tolerance = 1e-6 if unit == '32FC1' else 0.5 / 15  # half a millimetre of 16 and more
+    assert found['depth']['abs_rel'] < tolerance
+    assert found['trajectory']['ate_se3'] == pytest.approx(0, abs=1e-9)
+    assert found['intrinsics']['fx'] == 0.0
+
+
+def test_a_run_is_its_own_truth(tmp_path):
+    bag = write_run(tmp_path / 'run.mcap')
+    out = tmp_path / 'errors.json'
+    assert main(['evaluate', str(bag), '--truth', str(bag), '--json', str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found['depth_unscaled']['abs_rel'] == 0.0
+    assert found['trajectory']['ate_se3'] == pytest.approx(0, abs=1e-9)
+
+
+def test_depth_a_tenth_too_large_is_a_matter_of_scale_and_told_unscaled(tmp_path):
+    found = evaluated(tmp_path, Mistakes(depth=1.1))
+    assert found['depth']['abs_rel'] == pytest.approx(0, abs=1e-5)
+    assert found['depth']['scale'] == pytest.approx(1 / 1.1, rel=1e-5)
+    assert found['depth_unscaled']['abs_rel'] == pytest.approx(0.1, rel=1e-4)
+    assert found['depth_unscaled']['rmse_log'] == pytest.approx(np.log(1.1), rel=1e-4)
+    assert found['depth_unscaled']['delta1'] == 1.0
+
+
+def test_a_focal_length_five_per_cent_too_long_is_told_unscaled_at_every_moment(tmp_path):
+    found = evaluated(tmp_path, Mistakes(focal=1.05))
+    for name in ('fx', 'fy', 'focal_bias', 'focal_worst'):
+        assert found['intrinsics'][name] == pytest.approx(0.05)
+    assert found['intrinsics']['cx'] == pytest.approx(0)
+    assert found['intrinsics']['zoom'] == pytest.approx(0, abs=1e-9)
+    assert found['over_time']['fx'] == pytest.approx([0.05] * 30)
+    assert found['depth']['abs_rel'] == pytest.approx(0, abs=1e-5)  # which pixel is which: as ever
+
+
+def test_every_other_camera_half_a_millimetre_aside(tmp_path):
+    found = evaluated(tmp_path, Mistakes(offset=(0.5, 0.0, 0.0)))
+    wrong = true_cameras(30)[:, :3, 3].copy()
+    wrong[1::2, 0] += 0.5
+    truth = true_cameras(30)[:, :3, 3]
+    left = align(wrong, truth).points(wrong) - truth
+    assert found['trajectory']['ate_sim3'] == pytest.approx(np.sqrt((left**2).sum(1).mean()))
+    # +-0.25 mm about the mean, less what the bent path lets the alignment hide
+    assert found['trajectory']['ate_se3'] == pytest.approx(0.25, rel=0.02)
+    # every step errs by 0.5 mm; the Sim(3)'s scale, close to 1, changes it a little
+    assert found['trajectory']['rpe_translation'] == pytest.approx(0.5, rel=0.02)
+    assert found['trajectory']['snippet_rmse'] == pytest.approx(
+        found['trajectory']['snippet_ate'] * np.sqrt(5)
+    )
+
+
+def test_dropped_frames_are_counted_and_change_no_error(tmp_path):
+    kept = tuple(n for n in range(30) if n not in (4, 5, 17))
+    found = evaluated(tmp_path, Mistakes(frames=kept))
+    assert (found['matched'], found['unmatched'], found['truth_unmatched']) == (27, 0, 3)
+    assert found['trajectory']['rpe_translation'] == pytest.approx(0, abs=1e-9)
+    assert found['intrinsics']['fx'] == pytest.approx(0, abs=1e-12)
+    assert found['depth']['abs_rel'] == pytest.approx(0, abs=1e-5)
+
+
+def test_stamps_two_frames_late_on_one_clock_meet_the_truth_of_two_frames_later(tmp_path):
+    truth = write_bag(tmp_path / 'truth.mcap')
+    found = evaluated(tmp_path, Mistakes(late_ns=2 * FRAME_NS), truth)
+    assert (found['matched'], found['unmatched'], found['truth_unmatched']) == (28, 2, 2)
+    # frame n of the run stands beside frame n + 2 of the truth
+    zoom = 1 + 0.2 * np.sin(np.arange(30) / 6)
+    assert found['intrinsics']['fx'] == pytest.approx(np.abs(zoom[:-2] / zoom[2:] - 1).mean())
+    assert found['intrinsics']['zoom_lag'] == pytest.approx(0.08, abs=0.01)
+
+
+def test_stamps_a_third_of_a_frame_late_meet_the_same_frames(tmp_path):
+    truth = write_bag(tmp_path / 'truth.mcap')
+    found = evaluated(tmp_path, Mistakes(late_ns=FRAME_NS // 3), truth)
+    assert (found['matched'], found['unmatched']) == (30, 0)
+    assert found['intrinsics']['fx'] == 0.0
+
+
+def test_two_videos_are_summed_up_frame_by_frame_and_video_by_video(tmp_path, capsys):
+    truth = write_folder(tmp_path / 'truth')
+    bags = [
+        write_run(tmp_path / 'good.mcap', Mistakes(frames=tuple(range(20)))),
+        write_run(tmp_path / 'bad.mcap', Mistakes(focal=1.1, frames=tuple(range(10)))),
+    ]
+    out = tmp_path / 'errors.json'
+    arguments = [*map(str, bags), '--truth', str(truth), str(truth), '--json', str(out)]
+    assert main(['evaluate', *arguments]) == 0
+    fx = json.loads(out.read_text())['all']['fx']
+    assert fx['per_frame']['mean'] == pytest.approx(0.1 * 10 / 30)
+    assert fx['per_video']['mean'] == pytest.approx(0.1 / 2)
+    assert (fx['per_video']['low'], fx['per_video']['high']) == pytest.approx((0.0, 0.1))
+    assert 'all videos' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('truth', 'options', 'said'),
+    [
+        ('nowhere', [], 'no such truth'),
+        ('folder', ['--protocol', 'kitti'], "no protocol 'kitti'; there are c3vd"),
+        ('folder', ['--truth-topic', 'pose=/x'], 'is for bags'),
+        ('bag', ['--truth-topic', 'pose=/ground_truth/camera_info'], 'pose needs a topic of'),
+        ('bag', ['--truth-topic', 'poses=/x'], "no part 'poses' of a truth"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, truth, options, said, capsys):
+    path = tmp_path / 'nowhere'
+    if truth == 'folder':
+        path = write_folder(tmp_path / 'truth', 3)
+    elif truth == 'bag':
+        path = write_bag(tmp_path / 'truth.mcap', 3)
+    bag = write_run(tmp_path / 'run.mcap', Mistakes(frames=(0, 1, 2)))
+    assert main(['evaluate', str(bag), '--truth', str(path), *options]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The window on the rendered clip that ships: beside the truth, and beside the way without it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.bags.frames import open_frames
+from endosfm3d_ros.bundle import open_bundle
+from endosfm3d_ros.core.frame import Frame, Reconstruction
+from endosfm3d_ros.core.pipeline import Pipeline, Settings
+from endosfm3d_ros.engines.choose import DepthGraphs
+from endosfm3d_ros.evaluation.trajectory import trajectory_errors
+from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder
+
+CLIP = Path(__file__).parents[1] / 'endosfm3d_ros' / 'demo_clip'
+FRAMES = 150  # six seconds: an advance, a zoom by 1.6, a rest
+SECOND = 25
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What was said of each frame, and the pipeline afterwards."""
+
+    said: list[Reconstruction]
+    pipeline: Pipeline
+
+
+@pytest.fixture(scope='module')
+def truth() -> Truth:
+    return read_truth_folder(CLIP)
+
+
+@pytest.fixture(scope='module')
+def frames() -> list[Frame]:
+    return list(open_frames(CLIP / 'clip.mp4'))[:FRAMES]
+
+
+@pytest.fixture(scope='module')
+def network() -> DepthGraphs:
+    return DepthGraphs(open_bundle('compact'), 'openvino')
+
+
+def run(network: DepthGraphs, frames: list[Frame], **settings: object) -> Ran:
+    pipeline = Pipeline(network, open_bundle('compact').sizes, Settings(**settings))
+    return Ran([pipeline.step(frame) for frame in frames], pipeline)
+
+
+@pytest.fixture(scope='module')
+def window(network: DepthGraphs, frames: list[Frame]) -> Ran:
+    return run(network, frames, prior_field_of_view_deg=100.0)  # begins 40 % too short
+
+
+@pytest.fixture(scope='module')
+def pairs(network: DepthGraphs, frames: list[Frame]) -> Ran:
+    return run(network, frames, refinement='none')
+
+
+def focal_errors(ran: Ran, truth: Truth) -> np.ndarray:
+    focal = np.array([said.input_camera.fx for said in ran.said])
+    return np.log(focal / truth.K[: len(focal), 0, 0])
+
+
+def path_error(ran: Ran, truth: Truth) -> float:
+    """ATE after Sim(3) as a share of the path."""
+    T_odom_cam = np.stack([said.T_odom_cam for said in ran.said])
+    T_world_cam = truth.T_world_cam[: len(T_odom_cam)]
+    length = np.linalg.norm(np.diff(T_world_cam[:, :3, 3], axis=0), axis=1).sum()
+    return trajectory_errors(T_odom_cam, T_world_cam).ate_sim3 / float(length)
+
+
+def test_the_focal_length_is_found_in_a_second_and_kept_through_a_zoom(
+    window: Ran, truth: Truth
+) -> None:
+    errors = focal_errors(window, truth)
+    assert abs(errors[0]) > 0.15  # the start is wrong
+    assert np.abs(errors[2 * SECOND :]).max() < 0.045
+    assert np.median(np.abs(errors[SECOND:])) < 0.02
+
+
+def test_its_sigma_tells_how_far_it_is_off(window: Ran, truth: Truth) -> None:
+    sigmas = np.array([said.log_focal_sigma for said in window.said])
+    assert sigmas[0] > 0.15 and sigmas[-1] < 0.02
+    surprise = (focal_errors(window, truth) / sigmas)[SECOND:] ** 2
+    assert np.mean(surprise) < 3.0
+
+
+def test_the_path_holds_together(window: Ran, pairs: Ran, truth: Truth) -> None:
+    assert path_error(window, truth) < 0.015
+    assert path_error(window, truth) < 0.5 * path_error(pairs, truth)
+
+
+def test_odometry_never_jumps(window: Ran, truth: Truth) -> None:
+    """Corrections are fed in smoothly: no step is far longer than the true one."""
+    places = np.stack([said.T_odom_cam[:3, 3] for said in window.said])
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    true = np.linalg.norm(np.diff(truth.T_world_cam[:FRAMES, :3, 3], axis=0), axis=1)
+    assert steps[SECOND:].max() < 4.0 * true.max()
+
+
+def test_depth_maps_agree_with_each_other(window: Ran, pairs: Ran, truth: Truth) -> None:
+    """How much the maps' scale wanders from frame to frame, against maps left alone."""
+
+    def wander(ran: Ran) -> float:
+        ratios = []
+        for number in sorted(truth.depth_frames):
+            if SECOND <= number < FRAMES:
+                said = ran.said[number]
+                depth = truth.read_depth(number).depth
+                ratios.append(np.nanmedian(said.depth) / np.nanmedian(depth))
+        return float(np.std(np.diff(np.log(ratios))))
+
+    assert wander(window) < 0.8 * wander(pairs)
+
+
+def test_black_pictures_are_outlived(network: DepthGraphs, frames: list[Frame]) -> None:
+    """Two seconds of black, then another place: it says so meanwhile, and goes on."""
+    black = np.zeros_like(frames[0].image)
+    seen = frames[:60]
+    for number in range(20, 30):
+        seen[number] = Frame(black, seen[number].stamp_ns, seen[number].frame_id)
+    ran = run(network, seen)
+    assert not any(said.valid or said.motion.known for said in ran.said[20:30])
+    assert all(said.valid for said in ran.said[30:])
+    assert all(said.motion.known for said in ran.said[33:])
+    held = {tuple(said.T_odom_cam[:3, 3]) for said in ran.said[20:30]}
+    assert len(held) == 1
+
+
+def test_a_second_pass_knows_the_scope_from_the_first_frame(
+    network: DepthGraphs, frames: list[Frame], window: Ran, truth: Truth
+) -> None:
+    pipeline = Pipeline(
+        network,
+        open_bundle('compact').sizes,
+        Settings(prior_field_of_view_deg=100.0),
+        learnt=window.pipeline.learnt_scope,
+    )
+    said = [pipeline.step(frame) for frame in frames[:5]]
+    errors = focal_errors(Ran(said, pipeline), truth)
+    assert np.abs(errors).max() < 0.03

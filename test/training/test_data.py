@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets as they lie on disks become samples whose truth is one: warped, they agree."""
+
+from dataclasses import replace
+
+import made_data
+import numpy as np
+import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+pytest.importorskip('torch', reason='torch trains: make setup-training')
+
+import torch
+
+from training.data.augment import Augmentation, augmented, cropped, mirrored
+from training.data.c3vd import c3vd, read_fisheye
+from training.data.dataset import Samples, Steps
+from training.data.hamlyn import hamlyn
+from training.data.prepared import prepare_clip
+from training.data.raw import RawClip
+from training.data.sample import Sample, batched
+from training.data.scared import scared, scared_raw
+from training.data.streams import stream
+from training.masks import usable
+from training.objective import masked_mean, project, sample
+
+SIZE = (112, 140)
+MASKS = ('border', 'highlights', 'tools')
+
+
+def prepared(clip: RawClip, tmp_path):
+    return prepare_clip(clip, SIZE, tmp_path / 'cache', MASKS)
+
+
+def warp_error(one: Sample, source: int = 1) -> float:
+    """L1 of the source warped onto the target with the sample's own truth."""
+    batch = batched([one])
+    known = torch.isfinite(batch.depth[:, 0])
+    depth = torch.nan_to_num(batch.depth[:, 0], nan=1.0)
+    T = batch.T_source_target[:, source - 1]
+    there = project(depth, T, batch.camera[:, 0], batch.camera[:, source])
+    mask = known * there.inside * batch.usable[:, 0]
+    assert mask.mean() > 0.5
+    warped = sample(batch.images[:, source], there.pixels)
+    return float(masked_mean((warped - batch.images[:, 0]).abs(), mask))
+
+
+def unwarped_error(one: Sample) -> float:
+    return float((one.images[1] - one.images[0]).abs().mean())
+
+
+@pytest.mark.parametrize('layout', ['scared', 'scared-raw', 'c3vd'])
+def test_truth_of_each_data_set_warps_a_neighbour_onto_its_frame(tmp_path, layout):
+    if layout == 'scared':
+        clips = scared(made_data.scared(tmp_path / 'data', [1, 2, 3]))
+    elif layout == 'scared-raw':
+        clips = scared_raw(made_data.scared_raw(tmp_path / 'data', 3))
+    else:
+        clips = c3vd(made_data.c3vd(tmp_path / 'data', [0, 1, 2]))
+    samples = Samples([prepared(clips[0], tmp_path)])
+    assert len(samples) == 1
+    assert samples.left_out == 2
+    if layout == 'c3vd':  # its pictures are no fisheye's, so they only agree near the middle
+        assert samples[0].T_source_target[:, 0, 3].tolist() == [1.0, -1.0]
+        return
+    share = 0.6 if layout == 'scared-raw' else 0.2  # a video's pictures are compressed
+    assert warp_error(samples[0]) < share * unwarped_error(samples[0])
+    assert warp_error(samples[0], 2) < share * unwarped_error(samples[0])
+    assert samples[0].depth.nanmedian() == pytest.approx(made_data.DEPTH_MM)
+
+
+def test_frames_of_a_list_are_read_and_those_without_neighbours_left_out_and_counted(tmp_path):
+    root = made_data.scared(tmp_path / 'data', list(range(1, 9)))
+    frames = tmp_path / 'train.txt'
+    frames.write_text(''.join(f'dataset3/keyframe4 {n} l\n' for n in (1, 2, 3, 5, 6, 7, 8)))
+    samples = Samples([prepared(scared(root, [frames])[0], tmp_path)])
+    assert (len(samples), samples.left_out) == (3, 4)  # 2, 6 and 7 have both neighbours
+    assert [samples[n].name for n in range(3)] == [
+        f'dataset3/keyframe4 frame {n}' for n in (2, 6, 7)
+    ]
+
+
+def test_hamlyn_knows_depth_and_camera(tmp_path):
+    clip = prepared(hamlyn(made_data.hamlyn(tmp_path / 'data', [0, 1, 2]))[0], tmp_path)
+    assert np.isnan(clip.depths[0][:7]).all()
+    assert clip.depths[0][50, 50] == made_data.DEPTH_MM
+    fx, fy, n_x, n_y = clip.cameras[0]
+    assert (fx, fy) == pytest.approx((100 / 160, 100 / 128))
+    assert (n_x, n_y) == pytest.approx((82 / 160, 62 / 128))
+
+
+def test_a_fisheye_pixel_lands_where_its_ray_meets_the_pinhole(tmp_path):
+    root = made_data.c3vd(tmp_path, [0])
+    fisheye = read_fisheye(root / 'camera_intrinsics.txt')
+    for u, v in ((30.0, 20.0), (81.0, 62.0), (120.0, 90.0), (81.0, 5.0)):
+        ideal = np.linalg.solve(fisheye.stretch, np.array([u, v]) - fisheye.centre)
+        z = np.polynomial.polynomial.polyval(np.hypot(*ideal), fisheye.polynomial)
+        back = fisheye.pixels(np.array(ideal[0] / z), np.array(ideal[1] / z))
+        assert back == pytest.approx([u, v], abs=1e-2)
+    frame = next(c3vd(root)[0].frames())
+    assert frame.camera.fx == pytest.approx(80 / 1.3)
+    assert frame.depth[64, 80] == pytest.approx(40.0, abs=1e-3)
+    middle = fisheye.centre.round().astype(int)
+    there = frame.image[round(frame.camera.cy), round(frame.camera.cx)].astype(int)
+    assert np.abs(there - made_data.picture(0)[middle[1], middle[0]]).max() < 12
+
+
+def test_a_video_and_a_folder_of_pictures_are_sequences(tmp_path):
+    images = [made_data.picture(n) for n in range(4)]
+    for n, image in enumerate(images):
+        made_data.write(tmp_path / 'pictures' / f'{n}.png', image)
+    video = made_data.video(tmp_path / 'clip.mp4', images)
+    for path in (video, tmp_path / 'pictures'):
+        clip = prepared(stream(path)[0], tmp_path)
+        assert clip.numbers.tolist() == [0, 1, 2, 3]
+        assert np.isnan(clip.cameras).all()
+        assert clip.depths is None
+
+
+def test_what_a_robot_recorded_is_trained_on_and_a_lost_frame_leaves_a_gap(tmp_path):
+    types = get_typestore(Stores.ROS2_JAZZY)
+    Image, Header = types.types['sensor_msgs/msg/Image'], types.types['std_msgs/msg/Header']
+    Time = types.types['builtin_interfaces/msg/Time']
+    bag = tmp_path / 'bag'
+    with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        topic = writer.add_connection('/camera', 'sensor_msgs/msg/Image', typestore=types)
+        for n in (0, 1, 2, 3, 5, 6, 7):
+            stamp_ns = 10**18 + n * 40_000_000
+            header = Header(Time(*divmod(stamp_ns, 10**9)), 'endoscope')
+            data = np.ascontiguousarray(made_data.picture(n)[..., ::-1]).reshape(-1)
+            image = Image(header, 128, 160, 'bgr8', 0, 480, data)
+            writer.write(topic, stamp_ns, types.serialize_cdr(image, 'sensor_msgs/msg/Image'))
+    clip = prepared(stream(bag)[0], tmp_path)
+    assert clip.numbers.tolist() == [0, 1, 2, 3, 5, 6, 7]
+    samples = Samples([clip])
+    assert (len(samples), samples.left_out) == (3, 4)
+    there = torch.from_numpy(clip.images[0].copy()).float()
+    assert float(there[..., 0].mean()) > float(there[..., 2].mean())  # red is red
+
+
+def test_pictures_are_read_once_and_kept_as_the_networks_see_them(tmp_path):
+    clip = hamlyn(made_data.hamlyn(tmp_path / 'data', [0, 1, 2]))[0]
+    first = prepared(clip, tmp_path)
+    unread = replace(clip, frames=lambda: iter(()))
+    assert np.array_equal(prepared(unread, tmp_path).images, first.images)
+
+
+def test_an_unreadable_picture_is_named_and_nothing_half_made_stays(tmp_path):
+    root = made_data.hamlyn(tmp_path / 'data', [0, 1, 2])
+    (root / 'rectified01' / 'image01' / '0000000001.jpg').write_bytes(b'no picture')
+    with pytest.raises(ValueError, match=r'0000000001\.jpg: this picture cannot be read'):
+        prepared(hamlyn(root)[0], tmp_path)
+    assert not list((tmp_path / 'cache').iterdir())
+
+
+@pytest.mark.parametrize(
+    ('reader', 'needed'),
+    [(scared, 'image_02/data'), (scared_raw, r'rgb\.mp4'), (c3vd, '_color'), (hamlyn, 'image01')],
+)
+def test_a_wrong_layout_says_which_was_needed(tmp_path, reader, needed):
+    with pytest.raises(ValueError, match=needed):
+        reader(tmp_path)
+
+
+def test_a_list_of_frames_that_are_not_there_names_the_first(tmp_path):
+    root = made_data.scared(tmp_path / 'data', [1, 2])
+    (tmp_path / 'list.txt').write_text('dataset3/keyframe4 9 l\n')
+    with pytest.raises(ValueError, match=r'frame 9 of the list has no picture'):
+        scared(root, [tmp_path / 'list.txt'])
+    (tmp_path / 'list.txt').write_text('dataset3/keyframe4;9\n')
+    with pytest.raises(ValueError, match=r'line 1: need FOLDER FRAME SIDE'):
+        scared(root, [tmp_path / 'list.txt'])
+
+
+@pytest.fixture
+def known(tmp_path) -> Sample:
+    root = made_data.scared(tmp_path / 'data', [1, 2, 3])
+    return Samples([prepared(scared(root)[0], tmp_path)])[0]
+
+
+def test_cropped_and_mirrored_samples_still_warp_by_their_truth(known):
+    whole = warp_error(known)
+    for changed in (cropped(known, 0.1, 0.2, 0.7), mirrored(known),
+                    mirrored(cropped(known, 0.3, 0.0, 0.7))):  # fmt: skip
+        assert warp_error(changed) < 1.5 * whole + 0.002
+        assert warp_error(changed, 2) < 1.5 * whole + 0.002
+        wrong = replace(changed, camera=known.camera, T_source_target=known.T_source_target)
+        assert warp_error(wrong) > 2 * warp_error(changed)
+
+
+def test_a_crop_lengthens_the_focal_length_and_a_mirror_turns_the_centre(known):
+    zoomed = cropped(known, 0.2, 0.1, 0.5)
+    assert torch.allclose(zoomed.camera[:, :2], 2 * known.camera[:, :2])
+    assert torch.allclose(zoomed.camera[:, 2], (known.camera[:, 2] - 0.2) / 0.5)
+    assert torch.allclose(zoomed.window[:, 2:4], torch.full((3, 2), 0.5))
+    turned = mirrored(known)
+    assert torch.allclose(turned.camera[:, 2], 1 - known.camera[:, 2])
+    again = mirrored(turned)
+    assert torch.equal(again.images, known.images)
+    assert torch.allclose(again.camera, known.camera)
+
+
+def test_one_draw_for_all_pictures_of_a_sample(known):
+    same = replace(known, images=known.images[:1].repeat(3, 1, 1, 1))
+    for seed in range(5):
+        varied = augmented(same, Augmentation(crop=1.0, gain=0.5), np.random.default_rng(seed))
+        assert torch.equal(varied.images[0], varied.images[1])
+        assert torch.equal(varied.images[0], varied.images[2])
+        assert not torch.equal(varied.images[0], known.images[0])
+
+
+def test_every_sample_comes_once_an_epoch_and_any_step_is_known_by_its_number():
+    def taken(steps: range, share=(0, 1)):
+        return list(Steps(23, 4, 7, steps, share))
+
+    whole = taken(range(15))
+    assert sorted({n for step in whole[:5] for n, _ in step}) == sorted(
+        n for step in whole[:5] for n, _ in step
+    )
+    assert [epoch for step in whole for _, epoch in step] == [0] * 20 + [1] * 20 + [2] * 20
+    assert taken(range(7, 15)) == whole[7:]
+    halves = taken(range(15), (0, 2)), taken(range(15), (1, 2))
+    assert [sorted(a + b) for a, b in zip(*halves, strict=True)] == [sorted(s) for s in whole]
+    with pytest.raises(ValueError, match='3 processes cannot share'):
+        Steps(23, 4, 7, range(5), (0, 3))
+
+
+def test_strides_are_drawn_from_those_that_have_neighbours(tmp_path):
+    clip = prepared(hamlyn(made_data.hamlyn(tmp_path / 'data', list(range(9))))[0], tmp_path)
+    samples = Samples([clip], strides=(1, 3), seed=1)
+    assert (len(samples), samples.left_out) == (7, 2)
+    seen = {
+        tuple((samples[2, epoch].frames - samples[2, epoch].frames[0]).tolist())
+        for epoch in range(12)
+    }
+    assert seen == {(0, -1, 1), (0, -3, 3)}
+    with pytest.raises(ValueError, match='none of the 9 frames has its neighbours'):
+        Samples([clip], strides=(20,))
+
+
+def test_border_highlights_and_grey_metal_are_not_usable():
+    image = made_data.picture(0)
+    image[:20] = 0
+    image[60:66, 70:76] = 250
+    image[90:120, 100:150] = (150, 152, 155)
+    kept = usable(image)
+    assert not kept[:19].any()
+    assert not kept[59:67, 69:77].any()
+    assert not kept[95:115, 105:145].any()
+    rest = np.ones_like(kept)
+    rest[:24] = rest[54:72, 64:82] = rest[86:124, 96:154] = False
+    assert kept[rest].mean() > 0.98
+    assert usable(image, False, False, False).all()

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training that is killed, starved or fed nonsense loses nothing and says why, in one line."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import made_data
+import pytest
+import yaml
+
+pytest.importorskip('torch', reason='torch trains: make setup-training')
+
+import torch
+
+from training.checkpoints import TrainingError
+from training.evaluate import main as evaluate_command
+from training.networks_of import paper_model
+from training.processes import number_in
+from training.train import add_arguments
+from training.train import run as train_command
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings(folder: Path, **changes) -> Path:
+    """A configuration of a made-up data set, as small as one can be."""
+    data = folder / 'data'
+    if not data.exists():
+        made_data.hamlyn(data, list(range(7)))
+    source = {'reader': 'hamlyn', 'path': str(data), 'scope': 'one'}
+    values = {
+        'data': {'train': [source], 'validation': [source], 'size': [48, 64],
+                 'cache': str(folder / 'cache')},
+        'networks': {'depth': 'small', 'motion': 'small', 'focal': 0.8},
+        'objective': {'pyramid': 2},
+        'loop': {'epochs': 5, 'batch': 2, 'rate': 1e-3, 'validate_every': 4, 'save_every': 2,
+                 'say_every': 5, 'metric': 'abs_rel'},
+    }  # fmt: skip
+    for part, some in changes.items():
+        values[part] = {**values[part], **some}
+    path = folder / 'config.yaml'
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def train(config: Path, run: Path) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return train_command(parser.parse_args([str(config), str(run)]))
+
+
+def started(config: Path, run: Path) -> subprocess.Popen:
+    command = [sys.executable, '-m', 'training', 'train', str(config), str(run)]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def logged(run: Path) -> list[dict]:
+    path = run / 'log.jsonl'
+    lines = path.read_text().split('\n')[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def checkpoints(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / 'checkpoints').iterdir())
+
+
+def test_a_killed_training_goes_on_with_losses_equal_to_the_bit(tmp_path):
+    config = settings(tmp_path)
+    torch.set_num_threads(1)
+    assert train(config, tmp_path / 'whole') == 0
+    broken = started(config, tmp_path / 'broken')
+    deadline = time.monotonic() + 240
+    while len(logged(tmp_path / 'broken')) < 5 and time.monotonic() < deadline:
+        assert broken.poll() is None, broken.stdout.read().decode()
+        time.sleep(0.02)
+    os.kill(broken.pid, signal.SIGKILL)
+    assert broken.wait() == -signal.SIGKILL
+    assert checkpoints(tmp_path / 'broken')
+    resumed = started(config, tmp_path / 'broken')
+    assert resumed.wait(timeout=300) == 0, resumed.stdout.read().decode()
+    assert b'going on from' in resumed.stdout.read()
+    assert logged(tmp_path / 'broken') == logged(tmp_path / 'whole')
+    steps = [line['step'] for line in logged(tmp_path / 'whole') if 'loss' in line]
+    assert steps == list(range(1, 11))
+
+
+def test_a_checkpoint_tells_all_of_its_training_and_the_best_is_kept(tmp_path):
+    assert train(settings(tmp_path), tmp_path / 'run') == 0
+    assert checkpoints(tmp_path / 'run') == ['step_00000008', 'step_00000010']
+    facts = json.loads((tmp_path / 'run' / 'best' / 'checkpoint.json').read_text())
+    assert facts['config']['networks']['depth'] == 'small'
+    assert set(facts) >= {'step', 'epoch', 'metrics', 'commit', 'scopes'}
+    validated = [line['validation'] for line in logged(tmp_path / 'run') if 'validation' in line]
+    assert facts['metrics']['abs_rel'] == min(one['abs_rel'] for one in validated)
+    assert {'photometric', 'abs_rel', 'constant', 'light', 'focal', 'unit_mm'} <= set(validated[0])
+    assert list((tmp_path / 'run' / 'tensorboard').iterdir())
+
+
+def test_a_checkpoint_is_evaluated_clip_by_clip_and_exported_only_with_what_it_was_taught(
+    tmp_path, capsys, monkeypatch
+):
+    assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
+    out = tmp_path / 'figures.json'
+    best = tmp_path / 'run' / 'best'
+    words = ['evaluate', str(best), '--protocol', 'hamlyn', '--json', str(out)]
+    monkeypatch.setattr(sys, 'argv', words)
+    assert evaluate_command() == 0
+    found = json.loads(out.read_text())
+    assert set(found['clips']['rectified01']) >= {'abs_rel', 'constant', 'a1', 'focal'}
+    assert found['mean']['abs_rel']['mean'] == found['clips']['rectified01']['abs_rel']
+    assert 'rectified01' in capsys.readouterr().out
+    with pytest.raises(TrainingError, match='nothing taught its sigma'):
+        paper_model(best)
+
+
+def test_training_stops_when_validation_gets_no_better(tmp_path, capsys):
+    rates = {'rate': 2e-2, 'depth_rate': 2e-2, 'warm_steps': 0, 'late_steps': 0}  # too fast
+    loop = {**rates, 'epochs': 40, 'metric': 'photometric', 'patience': 2, 'validate_every': 1}
+    config = settings(tmp_path, loop=loop)
+    assert train(config, tmp_path / 'run') == 0
+    said = capsys.readouterr().out
+    assert 'no better photometric for 2 validations' in said
+    assert len([line for line in logged(tmp_path / 'run') if 'loss' in line]) < 80
+
+
+def test_a_loss_that_is_no_number_stops_names_the_samples_and_keeps_the_last_good(
+    tmp_path, capsys
+):
+    config = settings(tmp_path, loop={'rate': 1e30, 'depth_rate': 1e30, 'warm_steps': 0,
+                                      'late_steps': 0, 'save_every': 1})  # fmt: skip
+    assert train(config, tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert 'not finite; samples: rectified01 frame' in error
+    kept = checkpoints(tmp_path / 'run')[-1]
+    assert f'the last good checkpoint is {tmp_path / "run" / "checkpoints" / kept}' in error
+
+
+def test_a_full_disk_stops_with_one_line_and_loses_no_checkpoint(tmp_path, capsys):
+    config = settings(tmp_path, loop={'epochs': 1})
+    assert train(config, tmp_path / 'run') == 0
+    before = checkpoints(tmp_path / 'run')
+    capsys.readouterr()
+    config = settings(tmp_path, loop={'epochs': 3})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # no file may be larger
+    try:
+        assert train(config, tmp_path / 'run') == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert 'could not be written' in error
+    assert 'make room and run the same command again' in error
+    assert checkpoints(tmp_path / 'run') == before
+    assert train(config, tmp_path / 'run') == 0  # there is room again
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        (lambda data: (data / 'rectified01/image01/0000000003.jpg').write_bytes(b'x'),
+         'cannot be read'),
+        (lambda data: (data / 'rectified01').rename(data.parent / 'elsewhere'), 'need CLIP/image'),
+    ],
+)  # fmt: skip
+def test_bad_data_stops_before_the_first_step_with_one_line(tmp_path, change, said, capsys):
+    config = settings(tmp_path)
+    change(tmp_path / 'data')
+    assert train(config, tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_run_does_not_go_on_as_another_one(tmp_path, capsys):
+    assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
+    assert train(settings(tmp_path, objective={'pyramid': 1}), tmp_path / 'run') == 1
+    assert "begun with another 'objective'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('command', 'count'),
+    [
+        ('python accelerate launch --cpu --num_processes 2 -m training train x.yaml', 2),
+        ('python accelerate launch --cpu --num_processes=3 -m training train x.yaml', 3),
+        ('python accelerate launch --cpu -m training train x.yaml', 1),
+        ('bash run.sh --num_processes 4', 1),
+    ],
+)
+def test_as_many_processes_run_as_accelerate_was_asked_for(command, count):
+    assert number_in(command.split()) == count
+
+
+@pytest.mark.slow
+def test_two_processes_reach_the_metrics_of_one(tmp_path):
+    config = settings(tmp_path, loop={'epochs': 20, 'batch': 4})
+    one = started(config, tmp_path / 'one')
+    assert one.wait(timeout=600) == 0, one.stdout.read().decode()
+    command = [
+        Path(sys.executable).parent / 'accelerate', 'launch', '--cpu', '--num_processes', '2',
+        '--num_machines', '1', '--mixed_precision', 'no', '--dynamo_backend', 'no',
+        '--main_process_port', '0', '-m', 'training', 'train', str(config), str(tmp_path / 'two'),
+    ]  # fmt: skip
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = [
+        [line['validation'] for line in logged(tmp_path / name) if 'validation' in line][-1]
+        for name in ('one', 'two')
+    ]
+    facts = json.loads((tmp_path / 'two' / 'best' / 'checkpoint.json').read_text())
+    assert facts['processes'] == 2
+    assert last[1]['photometric'] == pytest.approx(last[0]['photometric'], rel=0.1)
+    assert last[1]['abs_rel'] == pytest.approx(last[0]['abs_rel'], abs=0.05)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sources of a configuration as samples: read, prepared, indexed; what is left out is said."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from training.config import Config, Source
+from training.data.augment import NONE
+from training.data.c3vd import c3vd
+from training.data.dataset import Samples
+from training.data.hamlyn import hamlyn
+from training.data.prepared import Prepared, prepare_clip
+from training.data.raw import LeftOutError, RawClip
+from training.data.scared import scared, scared_raw
+from training.data.streams import stream
+
+
+def clips_of(source: Source, size: tuple[int, int]) -> list[RawClip]:
+    """The clips of a source."""
+    path = Path(source.path).expanduser()
+    if source.reader == 'worlds':
+        from training.data.worlds import worlds  # the renderer's compiler takes seconds to import
+
+        settings = (source.frames, size, source.look, source.focal, source.speed, source.zoom)
+        return worlds(source.family, range(*source.seeds), *settings)
+    if not source.path:
+        raise ValueError(f'reader {source.reader!r} needs a path')
+    if not path.exists():
+        raise ValueError(f'{path}: no such file or folder, for reader {source.reader!r}')
+    if source.reader == 'scared':
+        return scared(path, [Path(one).expanduser() for one in source.lists])
+    if source.reader == 'scared-raw':
+        return scared_raw(path)
+    if source.reader == 'c3vd':
+        return c3vd(path, Path(source.calibration) if source.calibration else None)
+    if source.reader == 'hamlyn':
+        return hamlyn(path)
+    return stream(path, source.topic or None)
+
+
+def open_data(
+    config: Config, tell: Callable[[str], None]
+) -> tuple[Samples, Samples | None, list[str]]:
+    """
+    All samples of a configuration.
+
+    :param tell: called with a line for each clip and all that is left out.
+    :return: to train on, to validate on, and the names of the scopes that the training knows.
+    """
+    prepared, names = _prepared(config, config.data.train, tell)
+    scopes = list(dict.fromkeys(names))
+    numbers = [scopes.index(name) for name in names]
+    data = config.data
+    train = Samples(
+        prepared, data.offsets, data.strides, config.augmentation, config.seed, numbers
+    )
+    _say(train, 'training', tell)
+    if not data.validation:
+        return train, None, scopes
+    prepared, names = _prepared(config, data.validation, tell)
+    numbers = [scopes.index(name) if name in scopes else -1 for name in names]
+    held_out = Samples(prepared, data.offsets, data.strides[:1], NONE, 0, numbers)
+    _say(held_out, 'validation', tell)
+    return train, held_out, scopes
+
+
+def _prepared(
+    config: Config, sources: Sequence[Source], tell: Callable[[str], None]
+) -> tuple[list[Prepared], list[str]]:
+    """Clips, and the name of the scope of each."""
+    size = (config.data.size[0], config.data.size[1])
+    clips, scopes = [], []
+    for source in sources:
+        for raw in clips_of(source, size):
+            try:
+                clips.append(prepare_clip(raw, size, Path(config.data.cache), config.data.masks))
+            except LeftOutError as error:
+                tell(str(error))
+                continue
+            scopes.append(source.scope or raw.name)
+    if not clips:
+        raise ValueError('no clip is left to use')
+    return clips, scopes
+
+
+def _say(samples: Samples, what: str, tell: Callable[[str], None]) -> None:
+    tell(
+        f'{what}: {len(samples)} samples of {len(samples.clips)} clips; {samples.left_out} frames '
+        'left out, they lack a neighbour'
+    )

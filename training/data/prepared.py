@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A clip as the networks see it, on the disk once and for all: pictures pass the node's `prepare`.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from endosfm3d_ros.core.field_of_view import find_field_of_view
+from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.prepare import Window, choose_window, prepare
+from training.data.raw import RawClip, RawFrame
+from training.masks import usable
+
+VERSION = 1  # of what lies in the cache
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """
+    A clip of N frames at the networks' size.
+
+    :param name: of the clip.
+    :param aspect: width over height of the recorded picture.
+    :param numbers: (N,) int64, rising; neighbours in time differ by one.
+    :param images: (N, H, W, 3) uint8 RGB.
+    :param usable: (N, H, W) bool: neither border, highlight nor instrument.
+    :param depths: (N, H, W) float32 [mm], NaN where unknown; None where nothing is known.
+    :param cameras: (N, 4) float32 fx / W, fy / H, n_x, n_y; NaN where unknown.
+    :param T_world_cam: (N, 4, 4) float64 [mm]; NaN where unknown.
+    :param windows: (N, 4) float32 left, top, width, height, shares of the recorded picture.
+    """
+
+    name: str
+    aspect: float
+    numbers: np.ndarray
+    images: np.ndarray
+    usable: np.ndarray
+    depths: np.ndarray | None
+    cameras: np.ndarray
+    T_world_cam: np.ndarray
+    windows: np.ndarray
+
+
+def prepare_clip(
+    clip: RawClip, size: tuple[int, int], cache: Path, masks: Sequence[str]
+) -> Prepared:
+    """
+    Take a clip from the cache, or read it and put it there.
+
+    :param size: height, width [px].
+    :param masks: of `border`, `highlights`, `tools`.
+    :raises ValueError: a frame cannot be read; it is named, and nothing half-made is left behind.
+    """
+    key = hashlib.sha256(f'{VERSION} {clip.facts} {size} {sorted(masks)}'.encode()).hexdigest()
+    folder = cache / f'{re.sub(r"[^0-9A-Za-z]+", "_", clip.name)}-{key[:16]}'
+    if not (folder / 'clip.json').is_file():
+        part = folder.with_name(f'{folder.name}.part')
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            _write(clip, size, part, masks)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return _open(clip.name, folder, size)
+
+
+def _write(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[str]) -> None:
+    rows: list[dict[str, Any]] = []
+    field, window = None, None
+    aspect = 1.0
+    with (
+        (folder / 'images.bin').open('wb') as images,
+        (folder / 'usable.bin').open('wb') as usables,
+        (folder / 'depths.bin').open('wb') as depths,
+    ):
+        for frame in clip.frames():
+            height, width = frame.image.shape[:2]
+            if rows and abs(width / height - aspect) > 1e-6:
+                raise ValueError(f'{clip.name}: the pictures change their shape at {frame.number}')
+            aspect = width / height
+            field = find_field_of_view(frame.image, field)
+            window = choose_window(field, [size], window)
+            image = prepare(frame.image, window)
+            kept = window.mask(field) & usable(
+                image, 'highlights' in masks, 'tools' in masks, 'border' in masks
+            )
+            images.write(image.tobytes())
+            usables.write(kept.tobytes())
+            if frame.depth is not None:
+                depths.write(_windowed(frame.depth, window, (width, height)).tobytes())
+            rows.append(_row(frame, window, (width, height)))
+    known = sum(row['depth'] for row in rows)
+    if not rows:
+        raise ValueError(f'{clip.name}: no frames')
+    if 0 < known < len(rows):
+        _fill_gaps(folder / 'depths.bin', rows, size)
+    np.savez(
+        folder / 'facts.npz',
+        **{name: np.stack([row[name] for row in rows]) for name in rows[0]},
+    )
+    facts = {'aspect': aspect, 'frames': len(rows), 'depth': known > 0}
+    (folder / 'clip.json').write_text(json.dumps(facts))
+
+
+def _row(frame: RawFrame, window: Window, size: tuple[int, int]) -> dict[str, Any]:
+    """What is kept of a frame beside its pictures."""
+    width, height = size
+    camera = np.full(4, np.nan, np.float32)
+    if frame.camera is not None:
+        camera = normalised(window.network_camera(frame.camera))
+    T = np.full((4, 4), np.nan) if frame.T_world_cam is None else frame.T_world_cam
+    shares = window.left / width, window.top / height, window.width / width, window.height / height
+    return {
+        'number': np.int64(frame.number),
+        'camera': camera,
+        'T_world_cam': np.asarray(T, float),
+        'window': np.array(shares, np.float32),
+        'depth': frame.depth is not None,
+    }
+
+
+def normalised(camera: Intrinsics) -> np.ndarray:
+    """Fx / W, fy / H, n_x, n_y of a camera, (4,) float32; n_x = (cx + 1/2) / W."""
+    width, height = camera.width, camera.height
+    values = (
+        camera.fx / width,
+        camera.fy / height,
+        (camera.cx + 0.5) / width,
+        (camera.cy + 0.5) / height,
+    )
+    return np.array(values, np.float32)
+
+
+def _windowed(depth: np.ndarray, window: Window, size: tuple[int, int]) -> np.ndarray:
+    """Cut and resize depth as its picture was, nearest pixel: (h, w) float32."""
+    if depth.shape[::-1] != size:
+        raise ValueError(f'depth is {depth.shape}, its picture {size[::-1]}')
+    cut = depth[window.top : window.top + window.height, window.left : window.left + window.width]
+    to = window.network_width, window.network_height
+    return cv2.resize(cut.astype(np.float32), to, interpolation=cv2.INTER_NEAREST)
+
+
+def _fill_gaps(path: Path, rows: list[dict[str, Any]], size: tuple[int, int]) -> None:
+    """Put NaN pictures where a frame has no depth, so that the n-th is the n-th frame's."""
+    known = np.fromfile(path, np.float32).reshape(-1, *size)
+    whole = np.full((len(rows), *size), np.nan, np.float32)
+    whole[[bool(row['depth']) for row in rows]] = known
+    whole.tofile(path)
+
+
+def _open(name: str, folder: Path, size: tuple[int, int]) -> Prepared:
+    said = json.loads((folder / 'clip.json').read_text())
+    with np.load(folder / 'facts.npz') as stored:
+        facts = {key: stored[key] for key in stored.files}
+    count = said['frames']
+
+    def mapped(file: str, dtype: Any, *shape: int) -> np.ndarray:
+        return np.memmap(folder / file, dtype, 'r', shape=(count, *shape))
+
+    return Prepared(
+        name=name,
+        aspect=said['aspect'],
+        numbers=facts['number'],
+        images=mapped('images.bin', np.uint8, *size, 3),
+        usable=mapped('usable.bin', bool, *size),
+        depths=mapped('depths.bin', np.float32, *size) if said['depth'] else None,
+        cameras=facts['camera'],
+        T_world_cam=facts['T_world_cam'],
+        windows=facts['window'],
+    )

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader of a data set gives: clips, and their frames as they lie on the disk."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from endosfm3d_ros.core.frame import Intrinsics
+
+
+class LeftOutError(ValueError):
+    """A clip that can not be used, through nobody's fault; the others can."""
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """
+    A picture and what the data set knows of it.
+
+    :param number: in the recording: neighbours in time differ by one.
+    :param image: (H, W, 3) uint8 RGB.
+    :param camera: of this very picture, pinhole.
+    :param depth: (H, W) float32 z-depth [mm], NaN where unknown.
+    :param T_world_cam: (4, 4) [mm].
+    """
+
+    number: int
+    image: np.ndarray
+    camera: Intrinsics | None = None
+    depth: np.ndarray | None = None
+    T_world_cam: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class RawClip:
+    """
+    A recording.
+
+    :param name: for people, and of its files in the cache; unique in a training.
+    :param facts: text that changes when its frames would.
+    :param frames: reads them, in order.
+    """
+
+    name: str
+    facts: str
+    frames: Callable[[], Iterator[RawFrame]]
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """
+    Read a picture, (H, W, 3) uint8 RGB.
+
+    :raises ValueError: it cannot be read; names it.
+    """
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if bgr is None:
+        raise ValueError(f'{path}: this picture cannot be read; repair it or take it away')
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """Read a picture of one channel as it is stored."""
+    stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    if stored is None or stored.ndim != 2:
+        found = 'nothing readable' if stored is None else f'{stored.shape}'
+        raise ValueError(f'{path}: need a picture of one channel, found {found}')
+    return stored
+
+
+def needed_folder(path: Path, what: str) -> Path:
+    """The path, if it is a folder, else one line on what was needed."""
+    if not path.is_dir():
+        raise ValueError(f'{path}: no such folder; need {what}')
+    return path

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks that a configuration asks for, new or begun with a checkpoint's weights."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from training.checkpoints import TrainingError, load_strictly, load_weights, read_tensors
+from training.config import Config, config_from
+from training.data.dataset import Samples
+from training.model import Networks, TiedIntrinsics
+
+if TYPE_CHECKING:
+    from training.paper import PaperModel
+
+
+class Teacher(nn.Module):
+    """A depth network that only tells: pictures -> inverse depth (B, 1, H, W)."""
+
+    def __init__(self, depth: nn.Module) -> None:
+        super().__init__()
+        self.depth = depth.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        said: Tensor = self.depth(images)[0]
+        return said
+
+
+def networks_of(
+    config: Config,
+    samples: Samples,
+    scopes: int,
+    half: bool,
+    tell: Callable[[str], None],
+    anew: bool = True,
+) -> tuple[Networks, Teacher | None]:
+    """
+    Make the networks of a training, and the teacher where there is one.
+
+    :param samples: to train on: their clips' lengths are needed for zooms.
+    :param anew: False where a checkpoint's weights follow: then no other ones are looked for.
+    """
+    wanted = config.networks
+    tied = None
+    if wanted.intrinsics == 'tied':
+        frames = [len(clip.numbers) for clip in samples.clips] if wanted.zooms else None
+        tied = TiedIntrinsics(scopes, frames, wanted.focal)
+    start = wanted.depth_init if anew else 'none'
+    nets = Networks(
+        wanted.depth, wanted.motion, wanted.intrinsics, wanted.appearance, tied, half, start
+    )
+    if wanted.start and anew:
+        lacking = load_weights(Path(wanted.start).expanduser(), nets)
+        tell(f'begun with {wanted.start}; anew: {", ".join(lacking) or "nothing"}')
+    return nets, _teacher(Path(wanted.teacher).expanduser()) if wanted.teacher else None
+
+
+def open_checkpoint(folder: Path) -> tuple[Config, Networks, list[str]]:
+    """
+    The configuration, networks and scopes of a checkpoint, to evaluate or export them.
+
+    :raises TrainingError: no checkpoint, or one that does not fit this code.
+    """
+    path = folder / 'checkpoint.json'
+    if not path.is_file():
+        raise TrainingError(f'{folder}: no checkpoint.json; need RUN/best or one of checkpoints/')
+    facts = json.loads(path.read_text(encoding='utf-8'))
+    config = config_from(facts['config'], str(path))
+    wanted, scopes = config.networks, list(facts['scopes'])
+    tied = TiedIntrinsics(len(scopes), None, wanted.focal) if wanted.intrinsics == 'tied' else None
+    nets = Networks(wanted.depth, wanted.motion, wanted.intrinsics, wanted.appearance, tied)
+    weights = read_tensors(folder / 'weights.safetensors')
+    weights.pop('tied.log_zoom', None)  # of the training's clips only
+    load_strictly(nets, weights, folder)
+    return config, nets.eval(), scopes
+
+
+def paper_model(folder: Path) -> 'PaperModel':
+    """
+    The paper's networks of a checkpoint, to export them.
+
+    :raises TrainingError: they are others: a compact network that trained by itself knows neither
+        its sigma nor the focal length that its bundle would tell.
+    """
+    from training.paper import PaperModel
+
+    config, nets, _ = open_checkpoint(folder)
+    if config.networks.depth != 'paper':
+        raise TrainingError(
+            f'{folder}: depth {config.networks.depth!r} of a self-supervised training can not be '
+            'exported: nothing taught its sigma and its focal length; train with depth: paper'
+        )
+    motion = nets.motion.network if config.networks.motion == 'paper' else None
+    metrics = json.loads((folder / 'checkpoint.json').read_text(encoding='utf-8'))['metrics']
+    if 'unit_mm' not in metrics:
+        raise TrainingError(f'{folder}: never validated, so that its unit is not known')
+    size = config.data.size
+    return PaperModel(
+        nets.depth.network, motion, size[0], size[1], metrics['unit_mm'], {'metrics': metrics}
+    )
+
+
+def _teacher(folder: Path) -> Teacher:
+    return Teacher(open_checkpoint(folder)[1].depth)

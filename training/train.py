@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m training train CONFIG RUN`: train, or go on where RUN stands."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from accelerate import PartialState
+
+from training.checkpoints import TrainingError, latest
+from training.config import Config, read_config
+from training.data.open import open_data
+from training.loop import Loop
+from training.processes import asked_for, on_cpu, start
+
+GOES_ON = ('loop', 'data')  # parts that may change when a run goes on
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `train`."""
+    parser.add_argument('config', type=Path, help='a file like those in config/training/')
+    parser.add_argument(
+        'run', type=Path, nargs='?',
+        help='folder of this run (default: runs/NAME of the file); one that has begun goes on',
+    )  # fmt: skip
+    parser.add_argument('--seed', type=int, help="instead of the file's")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`train`: 0 well, 1 stopped with one line."""
+    place = PartialState(cpu=on_cpu())
+
+    def tell(line: str) -> None:
+        if place.is_main_process:
+            print(line, flush=True)
+
+    try:
+        config = read_config(arguments.config)
+        if arguments.seed is not None:
+            config = Config(**{**vars(config), 'seed': arguments.seed})
+        folder = arguments.run or Path('runs') / arguments.config.stem
+        _same_run(config, folder)
+        with place.main_process_first():  # one process fills the cache, the others find it
+            train, held_out, scopes = open_data(config, tell)
+        state = Loop(config, folder, train, held_out, scopes, tell)()
+    except (ValueError, OSError, TrainingError) as error:
+        print(f'training train: {" ".join(str(error).split())}', file=sys.stderr)
+        return 1
+    finally:
+        place.destroy_process_group()
+    tell(f'{folder}: {state.step} steps; best {config.loop.metric} {state.best:.4g}')
+    return 0
+
+
+def _same_run(config: Config, folder: Path) -> None:
+    """Refuse to go on with other networks or another objective than the run began with."""
+    found = latest(folder)
+    if found is None:
+        return
+    before = json.loads((found / 'checkpoint.json').read_text())['config']
+    now = json.loads(json.dumps(config.as_dict()))
+    changed = [name for name in now if name not in GOES_ON and now[name] != before.get(name)]
+    if changed:
+        raise TrainingError(
+            f'{folder} was begun with another {changed[0]!r}; take a new folder, or the old file'
+        )
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    parser.parse_args()  # what is typed wrong is said once
+    if (count := asked_for()) > 1:
+        return start(count, ['train', *sys.argv[1:]])
+    return run(parser.parse_args())
+
+
+if __name__ == '__main__':
+    sys.exit(main())
