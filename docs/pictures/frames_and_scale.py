@@ -21,7 +21,7 @@ from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.engines.choose import DepthGraphs
-from endosfm3d_ros.evaluation.compare import truth_on_picture
+from endosfm3d_ros.evaluation.sampling import truth_on_picture
 from endosfm3d_ros.evaluation.truth import Truth, read_truth
 from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import Outputs

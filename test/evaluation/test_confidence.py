@@ -9,7 +9,7 @@ from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.engines.choose import DepthGraphs
-from endosfm3d_ros.evaluation.compare import truth_on_picture
+from endosfm3d_ros.evaluation.sampling import truth_on_picture
 from endosfm3d_ros.evaluation.truth import read_truth
 from endosfm3d_ros.share import DEMO_CLIP
 
