@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 # The window's matrices are small: more threads would only wait for each other.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
@@ -55,9 +56,18 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = _parse(sys.argv[1:] if arguments is None else arguments)
         return int(chosen.run(chosen))
     except KeyboardInterrupt:
+        if arguments is None:
+            _leave(130)
         return 130
     except BrokenPipeError:
         return 141
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process here: what a Ctrl-C left half made in the libraries is not torn down."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _parse(typed: list[str]) -> argparse.Namespace:

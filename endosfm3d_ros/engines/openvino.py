@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """OpenVINO on a CPU: the default where there is no GPU."""
 
+import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,33 @@ Below so many operations one thread is the better share of the cores: for the co
 (0.4e9) two take a third less time where the cores are idle, and twice the CPU time, spent in
 waiting for each other, where they are not (docs/performance.md).
 """
+
+
+class _SignalStack(ctypes.Structure):
+    """stack_t of sigaltstack(2)."""
+
+    _fields_ = (
+        ('address', ctypes.c_void_p),
+        ('flags', ctypes.c_int),
+        ('size', ctypes.c_size_t),
+    )
+
+
+@contextmanager
+def own_signal_stack() -> Iterator[None]:
+    """
+    Give this thread its alternate signal stack back.
+
+    OpenVINO puts one of its own there when it compiles, and frees it later: the next SIGTERM or
+    Ctrl-C, whose handlers Python runs on that stack, would end the process with a segmentation
+    fault.
+    """
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
 
 
 class OpenVinoEngine:
@@ -51,7 +81,8 @@ class OpenVinoEngine:
                 threads = 1
             if threads:
                 options['INFERENCE_NUM_THREADS'] = str(threads)
-            compiled = core.compile_model(model, 'CPU', options)
+            with own_signal_stack():
+                compiled = core.compile_model(model, 'CPU', options)
         except RuntimeError as error:
             raise EngineError(
                 f'{graph.path}: OpenVINO can not compile it ({last_line(error)}); '
