@@ -84,5 +84,8 @@ class Mover(Protocol):
         ...
 
     def restarted(self) -> 'Mover':
-        """Forget places and keep what belongs to the scope: lengths have another scale now."""
+        """
+        Forget places and keep what belongs to the scope: the depth maps, and so all lengths, have
+        another scale from now on.
+        """
         ...

@@ -215,12 +215,13 @@ class Odometry:
         )
 
     def restarted(self) -> 'Odometry':
-        """An odometry at its origin that knows the scope, for lengths of another scale."""
-        empty = self.map.forgotten()
-        scope = empty.scope
-        return Odometry(
-            LocalMap(empty.size, empty.sigma_px, scope, scope), log_focal=self.log_focal
-        )
+        """
+        An odometry at its origin that knows the scope, for lengths of another scale.
+
+        What a depth map's millimetre is worth in the world stays: a robot that measured the path
+        measured it with that.
+        """
+        return Odometry(self.map.forgotten(), log_focal=self.log_focal)
 
     # one frame
 

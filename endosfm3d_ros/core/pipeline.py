@@ -118,8 +118,8 @@ class _State:
         """Begin the next epoch at another scale: the scope is still the same."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry starts again'
-        return _State(
-            trajectory, self.mover.restarted(), self.past, self.estimate, events=(event,)
+        return replace(
+            self, trajectory=trajectory, mover=self.mover.restarted(), events=(event,)
         )
 
 

@@ -85,7 +85,7 @@ def test_a_scale_stretches_the_network_s_step_as_it_stretches_depth() -> None:
     assert np.allclose(said.motion.T_prev_cam[:3, 3], 3 * SAID.T_prev_cam[:3, 3])
 
 
-def test_the_network_s_k_is_one_measurement_an_epoch() -> None:
+def test_the_network_s_k_is_one_measurement_until_the_scope_may_be_another() -> None:
     network = Network()
     pipeline = Pipeline(flat_depth, SIZES, FREE, network)
     before = pipeline.step(texture(0))
@@ -97,9 +97,12 @@ def test_the_network_s_k_is_one_measurement_an_epoch() -> None:
     assert after.log_focal_sigma < before.log_focal_sigma
     assert later.camera.fx == pytest.approx(after.camera.fx, rel=1e-3)
     assert len(network.asked) == 1
+    pipeline.change(replace(FREE, scale=2.0))  # another epoch of the very same scope
+    rescaled = [pipeline.step(texture(number)) for number in (3, 4)]
+    assert rescaled[-1].epoch == 1 and len(network.asked) == 1
     pipeline.reset()
-    pipeline.step(texture(3))
-    pipeline.step(texture(4))
+    pipeline.step(texture(5))
+    pipeline.step(texture(6))
     assert len(network.asked) == 2
 
 

@@ -241,6 +241,24 @@ def test_a_constant_scale_multiplies_depth_and_translation_alike() -> None:
     assert np.allclose(second.T_odom_cam[:3, 3], 3 * first.T_odom_cam[:3, 3], atol=1e-3)
 
 
+def test_another_scale_multiplies_lengths_by_no_more_and_no_less_than_it_says() -> None:
+    """The robot measures the path that was told, and the path is in the map's millimetres."""
+    depth = [DISTANCE]
+
+    def swelling(picture: np.ndarray) -> DepthMap:
+        return replace(flat_depth(picture), depth=np.full(SIZES[0], depth[0], np.float32))
+
+    pipeline = Pipeline(swelling, SIZES, FIXED)
+    for number in range(45):
+        depth[0] = DISTANCE * min(1.3, 1.0 + 0.02 * number)  # the map holds its first scale
+        before = pipeline.step(frame(number))
+    pipeline.change(replace(FIXED, scale=2.0))
+    for number in range(45, 48):
+        said = pipeline.step(frame(number))
+        assert np.nanmedian(said.depth) == pytest.approx(2 * np.nanmedian(before.depth), rel=0.03)
+    assert np.nanmedian(before.depth) < 1.15 * DISTANCE and said.epoch == 1
+
+
 def test_a_calibration_that_was_asked_for_and_did_not_come_is_an_error_that_changes_nothing() -> (
     None
 ):
