@@ -67,7 +67,7 @@ class Windowed:
         elif view.network_focal:
             before = before.informed(float(np.log(view.network_focal)), K_SIGMA)
         after, placed = before.step(sight)
-        motion = self._motion(placed)
+        motion = self._motion(placed, view.dt)
         moved = Moved(
             motion=motion,
             estimate=_told(view, estimate, after, placed),
@@ -108,12 +108,14 @@ class Windowed:
         sigma = float(np.sqrt(AGAIN * scope.covariance[0, 0]))
         return Scope.guessed(float(scope.focal[0]), sigma, scope.centre, scope.centre_sigma)
 
-    def _motion(self, placed: Placed) -> Motion:
-        if self.T_world_cam is None:
-            first = not self.begun
-            return Motion(np.eye(4), placed.covariance, known=first, inliers=0)
+    def _motion(self, placed: Placed, dt: float) -> Motion:
+        """The step from the last place that was told; dt since the frame before [s]."""
+        if not self.begun:
+            return tracks.no_motion()
+        if self.T_world_cam is None or not placed.known:
+            return tracks.unknown_motion(dt)  # what was waited before was counted then
         T_prev_cam = inverse(self.T_world_cam) @ placed.T_world_cam
-        return Motion(T_prev_cam, placed.covariance, placed.known, placed.inliers)
+        return Motion(T_prev_cam, placed.covariance, True, placed.inliers)
 
 
 def _zoom(view: View) -> tuple[float, float]:

@@ -12,6 +12,7 @@ import pytest
 from endosfm3d_ros.core.depth_map import DepthMap, confidence
 from endosfm3d_ros.core.frame import Frame, Intrinsics
 from endosfm3d_ros.core.pipeline import Pipeline, Settings
+from endosfm3d_ros.core.tracks import UNKNOWN_MM
 
 SIZES = ((224, 280),)
 DISTANCE = 50.0
@@ -81,6 +82,18 @@ def test_a_black_picture_invents_nothing_holds_odometry_and_widens_its_covarianc
     assert black.odom_covariance[0, 0] > before.odom_covariance[0, 0]
     after = pipeline.step(frame(4))
     assert after.valid and after.epoch == before.epoch
+
+
+@pytest.mark.parametrize('refinement', ['window', 'none'])
+def test_a_step_of_which_nothing_is_known_says_so_by_its_covariance(refinement: str) -> None:
+    """Black, the first picture, black again, another place: each step is counted once."""
+    pipeline = Pipeline(flat_depth, SIZES, replace(FIXED, refinement=refinement))
+    black = np.zeros((224, 280, 3), np.uint8)
+    for number, image in enumerate((black, black, None, black, black, wall(0, seed=7))):
+        said = pipeline.step(frame(number, image))
+        assert said.motion.known == (number == 0)
+        per_frame = 0.0 if number == 0 else UNKNOWN_MM**2 * STEP_NS * 1e-9
+        assert said.motion.covariance[0, 0] == pytest.approx(per_frame)
 
 
 def test_a_frozen_picture_becomes_invalid_and_thaws() -> None:
