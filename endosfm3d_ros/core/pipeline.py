@@ -26,7 +26,7 @@ from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 from endosfm3d_ros.core.windowed import Windowed
 
-GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim says that the scope zoomed by more
+GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim's zoom and its own differ by more
 RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long
 
 
@@ -401,10 +401,13 @@ def _with_focal(estimate: CameraEstimate, focal_px: float | None) -> CameraEstim
 
 
 def _trust(estimate: CameraEstimate, given: Intrinsics | None) -> tuple[float, float]:
-    """Trust in K and sigma of log f; a given K loses both once the rim says the scope zoomed."""
+    """
+    Trust in K and sigma of log f; a given K loses both once the rim says that the scope zoomed and
+    K did not.
+    """
     if given is None:
         return estimate.zoom.trust, estimate.zoom.log_focal_sigma
-    moved = abs(float(np.log(estimate.zoom.zoom)))
+    moved = abs(float(np.log(estimate.zoom.focal_px / given.fx)))
     return (1.0, 0.0) if moved <= GIVEN_K_ZOOM else (0.0, moved)
 
 
