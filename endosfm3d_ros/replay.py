@@ -100,6 +100,10 @@ def replay(
             except ValueError as error:
                 refused, reason = refused + 1, str(error)
                 continue
+            except ArithmeticError as error:
+                pipeline.reset()  # as the node does after a failure of its own
+                refused, reason = refused + 1, str(error)
+                continue
             done += 1
             for event in (*said.events, *filter(None, [warning])):
                 tell(f'picture {done + refused}: {event}')

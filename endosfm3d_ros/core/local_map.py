@@ -216,7 +216,7 @@ class LocalMap:
 
     def forgotten(self) -> 'LocalMap':
         """
-        An empty map that knows the scope, whose zoom may have changed meanwhile, and what its depth
+        An empty map that knows the scope, whose zoom may have changed meanwhile, and what depth
         maps are worth.
         """
         if not self.keyframes:

@@ -60,7 +60,9 @@ class Sight:
 
     def map_pixels(self, points: np.ndarray) -> np.ndarray:
         """Network pixels (N, 2) in the map's picture [px]."""
-        return self.window.input_pixels(points.astype(np.float64)) * self.to_map[0] + self.to_map[1]
+        return (
+            self.window.input_pixels(points.astype(np.float64)) * self.to_map[0] + self.to_map[1]
+        )
 
     @property
     def pixel_size(self) -> float:

@@ -118,9 +118,7 @@ class _State:
         """Begin the next epoch at another scale: the scope is still the same."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry starts again'
-        return replace(
-            self, trajectory=trajectory, mover=self.mover.restarted(), events=(event,)
-        )
+        return replace(self, trajectory=trajectory, mover=self.mover.restarted(), events=(event,))
 
 
 class Pipeline:
@@ -191,6 +189,7 @@ class Pipeline:
         :return: everything that is said about it.
         :raises ValueError: the settings ask for a calibration that this frame does not bring, or
             it has the stamp of the frame before. After any error the state is what it was.
+        :raises ArithmeticError: the motion has no solution; a reset helps.
         """
         self.settle()
         given = self._given(frame)
@@ -220,7 +219,7 @@ class Pipeline:
             dt=dt,
         )
         tell = verdict.valid and not estimate.jumped
-        mover, moved = state.mover.moved(view) if tell else state.mover.passed(view)
+        mover, moved = _gone_on(state.mover, view, tell)
         motion, estimate, depth_map = moved.motion, moved.estimate, moved.depth
         if tell and not motion.known:
             said = said or self._ask_motion(picture, window, past)
@@ -368,11 +367,27 @@ class Pipeline:
         return self.motion_network(past.picture, picture)
 
     def _depth(self, picture: np.ndarray, mask: np.ndarray) -> DepthMap:
+        """What the network says at the user's scale; a depth whose sigma is none is unknown."""
         said = self.depth_network(picture)
         scale = self.settings.scale or 1.0
-        known = mask & np.isfinite(said.depth) & (said.depth > 0)
+        stated = np.isfinite(said.log_sigma)
+        known = mask & stated & np.isfinite(said.depth) & (said.depth > 0)
         depth = np.where(known, said.depth * np.float32(scale), np.float32(np.nan))
-        return replace(said, depth=depth)
+        log_sigma = said.log_sigma if stated.all() else np.where(stated, said.log_sigma, 1.0)
+        return replace(said, depth=depth, log_sigma=log_sigma.astype(np.float32, copy=False))
+
+
+def _gone_on(mover: Mover, view: View, tell: bool) -> tuple[Mover, Moved]:
+    """
+    The mover after this frame.
+
+    :raises ArithmeticError: it has no answer. NumPy's own error is a ValueError, which would put
+        the blame on the picture.
+    """
+    try:
+        return mover.moved(view) if tell else mover.passed(view)
+    except np.linalg.LinAlgError as error:
+        raise ArithmeticError(f'the motion has no solution: {error}') from error
 
 
 def _zoom_seen(estimate: CameraEstimate, moved: Moved) -> bool:

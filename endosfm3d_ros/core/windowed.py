@@ -30,8 +30,8 @@ class Windowed:
     :param T_world_cam: (4, 4) of the last frame, as told [mm].
     :param begun: whether there was a frame at all.
     :param waited_s: since the last frame that was placed [s].
-    :param reference: the first calibration that was given: the map's pixels are this camera's; None
-        where K is estimated.
+    :param reference: the first calibration that was given: the map's pixels are this camera's;
+        None where K is estimated.
     :param learnt: what an earlier pass over the same video learnt of the scope; None without one.
     """
 

@@ -13,6 +13,7 @@ from endosfm3d_ros.core.depth_map import DepthMap, confidence
 from endosfm3d_ros.core.frame import Frame, Intrinsics
 from endosfm3d_ros.core.pipeline import Pipeline, Settings
 from endosfm3d_ros.core.tracks import UNKNOWN_MM
+from endosfm3d_ros.core.windowed import Windowed
 
 SIZES = ((224, 280),)
 DISTANCE = 50.0
@@ -253,6 +254,35 @@ def test_depth_that_is_not_positive_or_outside_the_circle_is_unknown() -> None:
     assert (
         np.isfinite(said.depth[there]).mean() > 0.3 and np.isnan(said.depth[~there]).mean() > 0.99
     )
+
+
+def test_a_sigma_that_is_no_number_makes_its_depth_unknown_and_spoils_nothing_else() -> None:
+    def half_unsure(picture: np.ndarray) -> DepthMap:
+        said = flat_depth(picture)
+        said.log_sigma[:, :140] = np.nan
+        return said
+
+    pipeline = Pipeline(half_unsure, SIZES, FIXED)
+    for number in range(15):
+        said = pipeline.step(frame(number))
+    assert np.isnan(said.depth[:, :140]).all() and not said.confidence[:, :140].any()
+    assert np.isfinite(said.depth[:, 140:]).all() and said.refinement == 'window'
+    assert np.isfinite(said.odom_covariance).all() and said.motion.known
+
+
+def test_a_motion_without_a_solution_is_not_the_picture_s_fault() -> None:
+    pipeline = Pipeline(flat_depth, SIZES, FIXED)
+    for number in range(4):
+        pipeline.step(frame(number))
+    mover = pipeline._state.mover
+    assert isinstance(mover, Windowed) and mover.odometry
+    mover.odometry.map.points[:] = np.nan
+    for _ in range(2):
+        with pytest.raises(ArithmeticError, match='no solution'):
+            pipeline.step(frame(4))
+    pipeline.reset()
+    said = [pipeline.step(frame(number)) for number in (4, 5)]
+    assert said[-1].motion.known and said[-1].epoch == 1
 
 
 def test_a_constant_scale_multiplies_depth_and_translation_alike() -> None:
