@@ -136,7 +136,7 @@ def test_a_second_pass_knows_the_scope_from_the_first_frame(
         network,
         open_bundle('compact').sizes,
         Settings(prior_field_of_view_deg=100.0),
-        learnt=window.pipeline.learnt_scope,
+        learnt=[window.pipeline.learnt_scope],
     )
     said = [pipeline.step(frame) for frame in frames[:5]]
     errors = focal_errors(Ran(said, pipeline), truth)

@@ -99,6 +99,8 @@ class _State:
     """
     All that one step leaves to the next; replaced as a whole, so a step that fails changes
     nothing.
+
+    :param cuts: epochs that the video itself opened: by a gap, another size, another frame id.
     """
 
     trajectory: Trajectory
@@ -107,12 +109,13 @@ class _State:
     estimate: CameraEstimate | None = None
     events: tuple[str, ...] = ()
     network_k_taken: bool = False
+    cuts: int = 0
 
-    def restarted(self, why: str, mover: Mover) -> '_State':
+    def restarted(self, why: str, mover: Mover, cuts: int) -> '_State':
         """Begin the next epoch."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry and filters start again'
-        return _State(trajectory, mover, events=(event,))
+        return _State(trajectory, mover, events=(event,), cuts=cuts)
 
     def rescaled(self, why: str) -> '_State':
         """Begin the next epoch at another scale: the scope is still the same."""
@@ -130,7 +133,8 @@ class Pipeline:
     :param settings: the user's choices.
     :param motion_network: (previous, current) network pictures of one window -> NetworkMotion;
         asked once an epoch for a prior of K, and for the step where tracks know nothing.
-    :param learnt: what an earlier pass over the same video learnt of the scope (`learnt_scope`).
+    :param learnt: what an earlier pass over the same video learnt of the scope (`learnt_scope`),
+        epoch by epoch: another one has another picture size, or its zoom counts from elsewhere.
     """
 
     def __init__(
@@ -139,28 +143,33 @@ class Pipeline:
         sizes: Sequence[tuple[int, int]],
         settings: Settings | None = None,
         motion_network: MotionNetwork | None = None,
-        learnt: Scope | None = None,
+        learnt: Sequence[Scope | None] = (),
     ) -> None:
-        self._learnt = learnt
+        self._learnt = tuple(learnt)
         self.depth_network = depth_network
         self.motion_network = motion_network
         self.sizes = tuple(sizes)
         self.settings = settings or Settings()
-        self._state = _State(Trajectory(), self._mover())
+        self._state = _State(Trajectory(), self._mover(cuts=0))
 
-    def _mover(self) -> Mover:
-        windowed = self.settings.refinement == 'window'
-        return Windowed(learnt=self._learnt) if windowed else Pairwise()
+    def _mover(self, cuts: int | None) -> Mover:
+        """What tells motion from here on, with what was learnt after so many cuts."""
+        if self.settings.refinement != 'window':
+            return Pairwise()
+        if cuts is None or cuts >= len(self._learnt):
+            return Windowed()
+        return Windowed(learnt=self._learnt[cuts])
 
     @property
     def learnt_scope(self) -> Scope | None:
-        """What the window knows of the scope by now; None without a window."""
+        """What the window knows of the scope by now, in this epoch; None without a window."""
         mover = self._state.mover
         return mover.scope if isinstance(mover, Windowed) else None
 
     def reset(self) -> None:
         """Open a new epoch: odometry and filters start again with the next frame."""
-        self._state = self._state.restarted('a reset was asked for', self._mover())
+        mover = self._mover(cuts=None)  # the zoom counts from here: what was learnt is not of it
+        self._state = self._state.restarted('a reset was asked for', mover, self._state.cuts)
 
     def change(self, settings: Settings) -> None:
         """
@@ -232,7 +241,7 @@ class Pipeline:
         )  # fmt: skip
         begun = estimate if verdict.valid or state.estimate else None
         taken = state.network_k_taken or said is not None
-        self._state = _State(trajectory, mover, now, begun, network_k_taken=taken)
+        self._state = _State(trajectory, mover, now, begun, network_k_taken=taken, cuts=state.cuts)
         trust, log_focal_sigma = _trust(estimate, given)
         log_scale_sigma = float(np.median(depth_map.log_sigma[mask])) if mask.any() else 1.0
         return Reconstruction(
@@ -305,7 +314,8 @@ class Pipeline:
             why = f'the frame id changed from {past.frame_id} to {frame.frame_id}'
         else:
             return self._state
-        return self._state.restarted(why, self._mover())
+        cuts = self._state.cuts + 1
+        return self._state.restarted(why, self._mover(cuts), cuts)
 
     def _look(self, frame: Frame, state: _State, dt: float) -> _Look:
         """

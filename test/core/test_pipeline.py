@@ -11,6 +11,7 @@ import pytest
 
 from endosfm3d_ros.core.depth_map import DepthMap, confidence
 from endosfm3d_ros.core.frame import Frame, Intrinsics
+from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.pipeline import Pipeline, Settings
 from endosfm3d_ros.core.tracks import UNKNOWN_MM
 from endosfm3d_ros.core.windowed import Windowed
@@ -254,6 +255,20 @@ def test_depth_that_is_not_positive_or_outside_the_circle_is_unknown() -> None:
     assert (
         np.isfinite(said.depth[there]).mean() > 0.3 and np.isnan(said.depth[~there]).mean() > 0.99
     )
+
+
+def test_what_was_learnt_of_an_epoch_is_used_in_that_epoch_only() -> None:
+    """The picture becomes twice as large: so does the focal length."""
+    centre = np.array([139.5, 111.5])
+    learnt = [Scope.guessed(float(np.log(f)), 0.01, centre * f / 150, 1.0) for f in (150.0, 300.0)]
+    pipeline = Pipeline(flat_depth, SIZES, learnt=learnt)
+    large = [cv2.resize(wall(2 * number), (560, 448)) for number in range(3)]
+    focals = [pipeline.step(frame(0)).input_camera.fx]
+    focals.append(pipeline.step(frame(1, large[1])).input_camera.fx)
+    assert focals == pytest.approx([150, 300], rel=1e-3)
+    pipeline.reset()  # the zoom may be any now
+    prior = Pipeline(flat_depth, SIZES).step(frame(2, large[2])).input_camera.fx
+    assert pipeline.step(frame(2, large[2])).input_camera.fx == pytest.approx(prior)
 
 
 def test_a_sigma_that_is_no_number_makes_its_depth_unknown_and_spoils_nothing_else() -> None:
