@@ -222,7 +222,7 @@ class Pipeline:
             size=(look.field.width, look.field.height),
             depth=self._depth(picture, mask) if verdict.valid else unknown_depth(picture),
             estimate=_with_focal(estimate, network_focal),
-            rim=look.measured.circle is not None and not estimate.doubts,
+            rim=self._believes_rim(look.measured, estimate),
             given=given,
             network_focal=network_focal,
             dt=dt,
@@ -367,6 +367,10 @@ class Pipeline:
             )
         looks = chosen.zoom_by_rim and (valid or not state.estimate)
         return estimate.see(measured) if looks else estimate
+
+    def _believes_rim(self, measured: FieldOfView, estimate: CameraEstimate) -> bool:
+        """Whether this frame's rim tells the zoom; an electronic stop never does."""
+        return self.settings.zoom_by_rim and measured.circle is not None and not estimate.doubts
 
     def _ask_motion(
         self, picture: np.ndarray, window: Window, past: _Past | None
