@@ -232,7 +232,8 @@ class Pipeline:
         motion, estimate, depth_map = moved.motion, moved.estimate, moved.depth
         if tell and not motion.known:
             said = said or self._ask_motion(picture, window, past)
-            motion = (said and network_step(said, self.settings.scale or 1.0)) or motion
+            scale = (self.settings.scale or 1.0) * moved.stretch
+            motion = (said and network_step(said, scale)) or motion
         input_camera = given or estimate.camera(*view.size)
         trajectory = state.trajectory.advance(motion)
         now = _Past(

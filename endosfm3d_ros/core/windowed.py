@@ -78,6 +78,7 @@ class Windowed:
             depth=_agreeing(view, sight, placed),
             refinement='window' if after.map.solution else 'none',
             rigid_share=placed.share if motion.known and self.begun else float('nan'),
+            stretch=float(np.exp(placed.depth_offset[0])),
             events=() if placed.known or not self.begun else (LOST,),
         )
         here = placed.T_world_cam
