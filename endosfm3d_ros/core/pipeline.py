@@ -115,13 +115,14 @@ class _State:
         """Begin the next epoch."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry and filters start again'
-        return _State(trajectory, mover, events=(event,), cuts=cuts)
+        return _State(trajectory, mover, events=(*self.events, event), cuts=cuts)
 
     def rescaled(self, why: str) -> '_State':
         """Begin the next epoch at another scale: the scope is still the same."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry starts again'
-        return replace(self, trajectory=trajectory, mover=self.mover.restarted(), events=(event,))
+        mover, events = self.mover.restarted(), (*self.events, event)
+        return replace(self, trajectory=trajectory, mover=mover, events=events)
 
 
 class Pipeline:

@@ -239,6 +239,16 @@ def test_a_reset_opens_an_epoch() -> None:
     assert said.epoch == 1 and 'reset was asked for' in said.events[0]
 
 
+def test_every_epoch_that_was_opened_between_two_pictures_is_told() -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    pipeline.step(frame(0))
+    pipeline.change(Settings(scale=2.0))
+    pipeline.reset()
+    said = pipeline.step(frame(1))
+    assert [event.split(':')[0] for event in said.events] == ['epoch 1', 'epoch 2']
+    assert said.epoch == 2 and not pipeline.step(frame(2)).events
+
+
 def test_depth_that_is_not_positive_or_outside_the_circle_is_unknown() -> None:
     def half_bad(picture: np.ndarray) -> DepthMap:
         said = flat_depth(picture)
