@@ -27,7 +27,7 @@ from endosfm3d_ros.core.geometry import inverse, motion_from_vector, quaternion
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.scale_anchor import ScaleAnchor
 from endosfm3d_ros.engines.choose import DepthGraphs
-from endosfm3d_ros.evaluation.truth import Truth, read_truth
+from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder
 from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import Outputs, Traffic
 from endosfm3d_ros.share import DEMO_CLIP
@@ -38,7 +38,7 @@ ENOUGH = 72  # frames: 32 mm of path
 
 @pytest.fixture(scope='module')
 def truth() -> Truth:
-    return read_truth(DEMO_CLIP)
+    return read_truth_folder(DEMO_CLIP)
 
 
 @pytest.fixture(scope='module')

@@ -21,8 +21,8 @@ from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.engines.choose import DepthGraphs
-from endosfm3d_ros.evaluation.compare import truth_on_picture
-from endosfm3d_ros.evaluation.truth import Truth, read_truth
+from endosfm3d_ros.evaluation.sampling import truth_on_picture
+from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder
 from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import Outputs
 from endosfm3d_ros.share import DEMO_CLIP
@@ -124,8 +124,8 @@ def panel_scale(
 ) -> None:
     times, ours, true = [], [], []
     for number, one in enumerate(said):
-        if number in truth.depth_files:
-            target = truth_on_picture(truth.depth(number), one.camera, one.input_camera)
+        if number in truth.depth_frames:
+            target = truth_on_picture(truth.read_depth(number), one.camera, one.input_camera)
             both = np.isfinite(target) & np.isfinite(one.depth)
             times.append(truth.stamps[number])
             ours.append(float(np.median(one.depth[both])))
@@ -155,7 +155,7 @@ def panel_scale(
 
 def main() -> None:
     """Draw the three panels."""
-    truth = read_truth(DEMO_CLIP)
+    truth = read_truth_folder(DEMO_CLIP)
     said, anchored, shown = run(truth)
     plt.style.use('dark_background')
     figure = plt.figure(figsize=(15, 4.8), facecolor='#16181c')

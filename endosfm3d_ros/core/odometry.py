@@ -108,6 +108,7 @@ class Odometry:
     :param log_focal: of the last frame.
     :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
     :param anchors: ids and points of the last keyframe; since: its number.
+    :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
     :param due: a keyframe was added, and no adjustment has converged since.
     :param made: keyframes so far.
     """
@@ -123,6 +124,7 @@ class Odometry:
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     anchors: tuple[np.ndarray, np.ndarray] | None = None
     next_id: int = 0
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
     made: int = 0
 
@@ -173,6 +175,7 @@ class Odometry:
             correction=_faded(now.correction, sight.dt),
         )
         offset = now._depth_offset(sight)
+        now = replace(now, offset=offset)
         placed = Placed(
             inverse(now.T_cam_world) @ now.correction,
             True,
@@ -223,7 +226,7 @@ class Odometry:
         What a depth map's millimetre is worth in the world stays: a robot that measured the path
         measured it with that.
         """
-        return Odometry(self.map.forgotten(), log_focal=self.log_focal)
+        return Odometry(self.map.forgotten(), log_focal=self.log_focal, offset=self.offset)
 
     # one frame
 
@@ -271,7 +274,7 @@ class Odometry:
             texture=sight.texture,
             window=sight.window,
         )
-        offset = np.array([now.map.log_scale, 0.0, 0.0, 0.0])
+        offset = self.offset
         nothing = tracks.no_motion() if known else tracks.unknown_motion(sight.dt)
         placed = Placed(T_world_cam, known, 0, 0.0, nothing.covariance, focal, ZOOM_FLOOR, offset)
         return now._with_keyframe(sight, offset), placed

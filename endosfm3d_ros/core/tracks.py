@@ -75,11 +75,13 @@ def trackable(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     :param mask: (h, w) bool, inside the field of view.
     :return: (h, w) uint8, 255 where allowed.
     """
-    highlight = (picture.min(axis=2) >= HIGHLIGHT_LEVEL).astype(np.uint8)
-    highlight = cv2.dilate(highlight, np.ones((HIGHLIGHT_PX, HIGHLIGHT_PX), np.uint8))
+    red, green, blue = cv2.split(picture)
+    darkest = cv2.min(cv2.min(red, green), blue)
+    highlight = (darkest >= HIGHLIGHT_LEVEL).astype(np.uint8)
+    wide = cv2.dilate(highlight, np.ones((HIGHLIGHT_PX, HIGHLIGHT_PX), np.uint8))
     inside = np.pad(mask.astype(np.uint8), 1)  # beyond the picture nothing is visible
     distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    return ((distance > RIM_PX) & (highlight == 0)).astype(np.uint8) * 255
+    return ((distance > RIM_PX) & (wide == 0)).astype(np.uint8) * 255
 
 
 def refill(grey: np.ndarray, allowed: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -16,7 +16,8 @@ from endosfm3d_ros.core.network_motion import K_SIGMA
 from endosfm3d_ros.core.odometry import Odometry, Placed, Sight, offset_picture
 
 GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration
-CENTRE_SIGMA, RIM_CENTRE_SIGMA = 0.03, 0.012  # of the principal point [picture widths]
+# Of the principal point [picture widths]; less than it is, as tracks outnumber their own errors.
+CENTRE_SIGMA, RIM_CENTRE_SIGMA = 0.02, 0.008
 AGAIN = 4.0  # by so much a belief's variance grows before the same pictures are seen again
 GUESS_FLOOR = 0.25  # a network's guess of log focal is not taken for better: scopes differ
 LOST = 'the tracks were lost: a new map begins'

@@ -72,7 +72,8 @@ def compile_graph(
         raise EngineError(
             f'compiling needs onnx and onnxruntime ({error}); run: pip install onnx onnxruntime'
         ) from error
-    model = prepared(graph, options.precision)
+    exported = options.precision == 'half' and 'fp16' in graph.others
+    model = prepared(graph.variant('fp16') if exported else graph, options.precision)
     timings = cache / 'engines' / f'trt{machine.version}-sm{gpu.capability.replace(".", "")}'
     data = build(import_tensorrt(), model, options, timings / TIMING_CACHE, progress)
     record = measured(graph, data, machine, gpu, options)

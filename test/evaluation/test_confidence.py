@@ -9,8 +9,8 @@ from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.engines.choose import DepthGraphs
-from endosfm3d_ros.evaluation.compare import truth_on_picture
-from endosfm3d_ros.evaluation.truth import read_truth
+from endosfm3d_ros.evaluation.sampling import truth_on_picture
+from endosfm3d_ros.evaluation.truth import read_truth_folder
 from endosfm3d_ros.share import DEMO_CLIP
 
 NEAR = 0.25  # of the truth, as docs and messages say
@@ -21,7 +21,7 @@ EVERY = 20  # frames
 
 def promised_and_kept(model: str) -> tuple[np.ndarray, np.ndarray]:
     """Confidence of every pixel with truth, and whether depth is near it, median-scaled."""
-    bundle, truth = open_bundle(model), read_truth(DEMO_CLIP)
+    bundle, truth = open_bundle(model), read_truth_folder(DEMO_CLIP)
     network = DepthGraphs(bundle, 'auto', 0)
     promised, kept = [], []
     for number, frame in enumerate(open_frames(DEMO_CLIP / 'clip.mp4')):
@@ -29,7 +29,7 @@ def promised_and_kept(model: str) -> tuple[np.ndarray, np.ndarray]:
             continue
         pipeline = Pipeline(network, bundle.sizes, parameters.settings(parameters.DEFAULTS))
         said = pipeline.step(frame)
-        target = truth_on_picture(truth.depth(number), said.camera, said.input_camera)
+        target = truth_on_picture(truth.read_depth(number), said.camera, said.input_camera)
         both = np.isfinite(target) & np.isfinite(said.depth)
         ratio = said.depth[both] / target[both]
         promised.append(said.confidence[both])

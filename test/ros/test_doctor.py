@@ -145,15 +145,12 @@ def test_pictures_that_the_node_would_refuse_are_found_with_the_reason(
 
 @pytest.mark.ros
 def test_what_is_no_picture_is_said_with_the_topics_that_are(
-    send: Callable[[Any, Any, str], None],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    send: Callable[[Any, Any, str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     send(String, String(data='x'), '/words')
     send(CompressedImage, CompressedImage(format='jpeg'), '/there/compressed')
     assert main(['doctor', '--topic', '/words', '--seconds', '1']) == 1
     assert '/driver publishes std_msgs/msg/String' in capsys.readouterr().out
-    monkeypatch.setattr('endosfm3d_ros.watch.DISCOVERY_S', 2.0)
     assert main(['doctor', '--topic', '/nobody', '--seconds', '0.5']) == 1
     assert '/there/compressed is a sensor_msgs/msg/CompressedImage' in capsys.readouterr().out
 
