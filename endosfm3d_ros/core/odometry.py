@@ -107,10 +107,9 @@ class Odometry:
     :param correction: (4, 4) camera now in the map -> camera as told; fades to the identity.
     :param log_focal: of the last frame.
     :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
-    :param anchors: ids and points of the last keyframe; since: its number.
+    :param anchors: ids and points of the last keyframe; None before the first.
     :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
     :param due: a keyframe was added, and no adjustment has converged since.
-    :param made: keyframes so far.
     """
 
     map: LocalMap
@@ -126,7 +125,6 @@ class Odometry:
     next_id: int = 0
     offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
-    made: int = 0
 
     @classmethod
     def begun(cls, scope: Scope, sight: Sight) -> 'Odometry':
@@ -320,7 +318,6 @@ class Odometry:
             anchors=(ids, points),
             next_id=self.next_id + len(fresh),
             due=True,
-            made=self.made + 1,
         )
 
     def _step_covariance(self, resected: np.ndarray) -> np.ndarray:

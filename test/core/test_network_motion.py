@@ -107,7 +107,9 @@ def test_the_network_s_step_is_stretched_as_its_depth_is_to_fit_the_map() -> Non
     said = pipeline.step(another(45))
     stretch = np.nanmedian(said.depth) / depth[0]
     assert stretch < 0.85 and said.motion.known and said.motion.inliers == 0
-    assert said.motion.T_prev_cam[:3, 3] == pytest.approx(stretch * SAID.T_prev_cam[:3, 3])
+    assert said.motion.T_prev_cam[:3, 3] == pytest.approx(
+        stretch * SAID.T_prev_cam[:3, 3], rel=0.02
+    )
 
 
 def test_the_network_s_k_is_one_measurement_until_the_scope_may_be_another() -> None:
