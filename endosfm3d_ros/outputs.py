@@ -147,8 +147,14 @@ class Outputs:
         self._previous = said
 
     def _dt(self, said: Reconstruction) -> float:
+        """
+        How long the step took [s]; 0 where that is not known: a place that was only held may be
+        left after seconds, in one step.
+        """
         before = self._previous
-        if before is None or before.epoch != said.epoch or not said.motion.known:
+        if before is None or before.epoch != said.epoch:
+            return 0.0
+        if not before.motion.known or not said.motion.known:
             return 0.0
         return (said.stamp_ns - before.stamp_ns) * 1e-9
 

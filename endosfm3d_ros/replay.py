@@ -85,7 +85,7 @@ def replay(
     settings = parameters.settings(values)
     pipeline = Pipeline(network, bundle.sizes, settings, motion)
     if twice:
-        learnt = _learnt_scope(pipeline, source, Inputs(values))
+        learnt = _learnt_scopes(pipeline, source, Inputs(values))
         pipeline = Pipeline(network, bundle.sizes, settings, motion, learnt)
     outputs = Outputs(values)
     done = refused = 0
@@ -98,6 +98,10 @@ def replay(
                 frame, warning = inputs.take(frame)
                 said = pipeline.step(frame)
             except ValueError as error:
+                refused, reason = refused + 1, str(error)
+                continue
+            except ArithmeticError as error:
+                pipeline.reset()  # as the node does after a failure of its own
                 refused, reason = refused + 1, str(error)
                 continue
             done += 1
@@ -117,15 +121,24 @@ def replay(
     return Replayed(done, refused, reason, source.shortfall, metric.progress)
 
 
-def _learnt_scope(pipeline: Pipeline, source: FrameSource, inputs: Inputs) -> Scope | None:
-    """What a pass over all frames tells of the scope; frames that can not be used are left out."""
+def _learnt_scopes(
+    pipeline: Pipeline, source: FrameSource, inputs: Inputs
+) -> tuple[Scope | None, ...]:
+    """
+    What a pass over all frames tells of the scope in each epoch; frames that can not be used are
+    left out, and a failure ends it.
+    """
+    learnt: dict[int, Scope | None] = {}
     for frame in source:
         try:
-            pipeline.step(inputs.take(frame)[0])
+            said = pipeline.step(inputs.take(frame)[0])
         except ValueError:
             continue
-    pipeline.settle()
-    return pipeline.learnt_scope
+        except ArithmeticError:
+            break
+        pipeline.settle()
+        learnt[said.epoch] = pipeline.learnt_scope
+    return tuple(learnt.values())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 """Messages in and out: every encoding, every refusal, the cloud against the depth it came from."""
 
 from array import array
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -12,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from sensor_msgs_py.point_cloud2 import read_points
 
 from endosfm3d_ros import messages_out as out
+from endosfm3d_ros import parameters
 from endosfm3d_ros.core.frame import Intrinsics, Motion, Reconstruction
 from endosfm3d_ros.core.geometry import motion_from_vector, rotation_from_quaternion, unproject
 from endosfm3d_ros.messages_in import (
@@ -22,6 +24,7 @@ from endosfm3d_ros.messages_in import (
     rectified,
     stamp_of,
 )
+from endosfm3d_ros.outputs import Outputs, Traffic
 
 H, W = 6, 8
 RNG = np.random.default_rng(0)
@@ -305,3 +308,15 @@ def test_odometry_is_metres_its_twist_the_camera_s_own_and_its_covariance_in_bot
 def test_an_unknown_step_leaves_the_twist_unknown() -> None:
     message = out.odometry_message(reconstruction(), 'odom', 0.0)
     assert message.twist.covariance[0] == -1.0
+
+
+def test_a_camera_found_again_after_black_pictures_did_not_fly_there_in_one_frame() -> None:
+    """The place was held meanwhile; its displacement is of all that time."""
+    outputs, twists = Outputs(parameters.DEFAULTS), []
+    first = reconstruction()
+    for number, known in enumerate((True, True, False, True, True)):
+        motion = replace(first.motion, known=known)
+        stamp_ns = first.stamp_ns + number * 40_000_000
+        messages = outputs.messages(replace(first, stamp_ns=stamp_ns, motion=motion), Traffic())
+        twists.append(dict(messages)['odometry'].twist.covariance[0] >= 0)
+    assert twists == [False, True, False, False, True]

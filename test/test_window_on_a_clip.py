@@ -136,8 +136,17 @@ def test_a_second_pass_knows_the_scope_from_the_first_frame(
         network,
         open_bundle('compact').sizes,
         Settings(prior_field_of_view_deg=100.0),
-        learnt=window.pipeline.learnt_scope,
+        learnt=[window.pipeline.learnt_scope],
     )
     said = [pipeline.step(frame) for frame in frames[:5]]
     errors = focal_errors(Ran(said, pipeline), truth)
     assert np.abs(errors).max() < 0.03
+
+
+def test_an_electronic_stop_that_stands_still_does_not_hide_the_zoom_from_the_tracks(
+    network: DepthGraphs, frames: list[Frame], truth: Truth
+) -> None:
+    """Whoever says that the rim does not tell the zoom is not held to it."""
+    errors = focal_errors(run(network, frames, zoom_by_rim=False), truth)
+    assert np.log(truth.K[FRAMES - 1, 0, 0] / truth.K[0, 0, 0]) > 0.4  # what was missed
+    assert np.abs(errors[SECOND:]).max() < 0.2 and abs(errors[-1]) < 0.06

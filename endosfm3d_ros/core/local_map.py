@@ -26,6 +26,7 @@ from endosfm3d_ros.core.bundle_adjustment import (
     bends_at,
 )
 from endosfm3d_ros.core.geometry import rigid
+from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
 
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
@@ -214,11 +215,15 @@ class LocalMap:
         return replace(self, belief=belief, scope=scope, keyframes=tuple(keyframes), points=points)
 
     def forgotten(self) -> 'LocalMap':
-        """An empty map that knows the scope, whose zoom may have changed meanwhile."""
+        """
+        An empty map that knows the scope, whose zoom may have changed meanwhile, and what depth
+        maps are worth.
+        """
         if not self.keyframes:
             return self
-        loose = np.array([[0.0, 0.0], [0.0, LOOSE_ZOOM**2]])
-        scope = replace(self.scope, covariance=self.scope.covariance + loose, number=-1)
+        loose = self.scope.covariance + np.diag([0.0, LOOSE_ZOOM**2])
+        keep = np.diag([1.0, min(1.0, ZOOM_RANGE / float(np.sqrt(loose[1, 1])))])
+        scope = replace(self.scope, covariance=keep @ loose @ keep, number=-1)
         return LocalMap(self.size, self.sigma_px, scope, scope, log_scale=self.log_scale)
 
     def _picked(self) -> np.ndarray:

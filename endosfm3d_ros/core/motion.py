@@ -57,6 +57,7 @@ class Moved:
     :param depth: the network's map, made to agree with those before where that is known.
     :param refinement: what K, motion and scale rest on: 'window', or 'none'.
     :param rigid_share: of the tracks, that move as one with the camera; NaN where none was asked.
+    :param stretch: what a millimetre of the network, scaled by the user's factor, is worth here.
     :param events: sentences for a person; usually none.
     """
 
@@ -65,6 +66,7 @@ class Moved:
     depth: DepthMap
     refinement: str
     rigid_share: float
+    stretch: float = 1.0
     events: tuple[str, ...] = ()
 
 
@@ -84,5 +86,8 @@ class Mover(Protocol):
         ...
 
     def restarted(self) -> 'Mover':
-        """Forget places and keep what belongs to the scope: lengths have another scale now."""
+        """
+        Forget places and keep what belongs to the scope: the depth maps, and so all lengths, have
+        another scale from now on.
+        """
         ...

@@ -38,10 +38,12 @@ class Sight:
 
     :param texture: (h, w) uint8 of `tracks.texture`; allowed: (h, w) uint8 of `tracks.trackable`.
     :param window: of the network picture.
-    :param size: (width, height) of the input picture [px].
+    :param size: (width, height) of the map's picture: the input picture, as if its pixels were
+        square [px].
+    :param to_map: (2, 2) what input pixels (u, v) are multiplied by, then what is added: one and
+        nothing, unless a given calibration has oblong pixels or changes.
     :param log_depth: (h, w) of the network's map [log mm]; NaN where unknown; depth_sigma of it.
     :param log_zoom: by the rim, against the reference; NaN without a rim; log_zoom_sigma of it.
-    :param aspect: fx / fy of the input picture.
     :param dt: since the frame before [s].
     """
 
@@ -53,19 +55,21 @@ class Sight:
     depth_sigma: np.ndarray
     log_zoom: float
     log_zoom_sigma: float
-    aspect: float
+    to_map: np.ndarray
     dt: float
 
-    def input_pixels(self, points: np.ndarray) -> np.ndarray:
-        """Network pixels (N, 2) in the input picture, as if its pixels were square [px]."""
-        return self.window.input_pixels(points.astype(np.float64)) * [1.0, self.aspect]
+    def map_pixels(self, points: np.ndarray) -> np.ndarray:
+        """Network pixels (N, 2) in the map's picture [px]."""
+        return (
+            self.window.input_pixels(points.astype(np.float64)) * self.to_map[0] + self.to_map[1]
+        )
 
     @property
     def pixel_size(self) -> float:
-        """Input pixels in one network pixel."""
+        """Pixels of the map's picture in one network pixel."""
         window = self.window
         wide, high = window.width / window.network_width, window.height / window.network_height
-        return float(np.sqrt(wide * high * self.aspect))
+        return float(np.sqrt(wide * high * self.to_map[0].prod()))
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,9 @@ class Odometry:
     :param correction: (4, 4) camera now in the map -> camera as told; fades to the identity.
     :param log_focal: of the last frame.
     :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
-    :param anchors: ids and points of the last keyframe; since: its number.
+    :param anchors: ids and points of the last keyframe; None before the first.
     :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
     :param due: a keyframe was added, and no adjustment has converged since.
-    :param made: keyframes so far.
     """
 
     map: LocalMap
@@ -122,7 +125,6 @@ class Odometry:
     next_id: int = 0
     offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
-    made: int = 0
 
     @classmethod
     def begun(cls, scope: Scope, sight: Sight) -> 'Odometry':
@@ -131,11 +133,9 @@ class Odometry:
 
         :param scope: what is believed of the endoscope, of a square-pixel input picture.
         """
-        width, height = sight.size
-        size = (width, round(height * sight.aspect))
         sigma_px = TRACK_SIGMA_PX * sight.pixel_size
         first = float(scope.focal.sum())
-        return cls(LocalMap(size, sigma_px, scope, scope), log_focal=first)
+        return cls(LocalMap(sight.size, sigma_px, scope, scope), log_focal=first)
 
     @property
     def scope(self) -> Scope:
@@ -153,7 +153,7 @@ class Odometry:
         prior, sigma = now._prior_focal(sight)
         found = resect(
             now.map.points[place[use]],
-            sight.input_pixels(now.points[use]),
+            sight.map_pixels(now.points[use]),
             now.scope.centre,
             POINT_SIGMA_PX * sight.pixel_size,
             now.T_cam_world,
@@ -218,11 +218,13 @@ class Odometry:
         )
 
     def restarted(self) -> 'Odometry':
-        """An odometry at its origin that knows the scope, for lengths of another scale."""
-        empty = self.map.forgotten()
-        scope = empty.scope
-        fresh = LocalMap(empty.size, empty.sigma_px, scope, scope, log_scale=empty.log_scale)
-        return Odometry(fresh, log_focal=self.log_focal, offset=self.offset)
+        """
+        An odometry at its origin that knows the scope, for lengths of another scale.
+
+        What a depth map's millimetre is worth in the world stays: a robot that measured the path
+        measured it with that.
+        """
+        return Odometry(self.map.forgotten(), log_focal=self.log_focal, offset=self.offset)
 
     # one frame
 
@@ -298,7 +300,7 @@ class Odometry:
         keyframe = Keyframe(
             number=self.number,
             ids=ids,
-            pixels=sight.input_pixels(points),
+            pixels=sight.map_pixels(points),
             log_depth=log_depth,
             depth_sigma=_at(sight.depth_sigma, points).astype(np.float64),
             log_zoom=sight.log_zoom,
@@ -316,7 +318,6 @@ class Odometry:
             anchors=(ids, points),
             next_id=self.next_id + len(fresh),
             due=True,
-            made=self.made + 1,
         )
 
     def _step_covariance(self, resected: np.ndarray) -> np.ndarray:
@@ -340,7 +341,7 @@ class Odometry:
         if good.sum() < FEWEST_FITTED:
             return held
         off = np.log(z[good]) - said[good]
-        pixels = sight.input_pixels(points[good])
+        pixels = sight.map_pixels(points[good])
         shape = bends_at(pixels, said[good], *self.map.size)[:, :3]
         B = np.column_stack([np.ones(len(off)), shape])
         fit = held.copy()
@@ -380,13 +381,13 @@ def offset_picture(offset: np.ndarray, sight: Sight) -> np.ndarray:
     :param offset: (4,) of `Placed`.
     """
     window, (width, height) = sight.window, sight.size
-    half = max(width, height * sight.aspect) / 2
-    corner = sight.input_pixels(np.array([[0.0, 0.0], [1.0, 1.0]]))
+    half = max(width, height) / 2
+    corner = sight.map_pixels(np.array([[0.0, 0.0], [1.0, 1.0]]))
     steps = corner[1] - corner[0]
     u = corner[0, 0] + steps[0] * np.arange(window.network_width)
     v = corner[0, 1] + steps[1] * np.arange(window.network_height)
     x = ((u - (width - 1) / 2) / half)[None, :]
-    y = ((v - (round(height * sight.aspect) - 1) / 2) / half)[:, None]
+    y = ((v - (height - 1) / 2) / half)[:, None]
     across = offset[0] + offset[1] * x + offset[3] * x * x
     down = offset[2] * y + offset[3] * y * y
     return (across + down).astype(np.float32)

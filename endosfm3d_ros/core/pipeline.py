@@ -26,7 +26,7 @@ from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 from endosfm3d_ros.core.windowed import Windowed
 
-GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim says that the scope zoomed by more
+GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim's zoom and its own differ by more
 RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long
 
 
@@ -99,6 +99,8 @@ class _State:
     """
     All that one step leaves to the next; replaced as a whole, so a step that fails changes
     nothing.
+
+    :param cuts: epochs that the video itself opened: by a gap, another size, another frame id.
     """
 
     trajectory: Trajectory
@@ -107,20 +109,20 @@ class _State:
     estimate: CameraEstimate | None = None
     events: tuple[str, ...] = ()
     network_k_taken: bool = False
+    cuts: int = 0
 
-    def restarted(self, why: str, mover: Mover) -> '_State':
+    def restarted(self, why: str, mover: Mover, cuts: int) -> '_State':
         """Begin the next epoch."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry and filters start again'
-        return _State(trajectory, mover, events=(event,))
+        return _State(trajectory, mover, events=(*self.events, event), cuts=cuts)
 
     def rescaled(self, why: str) -> '_State':
         """Begin the next epoch at another scale: the scope is still the same."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry starts again'
-        return _State(
-            trajectory, self.mover.restarted(), self.past, self.estimate, events=(event,)
-        )
+        mover, events = self.mover.restarted(), (*self.events, event)
+        return replace(self, trajectory=trajectory, mover=mover, events=events)
 
 
 class Pipeline:
@@ -132,7 +134,8 @@ class Pipeline:
     :param settings: the user's choices.
     :param motion_network: (previous, current) network pictures of one window -> NetworkMotion;
         asked once an epoch for a prior of K, and for the step where tracks know nothing.
-    :param learnt: what an earlier pass over the same video learnt of the scope (`learnt_scope`).
+    :param learnt: what an earlier pass over the same video learnt of the scope (`learnt_scope`),
+        epoch by epoch: another one has another picture size, or its zoom counts from elsewhere.
     """
 
     def __init__(
@@ -141,28 +144,33 @@ class Pipeline:
         sizes: Sequence[tuple[int, int]],
         settings: Settings | None = None,
         motion_network: MotionNetwork | None = None,
-        learnt: Scope | None = None,
+        learnt: Sequence[Scope | None] = (),
     ) -> None:
-        self._learnt = learnt
+        self._learnt = tuple(learnt)
         self.depth_network = depth_network
         self.motion_network = motion_network
         self.sizes = tuple(sizes)
         self.settings = settings or Settings()
-        self._state = _State(Trajectory(), self._mover())
+        self._state = _State(Trajectory(), self._mover(cuts=0))
 
-    def _mover(self) -> Mover:
-        windowed = self.settings.refinement == 'window'
-        return Windowed(learnt=self._learnt) if windowed else Pairwise()
+    def _mover(self, cuts: int | None) -> Mover:
+        """What tells motion from here on, with what was learnt after so many cuts."""
+        if self.settings.refinement != 'window':
+            return Pairwise()
+        if cuts is None or cuts >= len(self._learnt):
+            return Windowed()
+        return Windowed(learnt=self._learnt[cuts])
 
     @property
     def learnt_scope(self) -> Scope | None:
-        """What the window knows of the scope by now; None without a window."""
+        """What the window knows of the scope by now, in this epoch; None without a window."""
         mover = self._state.mover
         return mover.scope if isinstance(mover, Windowed) else None
 
     def reset(self) -> None:
         """Open a new epoch: odometry and filters start again with the next frame."""
-        self._state = self._state.restarted('a reset was asked for', self._mover())
+        mover = self._mover(cuts=None)  # the zoom counts from here: what was learnt is not of it
+        self._state = self._state.restarted('a reset was asked for', mover, self._state.cuts)
 
     def change(self, settings: Settings) -> None:
         """
@@ -191,6 +199,7 @@ class Pipeline:
         :return: everything that is said about it.
         :raises ValueError: the settings ask for a calibration that this frame does not bring, or
             it has the stamp of the frame before. After any error the state is what it was.
+        :raises ArithmeticError: the motion has no solution; a reset helps.
         """
         self.settle()
         given = self._given(frame)
@@ -214,17 +223,18 @@ class Pipeline:
             size=(look.field.width, look.field.height),
             depth=self._depth(picture, mask) if verdict.valid else unknown_depth(picture),
             estimate=_with_focal(estimate, network_focal),
-            rim=look.measured.circle is not None and not estimate.doubts,
+            rim=self._believes_rim(look.measured, estimate),
             given=given,
             network_focal=network_focal,
             dt=dt,
         )
         tell = verdict.valid and not estimate.jumped
-        mover, moved = state.mover.moved(view) if tell else state.mover.passed(view)
+        mover, moved = _gone_on(state.mover, view, tell)
         motion, estimate, depth_map = moved.motion, moved.estimate, moved.depth
         if tell and not motion.known:
             said = said or self._ask_motion(picture, window, past)
-            motion = (said and network_step(said, self.settings.scale or 1.0)) or motion
+            scale = (self.settings.scale or 1.0) * moved.stretch
+            motion = (said and network_step(said, scale)) or motion
         input_camera = given or estimate.camera(*view.size)
         trajectory = state.trajectory.advance(motion)
         now = _Past(
@@ -233,7 +243,7 @@ class Pipeline:
         )  # fmt: skip
         begun = estimate if verdict.valid or state.estimate else None
         taken = state.network_k_taken or said is not None
-        self._state = _State(trajectory, mover, now, begun, network_k_taken=taken)
+        self._state = _State(trajectory, mover, now, begun, network_k_taken=taken, cuts=state.cuts)
         trust, log_focal_sigma = _trust(estimate, given)
         log_scale_sigma = float(np.median(depth_map.log_sigma[mask])) if mask.any() else 1.0
         return Reconstruction(
@@ -306,7 +316,8 @@ class Pipeline:
             why = f'the frame id changed from {past.frame_id} to {frame.frame_id}'
         else:
             return self._state
-        return self._state.restarted(why, self._mover())
+        cuts = self._state.cuts + 1
+        return self._state.restarted(why, self._mover(cuts), cuts)
 
     def _look(self, frame: Frame, state: _State, dt: float) -> _Look:
         """
@@ -359,6 +370,10 @@ class Pipeline:
         looks = chosen.zoom_by_rim and (valid or not state.estimate)
         return estimate.see(measured) if looks else estimate
 
+    def _believes_rim(self, measured: FieldOfView, estimate: CameraEstimate) -> bool:
+        """Whether this frame's rim tells the zoom; an electronic stop never does."""
+        return self.settings.zoom_by_rim and measured.circle is not None and not estimate.doubts
+
     def _ask_motion(
         self, picture: np.ndarray, window: Window, past: _Past | None
     ) -> NetworkMotion | None:
@@ -368,11 +383,27 @@ class Pipeline:
         return self.motion_network(past.picture, picture)
 
     def _depth(self, picture: np.ndarray, mask: np.ndarray) -> DepthMap:
+        """What the network says at the user's scale; a depth whose sigma is none is unknown."""
         said = self.depth_network(picture)
         scale = self.settings.scale or 1.0
-        known = mask & np.isfinite(said.depth) & (said.depth > 0)
+        stated = np.isfinite(said.log_sigma)
+        known = mask & stated & np.isfinite(said.depth) & (said.depth > 0)
         depth = np.where(known, said.depth * np.float32(scale), np.float32(np.nan))
-        return replace(said, depth=depth)
+        log_sigma = said.log_sigma if stated.all() else np.where(stated, said.log_sigma, 1.0)
+        return replace(said, depth=depth, log_sigma=log_sigma.astype(np.float32, copy=False))
+
+
+def _gone_on(mover: Mover, view: View, tell: bool) -> tuple[Mover, Moved]:
+    """
+    The mover after this frame.
+
+    :raises ArithmeticError: it has no answer. NumPy's own error is a ValueError, which would put
+        the blame on the picture.
+    """
+    try:
+        return mover.moved(view) if tell else mover.passed(view)
+    except np.linalg.LinAlgError as error:
+        raise ArithmeticError(f'the motion has no solution: {error}') from error
 
 
 def _zoom_seen(estimate: CameraEstimate, moved: Moved) -> bool:
@@ -401,10 +432,13 @@ def _with_focal(estimate: CameraEstimate, focal_px: float | None) -> CameraEstim
 
 
 def _trust(estimate: CameraEstimate, given: Intrinsics | None) -> tuple[float, float]:
-    """Trust in K and sigma of log f; a given K loses both once the rim says the scope zoomed."""
+    """
+    Trust in K and sigma of log f; a given K loses both once the rim says that the scope zoomed and
+    K did not.
+    """
     if given is None:
         return estimate.zoom.trust, estimate.zoom.log_focal_sigma
-    moved = abs(float(np.log(estimate.zoom.zoom)))
+    moved = abs(float(np.log(estimate.zoom.focal_px / given.fx)))
     return (1.0, 0.0) if moved <= GIVEN_K_ZOOM else (0.0, moved)
 
 

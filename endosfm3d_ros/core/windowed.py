@@ -7,7 +7,7 @@ import numpy as np
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.depth_map import DepthMap
-from endosfm3d_ros.core.frame import Motion
+from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.local_map import Scope
@@ -31,6 +31,8 @@ class Windowed:
     :param T_world_cam: (4, 4) of the last frame, as told [mm].
     :param begun: whether there was a frame at all.
     :param waited_s: since the last frame that was placed [s].
+    :param reference: the first calibration that was given: the map's pixels are this camera's;
+        None where K is estimated.
     :param learnt: what an earlier pass over the same video learnt of the scope; None without one.
     """
 
@@ -38,12 +40,14 @@ class Windowed:
     T_world_cam: np.ndarray | None = None
     begun: bool = False
     waited_s: float = 0.0
+    reference: Intrinsics | None = None
     learnt: Scope | None = None
 
     def moved(self, view: View) -> tuple['Windowed', Moved]:
         """See `Mover`."""
         dt = view.dt + self.waited_s
-        aspect = view.given.fx / view.given.fy if view.given else 1.0
+        reference = self.reference or view.given
+        size, to_map = _map_picture(view, reference)
         log_zoom, sigma = _zoom(view)
         estimate = view.estimate
         before = self.odometry
@@ -55,29 +59,31 @@ class Windowed:
             texture=view.texture,
             allowed=tracks.trackable(view.picture, view.mask),
             window=view.window,
-            size=view.size,
+            size=size,
             log_depth=log_depth,
             depth_sigma=view.depth.log_sigma,
             log_zoom=log_zoom,
             log_zoom_sigma=sigma,
-            aspect=aspect,
+            to_map=to_map,
             dt=dt,
         )
         if before is None:
-            before = Odometry.begun(self.learnt or _scope(view, estimate, aspect), sight)
+            before = Odometry.begun(self.learnt or _scope(view, estimate), sight)
         elif view.network_focal:
             before = before.informed(float(np.log(view.network_focal)), K_SIGMA)
         after, placed = before.step(sight)
-        motion = self._motion(placed)
+        motion = self._motion(placed, view.dt)
         moved = Moved(
             motion=motion,
             estimate=_told(view, estimate, after, placed),
             depth=_agreeing(view, sight, placed),
             refinement='window' if after.map.solution else 'none',
             rigid_share=placed.share if motion.known and self.begun else float('nan'),
+            stretch=float(np.exp(placed.depth_offset[0])),
             events=() if placed.known or not self.begun else (LOST,),
         )
-        return Windowed(after, placed.T_world_cam, True, learnt=self.learnt), moved
+        here = placed.T_world_cam
+        return Windowed(after, here, True, reference=reference, learnt=self.learnt), moved
 
     def passed(self, view: View) -> tuple['Windowed', Moved]:
         """See `Mover`; the map waits, and the tracks are looked for where they were."""
@@ -91,9 +97,8 @@ class Windowed:
 
     def restarted(self) -> 'Windowed':
         """See `Mover`."""
-        if self.odometry is None:
-            return Windowed(learnt=self.learnt)
-        return Windowed(self.odometry.restarted(), learnt=self.learnt)
+        odometry = self.odometry and self.odometry.restarted()
+        return Windowed(odometry, reference=self.reference, learnt=self.learnt)
 
     @property
     def scope(self) -> Scope | None:
@@ -109,12 +114,14 @@ class Windowed:
         sigma = float(np.sqrt(AGAIN * scope.covariance[0, 0]))
         return Scope.guessed(float(scope.focal[0]), sigma, scope.centre, scope.centre_sigma)
 
-    def _motion(self, placed: Placed) -> Motion:
-        if self.T_world_cam is None:
-            first = not self.begun
-            return Motion(np.eye(4), placed.covariance, known=first, inliers=0)
+    def _motion(self, placed: Placed, dt: float) -> Motion:
+        """The step from the last place that was told; dt since the frame before [s]."""
+        if not self.begun:
+            return tracks.no_motion()
+        if self.T_world_cam is None or not placed.known:
+            return tracks.unknown_motion(dt)  # what was waited before was counted then
         T_prev_cam = inverse(self.T_world_cam) @ placed.T_world_cam
-        return Motion(T_prev_cam, placed.covariance, placed.known, placed.inliers)
+        return Motion(T_prev_cam, placed.covariance, True, placed.inliers)
 
 
 def _zoom(view: View) -> tuple[float, float]:
@@ -137,12 +144,26 @@ def _with_guess(view: View) -> CameraEstimate:
     return replace(estimate, zoom=zoom.measure_focal(float(np.exp(log_focal)), sigma))
 
 
-def _scope(view: View, estimate: CameraEstimate, aspect: float) -> Scope:
+def _map_picture(view: View, reference: Intrinsics | None) -> tuple[tuple[int, int], np.ndarray]:
+    """
+    Size and `to_map` of a `Sight`: a pixel goes where the reference's camera, its pixels made
+    square, sees the same ray, so that a calibration may follow the zoom.
+    """
+    width, height = view.size
+    if view.given is None or reference is None:
+        return (width, height), np.array([[1.0, 1.0], [0.0, 0.0]])
+    aspect = reference.fx / reference.fy
+    given, centre = view.given, np.array([reference.cx, reference.cy * aspect])
+    stretch = reference.fx / np.array([given.fx, given.fy])
+    shift = centre - stretch * [given.cx, given.cy]
+    return (width, round(height * aspect)), np.array([stretch, shift])
+
+
+def _scope(view: View, estimate: CameraEstimate) -> Scope:
     """What is believed before the first frame's tracks."""
     width = view.size[0]
-    square = np.array([1.0, aspect])
     if view.given:
-        centre = np.array([view.given.cx, view.given.cy]) * square
+        centre = np.array([view.given.cx, view.given.cy * view.given.fx / view.given.fy])
         return Scope.guessed(
             float(np.log(view.given.fx)), GIVEN_SIGMA, centre, GIVEN_SIGMA * width
         )

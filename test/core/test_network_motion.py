@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -45,6 +46,14 @@ def texture(number: int) -> Frame:
     return Frame(coarse + np.uint8(number % 2), 10**18 + number * 40_000_000, 'scope')
 
 
+def sliding(number: int) -> Frame:
+    """A wall that slides by, two pixels a frame."""
+    coarse = np.random.default_rng(0).integers(40, 220, (40, 60, 3)).astype(np.uint8)
+    large = cv2.resize(coarse, (480, 320), interpolation=cv2.INTER_CUBIC)
+    image = np.ascontiguousarray(large[40:264, 2 * number : 2 * number + 280])
+    return Frame(image, 10**18 + number * 40_000_000, 'scope')
+
+
 def another(number: int) -> Frame:
     """Every time a new scene: nothing can be tracked."""
     rng = np.random.default_rng(number)
@@ -85,7 +94,25 @@ def test_a_scale_stretches_the_network_s_step_as_it_stretches_depth() -> None:
     assert np.allclose(said.motion.T_prev_cam[:3, 3], 3 * SAID.T_prev_cam[:3, 3])
 
 
-def test_the_network_s_k_is_one_measurement_an_epoch() -> None:
+def test_the_network_s_step_is_stretched_as_its_depth_is_to_fit_the_map() -> None:
+    depth = [50.0]
+
+    def swelling(picture: np.ndarray) -> DepthMap:
+        return replace(flat_depth(picture), depth=np.full((224, 280), depth[0], np.float32))
+
+    pipeline = Pipeline(swelling, SIZES, FIXED, Network())
+    for number in range(45):
+        depth[0] = 50.0 * min(1.3, 1.0 + 0.02 * number)  # the map holds its first scale
+        pipeline.step(sliding(number))
+    said = pipeline.step(another(45))
+    stretch = np.nanmedian(said.depth) / depth[0]
+    assert stretch < 0.85 and said.motion.known and said.motion.inliers == 0
+    assert said.motion.T_prev_cam[:3, 3] == pytest.approx(
+        stretch * SAID.T_prev_cam[:3, 3], rel=0.02
+    )
+
+
+def test_the_network_s_k_is_one_measurement_until_the_scope_may_be_another() -> None:
     network = Network()
     pipeline = Pipeline(flat_depth, SIZES, FREE, network)
     before = pipeline.step(texture(0))
@@ -97,9 +124,12 @@ def test_the_network_s_k_is_one_measurement_an_epoch() -> None:
     assert after.log_focal_sigma < before.log_focal_sigma
     assert later.camera.fx == pytest.approx(after.camera.fx, rel=1e-3)
     assert len(network.asked) == 1
+    pipeline.change(replace(FREE, scale=2.0))  # another epoch of the very same scope
+    rescaled = [pipeline.step(texture(number)) for number in (3, 4)]
+    assert rescaled[-1].epoch == 1 and len(network.asked) == 1
     pipeline.reset()
-    pipeline.step(texture(3))
-    pipeline.step(texture(4))
+    pipeline.step(texture(5))
+    pipeline.step(texture(6))
     assert len(network.asked) == 2
 
 

@@ -11,7 +11,10 @@ import pytest
 
 from endosfm3d_ros.core.depth_map import DepthMap, confidence
 from endosfm3d_ros.core.frame import Frame, Intrinsics
+from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.pipeline import Pipeline, Settings
+from endosfm3d_ros.core.tracks import UNKNOWN_MM
+from endosfm3d_ros.core.windowed import Windowed
 
 SIZES = ((224, 280),)
 DISTANCE = 50.0
@@ -81,6 +84,18 @@ def test_a_black_picture_invents_nothing_holds_odometry_and_widens_its_covarianc
     assert black.odom_covariance[0, 0] > before.odom_covariance[0, 0]
     after = pipeline.step(frame(4))
     assert after.valid and after.epoch == before.epoch
+
+
+@pytest.mark.parametrize('refinement', ['window', 'none'])
+def test_a_step_of_which_nothing_is_known_says_so_by_its_covariance(refinement: str) -> None:
+    """Black, the first picture, black again, another place: each step is counted once."""
+    pipeline = Pipeline(flat_depth, SIZES, replace(FIXED, refinement=refinement))
+    black = np.zeros((224, 280, 3), np.uint8)
+    for number, image in enumerate((black, black, None, black, black, wall(0, seed=7))):
+        said = pipeline.step(frame(number, image))
+        assert said.motion.known == (number == 0)
+        per_frame = 0.0 if number == 0 else UNKNOWN_MM**2 * STEP_NS * 1e-9
+        assert said.motion.covariance[0, 0] == pytest.approx(per_frame)
 
 
 def test_a_frozen_picture_becomes_invalid_and_thaws() -> None:
@@ -194,10 +209,19 @@ def test_a_rim_lost_for_half_a_second_puts_no_depth_on_the_border() -> None:
 
 
 def test_a_calibration_that_follows_the_zoom_is_followed_within_one_epoch() -> None:
+    """Zooming is not moving, nor does it bend depth, where K says that it is zoom."""
     pipeline = Pipeline(flat_depth, SIZES, Settings(intrinsics_source='camera_info'))
-    for number in range(10):
-        said = pipeline.step(replace(frame(number), camera=CAMERA.zoomed(1 + 0.001 * number)))
-    assert said.epoch == 0 and said.input_camera.fx == pytest.approx(200 * 1.009)
+    u, v = np.meshgrid(np.arange(280, dtype=np.float32), np.arange(224, dtype=np.float32))
+    for number in range(30):
+        zoom = 1 + 0.02 * number
+        at = (u - CAMERA.cx) / zoom + CAMERA.cx, (v - CAMERA.cy) / zoom + CAMERA.cy
+        image = cv2.remap(wall(0), *at, cv2.INTER_LINEAR)
+        image[np.hypot(u - CAMERA.cx, v - CAMERA.cy) > 60 * zoom] = 0  # the rim agrees
+        said = pipeline.step(replace(frame(number, image), camera=CAMERA.zoomed(zoom)))
+        assert said.motion.known and said.k_trust == 1.0
+        assert np.nanmedian(said.depth) == pytest.approx(DISTANCE, rel=0.02)
+    assert said.epoch == 0 and said.input_camera.fx == pytest.approx(200 * 1.58)
+    assert np.linalg.norm(said.T_odom_cam[:3, 3]) < 0.06 * DISTANCE  # of 0.37 that it looks like
 
 
 def test_another_frame_id_opens_an_epoch() -> None:
@@ -213,6 +237,16 @@ def test_a_reset_opens_an_epoch() -> None:
     pipeline.reset()
     said = pipeline.step(frame(1))
     assert said.epoch == 1 and 'reset was asked for' in said.events[0]
+
+
+def test_every_epoch_that_was_opened_between_two_pictures_is_told() -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    pipeline.step(frame(0))
+    pipeline.change(Settings(scale=2.0))
+    pipeline.reset()
+    said = pipeline.step(frame(1))
+    assert [event.split(':')[0] for event in said.events] == ['epoch 1', 'epoch 2']
+    assert said.epoch == 2 and not pipeline.step(frame(2)).events
 
 
 def test_depth_that_is_not_positive_or_outside_the_circle_is_unknown() -> None:
@@ -233,12 +267,73 @@ def test_depth_that_is_not_positive_or_outside_the_circle_is_unknown() -> None:
     )
 
 
+def test_what_was_learnt_of_an_epoch_is_used_in_that_epoch_only() -> None:
+    """The picture becomes twice as large: so does the focal length."""
+    centre = np.array([139.5, 111.5])
+    learnt = [Scope.guessed(float(np.log(f)), 0.01, centre * f / 150, 1.0) for f in (150.0, 300.0)]
+    pipeline = Pipeline(flat_depth, SIZES, learnt=learnt)
+    large = [cv2.resize(wall(2 * number), (560, 448)) for number in range(3)]
+    focals = [pipeline.step(frame(0)).input_camera.fx]
+    focals.append(pipeline.step(frame(1, large[1])).input_camera.fx)
+    assert focals == pytest.approx([150, 300], rel=1e-3)
+    pipeline.reset()  # the zoom may be any now
+    prior = Pipeline(flat_depth, SIZES).step(frame(2, large[2])).input_camera.fx
+    assert pipeline.step(frame(2, large[2])).input_camera.fx == pytest.approx(prior)
+
+
+def test_a_sigma_that_is_no_number_makes_its_depth_unknown_and_spoils_nothing_else() -> None:
+    def half_unsure(picture: np.ndarray) -> DepthMap:
+        said = flat_depth(picture)
+        said.log_sigma[:, :140] = np.nan
+        return said
+
+    pipeline = Pipeline(half_unsure, SIZES, FIXED)
+    for number in range(15):
+        said = pipeline.step(frame(number))
+    assert np.isnan(said.depth[:, :140]).all() and not said.confidence[:, :140].any()
+    assert np.isfinite(said.depth[:, 140:]).all() and said.refinement == 'window'
+    assert np.isfinite(said.odom_covariance).all() and said.motion.known
+
+
+def test_a_motion_without_a_solution_is_not_the_picture_s_fault() -> None:
+    pipeline = Pipeline(flat_depth, SIZES, FIXED)
+    for number in range(4):
+        pipeline.step(frame(number))
+    mover = pipeline._state.mover
+    assert isinstance(mover, Windowed) and mover.odometry
+    mover.odometry.map.points[:] = np.nan
+    for _ in range(2):
+        with pytest.raises(ArithmeticError, match='no solution'):
+            pipeline.step(frame(4))
+    pipeline.reset()
+    said = [pipeline.step(frame(number)) for number in (4, 5)]
+    assert said[-1].motion.known and said[-1].epoch == 1
+
+
 def test_a_constant_scale_multiplies_depth_and_translation_alike() -> None:
     nominal, scaled = (Pipeline(flat_depth, SIZES, replace(FIXED, scale=s)) for s in (None, 3.0))
     for number in range(3):
         first, second = nominal.step(frame(number)), scaled.step(frame(number))
     assert np.allclose(second.depth, 3 * first.depth)
     assert np.allclose(second.T_odom_cam[:3, 3], 3 * first.T_odom_cam[:3, 3], atol=1e-3)
+
+
+def test_another_scale_multiplies_lengths_by_no_more_and_no_less_than_it_says() -> None:
+    """The robot measures the path that was told, and the path is in the map's millimetres."""
+    depth = [DISTANCE]
+
+    def swelling(picture: np.ndarray) -> DepthMap:
+        return replace(flat_depth(picture), depth=np.full(SIZES[0], depth[0], np.float32))
+
+    pipeline = Pipeline(swelling, SIZES, FIXED)
+    for number in range(45):
+        depth[0] = DISTANCE * min(1.3, 1.0 + 0.02 * number)  # the map holds its first scale
+        before = pipeline.step(frame(number))
+    pipeline.change(replace(FIXED, scale=2.0))
+    for number in range(45, 48):
+        said = pipeline.step(frame(number))
+        assert np.nanmedian(said.depth) == pytest.approx(2 * np.nanmedian(before.depth), rel=0.03)
+    assert np.nanmedian(before.depth) < 1.15 * DISTANCE and said.epoch == 1
 
 
 def test_a_calibration_that_was_asked_for_and_did_not_come_is_an_error_that_changes_nothing() -> (

@@ -233,3 +233,12 @@ def test_resection_finds_pose_and_zoom_among_outliers() -> None:
 def test_resection_of_nothing_is_not_known() -> None:
     nothing = resect(np.zeros((3, 3)), np.zeros((3, 2)), CENTRE, 0.3, np.eye(4), 5.0, 0.02)
     assert not nothing.known and np.array_equal(nothing.T_cam_world, np.eye(4))
+
+
+def test_a_map_that_is_lost_again_and_again_still_knows_what_zooms_there_are() -> None:
+    local_map = built('orbit', 200.0, 1.1)
+    for _ in range(50):
+        local_map = local_map.forgotten().with_keyframe(local_map.keyframes[-1])
+    covariance = local_map.belief.covariance
+    assert 0.2 < np.sqrt(covariance[1, 1]) < 0.36  # scopes zoom by 1 to 2
+    assert np.linalg.eigvalsh(covariance).min() > 0
