@@ -42,7 +42,8 @@ MODEL_ERROR, TURN_ERROR = 1.7, 3.4
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 SURPRISE = 6.0  # squared sigmas from the belief at which it is loosened
-MOST_POINTS = 240  # an adjustment takes those that most keyframes see
+MOST_POINTS = 240  # an adjustment takes those that most keyframes see, ...
+LEAST_OF_A_VIEW = 80  # ... but first so many of each keyframe: a fast one shares few tracks
 CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
 
 
@@ -233,9 +234,19 @@ class LocalMap:
         )
         ids, counts = ids[counts >= 2], counts[counts >= 2]
         if len(ids) > MOST_POINTS:
-            ids = np.sort(ids[np.argsort(-counts, kind='stable')[:MOST_POINTS]])
+            ids = np.sort(self._most_seen(ids[np.argsort(-counts, kind='stable')]))
         place = self.known(ids)
         return place[place >= 0]
+
+    def _most_seen(self, ids: np.ndarray) -> np.ndarray:
+        """MOST_POINTS of ids, which come in the order of how much they are wanted."""
+        wanted = np.zeros(len(ids), bool)
+        for view in reversed(self.keyframes):
+            mine = np.flatnonzero(np.isin(ids, view.ids))
+            short = max(LEAST_OF_A_VIEW - int(wanted[mine].sum()), 0)
+            wanted[mine[~wanted[mine]][:short]] = True
+        order = np.argsort(~wanted, kind='stable')
+        return ids[order[:MOST_POINTS]]
 
     def _views(self, picked: np.ndarray) -> Views:
         N, K = len(picked), len(self.keyframes)

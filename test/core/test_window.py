@@ -17,7 +17,7 @@ from endosfm3d_ros.core.bundle_adjustment import (
     _Problem,
 )
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
-from endosfm3d_ros.core.local_map import Keyframe, LocalMap, Scope
+from endosfm3d_ros.core.local_map import MOST_POINTS, Keyframe, LocalMap, Scope
 from endosfm3d_ros.core.resection import resect
 
 WIDTH, HEIGHT = 320, 256
@@ -189,6 +189,25 @@ def test_tracks_that_move_by_themselves_lose_their_say() -> None:
     picked = after.ids[after._picked()]
     assert weights[~breathing[picked]].mean() > 2 * weights[breathing[picked]].mean()
     assert float(after.scope.focal[0]) == pytest.approx(np.log(focal), abs=0.06)
+
+
+def test_a_fast_move_leaves_no_keyframe_without_its_share_of_the_points() -> None:
+    """Most tracks end within a few keyframes, yet old ones are many: the newest must be held."""
+    belief = Scope.guessed(float(np.log(190.0)), 0.35, CENTRE, 3.0)
+    local_map = LocalMap((WIDTH, HEIGHT), NOISE_PX, belief, belief)
+    rng = np.random.default_rng(2)
+    for k in range(10):
+        ids = 150 * max(0, k - 6) + np.arange(400)  # at rest, then half the tracks are lost a time
+        pixels = rng.uniform(20, 230, (400, 2))
+        local_map = local_map.with_keyframe(
+            Keyframe(
+                3 * k, ids, pixels, np.full(400, 3.5), np.full(400, 0.1), np.nan, 1.0,
+                np.eye(3), np.zeros(3), float(np.log(190.0)), 0.0,
+            )
+        )  # fmt: skip
+    picked = local_map.ids[local_map._picked()]
+    assert len(picked) == MOST_POINTS
+    assert min(np.isin(picked, view.ids).sum() for view in local_map.keyframes) >= 60
 
 
 def test_the_jacobian_is_the_slope_of_the_residuals() -> None:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bound on the focal length: against a definition written a second time, and its laws."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector
+from training.geometry.bound import Assumed, Seen, Tracks, focal_bound, information_bound
+
+WIDTH, HEIGHT, FOCAL = 80, 64, 56.0
+NUMBERS = np.array([0, 3, 6, 9])
+LITTLE = Assumed(points=40)
+
+
+def tube(T_world_cam: np.ndarray, radius: float = 20.0, length: float = 80.0) -> np.ndarray:
+    """z-depth of the inside of a closed tube along the world's z."""
+    v, u = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    rays = np.stack([(u - 39.5) / FOCAL, (v - 31.5) / FOCAL, np.ones_like(u)], -1)
+    rays = rays @ T_world_cam[:3, :3].T
+    home = T_world_cam[:3, 3]
+    a = (rays[..., :2] ** 2).sum(-1)
+    b = rays[..., :2] @ home[:2]
+    c = home[:2] @ home[:2] - radius**2
+    wall = (-b + np.sqrt(b * b - a * c)) / np.maximum(a, 1e-12)
+    end = (length - home[2]) / rays[..., 2]
+    return np.minimum(wall, np.where(end > 0, end, np.inf))
+
+
+def seen(turn: tuple[float, ...], shift: tuple[float, ...]) -> Seen:
+    """Four views, each a step farther on."""
+    T = np.stack([motion_from_vector(k * np.array(turn), k * np.array(shift)) for k in range(4)])
+    K = np.array([[FOCAL, 0.0, 39.5], [0.0, FOCAL, 31.5], [0.0, 0.0, 1.0]])
+    return Seen(np.stack([tube(one) for one in T]), np.tile(K, (4, 1, 1)), T, NUMBERS)
+
+
+AHEAD = seen((0.0, 0.01, 0.0), (0.2, 0.0, 2.0))
+REST = seen((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+
+def by_differences(views: Seen, tracks: Tracks, assumed: Assumed) -> float:
+    """The same bound from the plain model: all residuals, differentiated numerically."""
+    N, K = len(tracks.depth), len(views.K)
+    medians = np.array([np.median(depth) for depth in views.depth])
+    x, y = ((tracks.pixels - [39.5, 31.5]) / 40.0).T
+    relief = np.log(tracks.depth / medians[tracks.anchor])
+    shapes = np.stack([x, y, x * x + y * y, relief], 1)
+
+    def residuals(p: np.ndarray) -> np.ndarray:
+        zoom, scale, bend = p[:K], p[K : 2 * K], p[2 * K : 2 * K + 4]
+        pose, own = p[2 * K + 4 : 8 * K - 2].reshape(K - 1, 6), p[8 * K - 2 :]
+        T = [inverse(views.T_world_cam[0])]
+        for k in range(1, K):
+            T.append(motion_from_vector(*np.split(pose[k - 1], 2)) @ inverse(views.T_world_cam[k]))
+        out = [zoom[:1] / assumed.prior, scale / assumed.scale, bend / assumed.shape]
+        out += [own / assumed.depth, np.diff(zoom) / (assumed.wander * np.diff(NUMBERS))]
+        z = tracks.depth * np.exp(own + scale[tracks.anchor] + shapes @ bend)
+        f = FOCAL * np.exp(zoom)
+        for n in range(N):
+            a = tracks.anchor[n]
+            X = np.array([*(tracks.pixels[n] - [39.5, 31.5]) / f[a], 1.0, 1.0 / z[n]]) * z[n]
+            for k in np.flatnonzero(tracks.follows[n]):
+                Y = T[k] @ inverse(T[a]) @ X
+                out.append(f[k] * Y[:2] / Y[2] / (assumed.track * WIDTH))
+        return np.concatenate(out)
+
+    nothing = np.zeros(8 * K - 2 + N)
+    step = 1e-5 * np.eye(len(nothing))
+    J = np.stack([(residuals(one) - residuals(-one)) / 2e-5 for one in step], 1)
+    return float(np.sqrt(np.linalg.inv(J.T @ J)[K - 1, K - 1]))
+
+
+def test_it_is_the_information_of_the_plain_model() -> None:
+    rng = np.random.default_rng(1)
+    pixels = np.column_stack([rng.integers(20, 60, 12), rng.integers(16, 48, 12)]).astype(float)
+    anchor = np.array([0] * 8 + [1] * 4)
+    depth = np.array(
+        [AHEAD.depth[a][int(v), int(u)] for a, (u, v) in zip(anchor, pixels, strict=True)]
+    )
+    follows = np.arange(4)[None, :] > anchor[:, None]
+    follows[3, 3] = False  # a track that ends
+    tracks = Tracks(anchor, pixels, depth, follows)
+    assumed = Assumed(points=12)
+    expected = by_differences(AHEAD, tracks, assumed)
+    assert information_bound(AHEAD, tracks, assumed) == pytest.approx(expected, rel=1e-4)
+    assert expected < 0.8 * assumed.prior  # it does tell something
+
+
+def test_rest_teaches_nothing() -> None:
+    told = focal_bound(REST, LITTLE)
+    walked = np.hypot(LITTLE.prior, LITTLE.wander * 3 * np.sqrt(3))
+    assert told == pytest.approx(walked, rel=0.01)
+
+
+def test_an_advance_teaches_and_more_of_it_teaches_more() -> None:
+    first = Seen(AHEAD.depth[:2], AHEAD.K[:2], AHEAD.T_world_cam[:2], NUMBERS[:2])
+    rim = Assumed(rim=1e-4)
+    assert focal_bound(AHEAD, rim) < 0.6 * focal_bound(first, rim) < 0.6 * rim.prior
+
+
+def test_better_tracks_tell_more() -> None:
+    assert focal_bound(AHEAD, replace(LITTLE, track=LITTLE.track / 3)) < focal_bound(AHEAD, LITTLE)

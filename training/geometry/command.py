@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The window on films of every kind of motion, from a focal length 40 % wrong both ways, beside the
+Cramér-Rao bound and the pairwise odometry: tables for docs/geometry.md, and its picture.
+
+Films are rendered once into OUT/films (about 10 CPU-seconds each); runs are kept in OUT/runs.json.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+
+from endosfm3d_ros.bundle import open_bundle
+from endosfm3d_ros.engines.choose import DepthGraphs
+from training.geometry.films import films
+from training.geometry.picture import picture
+from training.geometry.runs import Remembered, Run, Start, run
+from training.geometry.tables import tables
+from training.synthetic.film import MOVES
+
+FACTORS = (0.6, 1.4)
+STARTS = [
+    Start(factor, guess, refinement)
+    for factor in FACTORS
+    for guess, refinement in ((True, 'window'), (False, 'window'), (True, 'none'))
+]
+
+
+def measured(out: Path, moves: list[str], seeds: range, seconds: float, bundle: str) -> list[Run]:
+    """Every film by every start; told as it goes."""
+    cv2.setNumThreads(1)
+    opened = open_bundle(bundle)
+    graphs = DepthGraphs(opened, 'auto')
+    runs = []
+    for film in films(out / 'films', moves, seeds, seconds):
+        network = Remembered(graphs)
+        done = [run(film, network, opened.sizes, start) for start in STARTS]
+        runs += done
+        told = ' '.join(f'{100 * one.error[-1]:+.1f}' for one in done)
+        print(f'{film.name:20s} log focal is off by {told} %', file=sys.stderr, flush=True)
+    return runs
+
+
+def main() -> int:
+    """:return: process exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('out', type=Path, help='folder of films, runs, tables and picture')
+    parser.add_argument('--moves', nargs='+', default=list(MOVES), choices=MOVES)
+    parser.add_argument('--seeds', default='10:14', help='FIRST:END of the films of each move')
+    parser.add_argument('--seconds', type=float, default=3.0, help='of each film (at least 2.5)')
+    parser.add_argument('--bundle', default='compact', help='whose depth is used')
+    parser.add_argument(
+        '--again', action='store_true', help='only tables and picture, of OUT/runs.json'
+    )
+    a = parser.parse_args()
+    kept = a.out / 'runs.json'
+    if a.again:
+        runs = [_read(one) for one in json.loads(kept.read_text())]
+    else:
+        if a.seconds < 2.5:
+            raise ValueError(f'--seconds is {a.seconds:g}, at least 2.5 are needed')
+        first, _, end = a.seeds.partition(':')
+        if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+            raise ValueError(f'--seeds is {a.seeds!r}, needed FIRST:END, such as 10:14')
+        seeds = range(int(first), int(end))
+        runs = measured(a.out, a.moves, seeds, a.seconds, a.bundle)
+        kept.write_text(json.dumps([asdict(one) for one in runs]))
+    text = tables(runs)
+    (a.out / 'tables.md').write_text(text)
+    (a.out / 'geometry.svg').write_text(picture(runs))
+    print(text)
+    return 0
+
+
+def _read(one: dict) -> Run:
+    bound = [(int(frame), float(sigma)) for frame, sigma in one['bound']]
+    return Run(**{**one, 'start': Start(**one['start']), 'bound': bound})
+
+
+if __name__ == '__main__':
+    sys.exit(main())

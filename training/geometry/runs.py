@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole pipeline on a film, from a focal length that is wrong, beside the truth."""
+
+import time
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork
+from endosfm3d_ros.core.field_of_view import find_field_of_view
+from endosfm3d_ros.core.frame import Frame, Reconstruction
+from endosfm3d_ros.core.geometry import inverse
+from endosfm3d_ros.core.pipeline import Pipeline, Settings
+from endosfm3d_ros.core.trajectory import Trajectory
+from endosfm3d_ros.evaluation.trajectory import trajectory_errors
+from training.geometry.bound import Assumed, Seen, focal_bound
+from training.geometry.films import Filmed
+
+SECOND = 25  # frames
+KEYFRAME_EVERY = 3  # frames, of the bound
+BOUND_EVERY = 12  # frames
+RIM_SIGMA = 1e-3  # of log zoom by the rim, for the bound
+GRID_PX = 8  # between the points at which depth maps are compared
+SAME_DEPTH = 0.05
+
+
+@dataclass(frozen=True)
+class Start:
+    """
+    How a run begins.
+
+    :param factor: the prior focal length over the true one.
+    :param guess: whether the depth network may say what it thinks of the focal length.
+    :param refinement: 'window' or 'none'.
+    """
+
+    factor: float
+    guess: bool
+    refinement: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    What came of it; lists have one value a frame. It is written and read as JSON.
+
+    :param film: its name; rim: whether the first picture shows the field stop's rim.
+    :param error: of log focal length; sigma: as stated; known: whether the step was known.
+    :param bound: frame numbers, and the best possible sigma there.
+    :param path_error: ATE after Sim(3) as a share of the path; path_mm: its true length.
+    :param motion_surprise: squared error of motions over a second by their covariance, by 6.
+    :param disagreement: median |change of log depth's error| of a point over a second, after
+        the first.
+    :param step_ms: CPU time of a step without its networks; settle_ms: of what follows it.
+    """
+
+    film: str
+    start: Start
+    rim: bool
+    error: list[float]
+    sigma: list[float]
+    known: list[bool]
+    bound: list[tuple[int, float]]
+    path_error: float
+    path_mm: float
+    motion_surprise: float
+    disagreement: float
+    step_ms: list[float]
+    settle_ms: list[float]
+
+    @property
+    def move(self) -> str:
+        """Kind of motion."""
+        return self.film.split('_')[0]
+
+
+class Remembered:
+    """A depth network that answers a picture once, and tells what its answers cost."""
+
+    def __init__(self, network: DepthNetwork) -> None:
+        self.network, self.answers, self.cpu_s = network, dict[bytes, DepthMap](), 0.0
+        self.guess = True
+
+    def __call__(self, picture: np.ndarray) -> DepthMap:
+        """See `DepthNetwork`."""
+        begun = time.process_time()
+        key = picture.tobytes()
+        if key not in self.answers:
+            self.answers[key] = self.network(picture)
+        said = self.answers[key]
+        self.cpu_s += time.process_time() - begun
+        return said if self.guess else replace(said, log_focal=float('nan'))
+
+
+def run(
+    film: Filmed, network: Remembered, sizes: tuple[tuple[int, int], ...], start: Start
+) -> Run:
+    """Play a film through a pipeline of its own."""
+    field = find_field_of_view(film.images[0], None)
+    radius = field.circle[2] if field.circle else float(np.hypot(field.width, field.height)) / 2
+    angle = 2 * np.degrees(np.arctan(radius / (start.factor * film.K[0, 0, 0])))
+    settings = Settings(prior_field_of_view_deg=float(angle), refinement=start.refinement)
+    network.guess = start.guess
+    pipeline = Pipeline(network, sizes, settings)
+    said, step_ms, settle_ms = [], [], []
+    for number, image in enumerate(film.images):
+        frame = Frame(image, round(film.stamps[number] * 1e9) + 1, 'scope')
+        network.cpu_s, begun = 0.0, time.process_time()
+        said.append(pipeline.step(frame))
+        stepped = time.process_time()
+        pipeline.settle()
+        step_ms.append(1e3 * (stepped - begun - network.cpu_s))
+        settle_ms.append(1e3 * (time.process_time() - stepped))
+    focal = np.array([one.input_camera.fx for one in said])
+    error = np.log(focal / film.K[:, 0, 0])
+    path_mm = float(np.linalg.norm(np.diff(film.T_world_cam[:, :3, 3], axis=0), axis=1).sum())
+    T_odom_cam = np.stack([one.T_odom_cam for one in said])
+    ate = trajectory_errors(T_odom_cam, film.T_world_cam).ate_sim3
+    windowed, rim = start.refinement == 'window', field.circle is not None
+    return Run(
+        film=film.name,
+        start=start,
+        rim=rim,
+        error=error.tolist(),
+        sigma=[one.log_focal_sigma for one in said],
+        known=[one.motion.known for one in said],
+        bound=_bounds(film, said[0].log_focal_sigma, rim) if windowed else [],
+        path_error=float(ate / path_mm),
+        path_mm=path_mm,
+        motion_surprise=_motion_surprise(film, said),
+        disagreement=_disagreement(film, said),
+        step_ms=step_ms,
+        settle_ms=settle_ms,
+    )
+
+
+def _bounds(film: Filmed, prior: float, rim: bool) -> list[tuple[int, float]]:
+    assumed = Assumed(prior=prior, rim=RIM_SIGMA if rim else None)
+    out = []
+    for last in range(BOUND_EVERY, len(film.images), BOUND_EVERY):
+        pick = np.arange(0, last + 1, KEYFRAME_EVERY)
+        depth = film.depth[pick].astype(np.float32)
+        seen = Seen(depth, film.K[pick], film.T_world_cam[pick], pick)
+        out.append((last, focal_bound(seen, assumed)))
+    return out
+
+
+def _depth_ratio(film: Filmed, said: list[Reconstruction], number: int) -> np.ndarray:
+    """Log of said over true depth at every pixel of the film's picture; NaN where unknown."""
+    one, true = said[number], film.depth[number].astype(np.float32)
+    ours, theirs = one.camera, one.input_camera
+    v, u = np.mgrid[: true.shape[0], : true.shape[1]].astype(np.float32)
+    there_u = (u - theirs.cx) / theirs.fx * ours.fx + ours.cx
+    there_v = (v - theirs.cy) / theirs.fy * ours.fy + ours.cy
+    depth = cv2.remap(
+        one.depth,
+        there_u.astype(np.float32),
+        there_v.astype(np.float32),
+        cv2.INTER_NEAREST,
+        borderValue=float('nan'),
+    )
+    with np.errstate(invalid='ignore', divide='ignore'):
+        ratio = np.log(depth / true)
+    return np.where(np.isfinite(ratio), ratio, np.nan)
+
+
+def _disagreement(film: Filmed, said: list[Reconstruction]) -> float:
+    """How far apart two maps a second apart put the same point, by the true motion."""
+    off = [np.zeros(0)]
+    for k in range(SECOND, len(said) - SECOND, 5):
+        j = k + SECOND
+        before, after = _depth_ratio(film, said, k), _depth_ratio(film, said, j)
+        height, width = before.shape
+        v, u = np.mgrid[0:height:GRID_PX, 0:width:GRID_PX].reshape(2, -1)
+        z = film.depth[k][v, u].astype(float)
+        known = np.isfinite(z) & (z > 0)
+        u, v, z = u[known], v[known], z[known]
+        X = np.column_stack([u, v, np.ones(len(u))]) @ np.linalg.inv(film.K[k]).T * z[:, None]
+        T = inverse(film.T_world_cam[j]) @ film.T_world_cam[k]
+        X = X @ T[:3, :3].T + T[:3, 3]
+        there = np.rint((X @ film.K[j].T)[:, :2] / np.maximum(X[:, 2:], 1e-6)).astype(int)
+        inside = (X[:, 2] > 0) & (there >= 0).all(1) & (there < [width, height]).all(1)
+        column, row = there[inside].T
+        true = film.depth[j][row, column].astype(float)
+        with np.errstate(invalid='ignore', divide='ignore'):
+            same = np.abs(np.log(true / X[inside, 2])) < SAME_DEPTH
+        off.append((after[row, column] - before[v[inside], u[inside]])[same])
+    values = np.abs(np.concatenate(off))
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else float('nan')
+
+
+def _motion_surprise(film: Filmed, said: list[Reconstruction]) -> float:
+    """Mean over stretches of a second, from a second on; NaN where no step of them is known."""
+    surprises = []
+    for k in range(SECOND, len(said) - SECOND, 5):
+        steps = [one.motion for one in said[k + 1 : k + 1 + SECOND]]
+        if not all(step.known for step in steps):
+            continue
+        path = Trajectory()
+        T_odom_before = path.T_odom_cam
+        for step in steps:
+            path = path.advance(step)
+        ratio = np.nanmedian([_depth_ratio(film, said, k), _depth_ratio(film, said, k + SECOND)])
+        T_true = inverse(film.T_world_cam[k]) @ film.T_world_cam[k + SECOND]
+        T_true[:3, 3] *= np.exp(ratio)
+        T_true = T_odom_before @ T_true
+        turn = cv2.Rodrigues(T_true[:3, :3] @ path.T_odom_cam[:3, :3].T)[0].ravel()
+        off = np.concatenate([T_true[:3, 3] - path.T_odom_cam[:3, 3], turn])
+        covariance = path.total_covariance(0.0, said[k].log_focal_sigma)
+        surprises.append(float(off @ np.linalg.solve(covariance, off)) / 6)
+    return float(np.mean(surprises)) if surprises else float('nan')
