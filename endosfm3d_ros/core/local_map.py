@@ -385,14 +385,18 @@ class LocalMap:
             points[at] = (X - after.t) @ after.R
             waiting[at] = False
 
-    def _caution(self, variance: float) -> float:
+    def _caution(self, variance: float, bends: np.ndarray) -> float:
         """
         By how much the variance of log focal is really larger: what this window adds to the
-        belief is worth MODEL_ERROR times less in sigmas than its residuals say.
+        belief is worth MODEL_ERROR times less in sigmas than its residuals say, and less still
+        where it had to bend the depth maps beyond belief: then it explains its tracks wrongly.
+
+        :param bends: (4,) coefficients it ended with.
         """
+        strayed = max(1.0, float(np.mean((bends / BEND_SIGMAS) ** 2)))
         believed = 1.0 / float(self.belief.covariance[0, 0])
         added = max(1.0 / variance - believed, 0.0)
-        return float(1.0 / (believed + added / MODEL_ERROR**2) / variance)
+        return float(1.0 / (believed + added / (strayed * MODEL_ERROR**2)) / variance)
 
     def _best(self, scope: Scope) -> Scope:
         """The word of this window or its forerunner, whichever is surer of the focal length."""
@@ -413,7 +417,7 @@ class LocalMap:
         sigma = np.sqrt(np.diag(solution.covariance)[first : first + 2])
         reference, newest = scene.shared[REFERENCE], scene.log_focal[-1]
         covariance = to_zoom @ joint @ to_zoom.T
-        covariance *= self._caution(float(covariance[0, 0]))
+        covariance *= self._caution(float(covariance[0, 0]), scene.shared[BENDS])
         return Scope(
             focal=np.array([reference, newest - reference]),
             covariance=covariance,
