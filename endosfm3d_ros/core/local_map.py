@@ -27,6 +27,7 @@ from endosfm3d_ros.core.bundle_adjustment import (
 )
 from endosfm3d_ros.core.geometry import rigid
 from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
+from endosfm3d_ros.core.parallax import is_mere_zoom
 
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
@@ -202,8 +203,10 @@ class LocalMap:
         if len(self.keyframes) < FEWEST_VIEWS or len(picked) < FEWEST_SHARED:
             return self
         views = self._views(picked)
-        solution = adjust(views, self._beliefs(), self._scene(picked))
-        return self._taken_over(picked, solution)
+        blind = is_mere_zoom(views.pixels, self.sigma_px)
+        beliefs = self._held() if blind else self._beliefs()
+        solution = adjust(views, beliefs, self._scene(picked))
+        return self._taken_over(picked, solution, blind)
 
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
         """After somebody else measured the focal length now; what is seen stays where it is."""
@@ -289,6 +292,16 @@ class LocalMap:
             relief_sigma=RELIEF_SIGMA,
         )
 
+    def _held(self) -> Beliefs:
+        """The beliefs of a window that can not tell the focal length: the reference is held."""
+        reference = float(self.scope.focal[0])
+        zoom = self.keyframes[0].log_focal - reference
+        return replace(
+            self._beliefs(),
+            focal=np.array([reference, zoom]),
+            focal_covariance=np.diag([TIED**2, CARRIED_ZOOM**2]),
+        )
+
     def _scene(self, picked: np.ndarray) -> Scene:
         views = self.keyframes
         shared = np.zeros(7)
@@ -305,8 +318,12 @@ class LocalMap:
             points=self.points[picked],
         )
 
-    def _taken_over(self, picked: np.ndarray, solution: Solution) -> 'LocalMap':
-        """The map after an adjustment, its world's scale kept as the points before had it."""
+    def _taken_over(self, picked: np.ndarray, solution: Solution, blind: bool) -> 'LocalMap':
+        """
+        The map after an adjustment, its world's scale kept as the points before had it.
+
+        :param blind: the window told nothing of the focal length.
+        """
         scene = solution.scene
         home = -scene.R[0].T @ scene.t[0]
         before = np.linalg.norm(self.points[picked] - home, axis=1)
@@ -337,6 +354,11 @@ class LocalMap:
             solution=solution,
             step_covariance=self._step_covariance(solution.covariance),
         )
+        if blind:
+            reference, newest = self.scope.focal[0], keyframes[-1].log_focal
+            return replace(
+                moved, scope=replace(self.scope, focal=np.array([reference, newest - reference]))
+            )
         scope = moved._scope_now(solution)
         surprise = (scope.focal[0] - self.belief.focal[0]) ** 2 / self.belief.covariance[0, 0]
         if surprise > SURPRISE:

@@ -18,6 +18,7 @@ from endosfm3d_ros.core.bundle_adjustment import (
 )
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.local_map import MOST_POINTS, Keyframe, LocalMap, Scope
+from endosfm3d_ros.core.parallax import is_mere_zoom
 from endosfm3d_ros.core.resection import resect
 
 WIDTH, HEIGHT = 320, 256
@@ -261,3 +262,29 @@ def test_a_map_that_is_lost_again_and_again_still_knows_what_zooms_there_are() -
     covariance = local_map.belief.covariance
     assert 0.2 < np.sqrt(covariance[1, 1]) < 0.36  # scopes zoom by 1 to 2
     assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def test_a_picture_that_is_only_zoomed_tells_no_focal_length() -> None:
+    """Zoomed, turned and shifted: blind. Orbiting, or only sliding: not."""
+    rng = np.random.default_rng(1)
+    first = rng.uniform(0, 250, (80, 2))
+    turn = np.array([[np.cos(0.1), np.sin(0.1)], [-np.sin(0.1), np.cos(0.1)]])
+
+    def window(*later: np.ndarray) -> np.ndarray:
+        pixels = np.stack([first, *later], axis=1)
+        return pixels + NOISE_PX * rng.standard_normal(pixels.shape)
+
+    assert is_mere_zoom(window(1.1 * first @ turn + [3.0, -5.0], 1.3 * first), 0.3)
+    shift = np.array([12.0, 4.0])
+    assert not is_mere_zoom(window(first + shift), 0.3)  # no zoom at all
+    views = built('orbit', 200.0, 1.0)
+    assert not is_mere_zoom(views._views(views._picked()).pixels, NOISE_PX)
+
+
+@pytest.mark.parametrize('start', [0.6, 1.4])
+def test_zooming_at_rest_follows_the_zoom_and_holds_the_reference(start: float) -> None:
+    focal, zoom = 0.8 * WIDTH, np.linspace(1.0, 1.4, 10)
+    scope = solved(built('rest', focal, start, zoom=zoom)).scope
+    assert float(scope.focal[0]) == pytest.approx(np.log(focal * start), abs=1e-3)
+    assert float(scope.focal[1]) == pytest.approx(np.log(1.4), abs=0.01)
+    assert scope.log_focal_sigma > 0.4

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether tracks did more than a zoom does: what tells a focal length, and what only seems to."""
+
+import numpy as np
+
+FEWEST = 20  # points that two keyframes share
+ROUNDS = 4  # of reweighting
+LITTLE_WAY = 0.03  # of a track's way: its systematic error, which no zoom tells from parallax
+ENOUGH = 1.15  # times the errors of tracks
+A_ZOOM = 0.03  # of log scale between two pictures: below, nothing was zoomed
+
+
+def is_mere_zoom(pixels: np.ndarray, sigma_px: float) -> bool:
+    """
+    Tell whether all pictures of a window are the first one zoomed, turned and shifted.
+
+    A camera that rests and zooms shows no parallax; what an adjustment then learns of the focal
+    length, it learns from the systematic errors of its tracks.
+
+    :param pixels: (N, K, 2) of N points in K keyframes [px]; NaN where not seen.
+    :param sigma_px: of a track [px].
+    :return: True where the scale of the picture changed and a similarity explains every keyframe
+        as well as tracks can be told.
+    """
+    zoomed = False
+    for k in range(1, pixels.shape[1]):
+        both = np.isfinite(pixels[:, 0, 0]) & np.isfinite(pixels[:, k, 0])
+        if both.sum() < FEWEST:
+            continue
+        first, later = pixels[both, 0], pixels[both, k]
+        scale, rest = _similarity(first, later)
+        way = float(np.median(np.linalg.norm(later - first, axis=1)))
+        if rest > ENOUGH * np.hypot(sigma_px, LITTLE_WAY * way):
+            return False
+        zoomed |= abs(float(np.log(max(scale, 1e-6)))) > A_ZOOM
+    return zoomed
+
+
+def _similarity(first: np.ndarray, later: np.ndarray) -> tuple[float, float]:
+    """
+    Fit later = s R first + t robustly, as one complex factor (Umeyama 1991 in the plane).
+
+    :return: s, and the median distance that is left [px].
+    """
+    a, b = first @ [1, 1j], later @ [1, 1j]
+    weight = np.ones(len(a))
+    factor, distance = 1.0 + 0.0j, np.abs(b - a)
+    for _ in range(ROUNDS):
+        from_a = a - (weight * a).sum() / weight.sum()
+        from_b = b - (weight * b).sum() / weight.sum()
+        spread = max(float((weight * np.abs(from_a) ** 2).sum()), 1e-12)
+        factor = (weight * np.conj(from_a) * from_b).sum() / spread
+        distance = np.abs(from_b - factor * from_a)
+        usual = 1.5 * float(np.median(distance)) + 1e-6
+        weight = 1.0 / (1.0 + (distance / usual) ** 2)
+    return float(np.abs(factor)), float(np.median(distance))
