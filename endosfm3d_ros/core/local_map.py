@@ -42,7 +42,7 @@ TIED = 1e-4
 MODEL_ERROR, TURN_ERROR = 1.7, 3.4
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
-SURPRISE = 6.0  # squared sigmas from the belief at which it is loosened
+CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
 MOST_POINTS = 240  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 80  # ... but first so many of each keyframe: a fast one shares few tracks
 CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
@@ -93,7 +93,7 @@ class Scope:
     :param focal: (2,) log focal length at the reference [log px of the input picture], and log
         zoom against it at the keyframe `number`; covariance (2, 2) of both.
     :param centre: (2,) principal point [px]; centre_sigma.
-    :param number: of the last keyframe whose measurements this belief rests on; -1: none.
+    :param number: of the last keyframe whose measurements this belief rests on; -1: a guess.
     """
 
     focal: np.ndarray
@@ -227,7 +227,7 @@ class LocalMap:
             return self
         loose = self.scope.covariance + np.diag([0.0, LOOSE_ZOOM**2])
         keep = np.diag([1.0, min(1.0, ZOOM_RANGE / float(np.sqrt(loose[1, 1])))])
-        scope = replace(self.scope, covariance=keep @ loose @ keep, number=-1)
+        scope = replace(self.scope, covariance=keep @ loose @ keep)
         return LocalMap(self.size, self.sigma_px, scope, scope, log_scale=self.log_scale)
 
     def _picked(self) -> np.ndarray:
@@ -282,7 +282,7 @@ class LocalMap:
     def _beliefs(self) -> Beliefs:
         return Beliefs(
             focal=self.belief.focal,
-            focal_covariance=self.belief.covariance,
+            focal_covariance=self._prior_covariance(),
             centre=self.belief.centre,
             centre_sigma=self.belief.centre_sigma,
             log_scale=self.log_scale,
@@ -360,12 +360,7 @@ class LocalMap:
                 moved, scope=replace(self.scope, focal=np.array([reference, newest - reference]))
             )
         scope = moved._scope_now(solution)
-        surprise = (scope.focal[0] - self.belief.focal[0]) ** 2 / self.belief.covariance[0, 0]
-        if surprise > SURPRISE:
-            loose = np.diag([float(surprise / SURPRISE) * self.belief.covariance[0, 0], 0.0])
-            belief = replace(self.belief, covariance=self.belief.covariance + loose)
-            moved = replace(moved, belief=belief)
-        elif solution.converged and self.pending is None and len(self.keyframes) == WINDOW:
+        if solution.converged and self.pending is None and len(self.keyframes) == WINDOW:
             moved = replace(moved, pending=scope)
         return replace(moved, scope=moved._best(scope))
 
@@ -407,18 +402,37 @@ class LocalMap:
             points[at] = (X - after.t) @ after.R
             waiting[at] = False
 
-    def _caution(self, variance: float, bends: np.ndarray) -> float:
+    def _prior_covariance(self) -> np.ndarray:
         """
-        By how much the variance of log focal is really larger: what this window adds to the
-        belief is worth MODEL_ERROR times less in sigmas than its residuals say, and less still
-        where it had to bend the depth maps beyond belief: then it explains its tracks wrongly.
+        The belief as it goes into an adjustment.
 
+        There it stands against residuals that overrate themselves, so what other windows told goes
+        in as much surer than it is. A first guess does not: it has to let go.
+        """
+        overrated = MODEL_ERROR**2 if self.belief.number >= 0 else 1.0
+        return self.belief.covariance / overrated
+
+    def _honest_variance(self, log_focal: float, variance: float, bends: np.ndarray) -> float:
+        """
+        Of the reference's log focal length, from what the adjustment says of it.
+
+        What this window adds to the belief is worth MODEL_ERROR times less in sigmas than its
+        residuals say, and less still where it had to bend the depth maps beyond belief: then it
+        explains its tracks wrongly. Where window and belief contradict each other one of them is
+        wrong, nobody knows which, and both are taken to be worse than they say (Birge 1932, "The
+        calculation of errors by the method of least squares"): tissue that moves, or tracks that
+        slip, may bend one window, but not what is told of it.
+
+        :param log_focal: where the adjustment ended; variance of it.
         :param bends: (4,) coefficients it ended with.
         """
+        believed = float(self.belief.covariance[0, 0])
         strayed = max(1.0, float(np.mean((bends / BEND_SIGMAS) ** 2)))
-        believed = 1.0 / float(self.belief.covariance[0, 0])
-        added = max(1.0 / variance - believed, 0.0)
-        return float(1.0 / (believed + added / (strayed * MODEL_ERROR**2)) / variance)
+        added = max(1.0 / variance - 1.0 / float(self._prior_covariance()[0, 0]), 1e-9)
+        both = 1.0 / (1.0 / believed + added / (strayed * MODEL_ERROR**2))
+        expected = believed - both + CURVED * believed  # squared way from the belief
+        way = log_focal - float(self.belief.focal[0])
+        return both * max(1.0, way**2 / expected)
 
     def _best(self, scope: Scope) -> Scope:
         """The word of this window or its forerunner, whichever is surer of the focal length."""
@@ -439,7 +453,8 @@ class LocalMap:
         sigma = np.sqrt(np.diag(solution.covariance)[first : first + 2])
         reference, newest = scene.shared[REFERENCE], scene.log_focal[-1]
         covariance = to_zoom @ joint @ to_zoom.T
-        covariance *= self._caution(float(covariance[0, 0]), scene.shared[BENDS])
+        variance = float(covariance[0, 0])
+        covariance *= self._honest_variance(reference, variance, scene.shared[BENDS]) / variance
         return Scope(
             focal=np.array([reference, newest - reference]),
             covariance=covariance,

@@ -28,7 +28,7 @@ def with_node(
     with ExitStack() as robots:
 
         def make(*parameters: str, start: bool = True) -> RobotWithNode:
-            robot = RobotWithNode(capfd, *parameters)
+            robot = RobotWithNode(*parameters)
             robots.callback(robot.end)
             if start and robot.scope.start():
                 robot.ready()

@@ -180,18 +180,22 @@ class RobotWithProcess(Robot):
 
 
 class RobotWithNode(Robot):
-    """The node in this process, where a test can reach into it; the same executor spins both."""
+    """
+    The node in this process, where a test can reach into it; the same executor spins both.
 
-    def __init__(self, captured: Any, *parameters: str) -> None:
-        self._captured, self._said = captured, ''  # pytest's capfd: rcl logs below Python
+    Needs pytest's capfd, which puts standard error in a file: rcl logs below Python. That file is
+    read here, not taken: `capfd.readouterr()` reads and then empties it, and a line that another
+    thread writes between the two is gone.
+    """
+
+    def __init__(self, *parameters: str) -> None:
         words = [word for parameter in parameters for word in ('-p', parameter)]
         self.scope = EndoscopeNode(cli_args=[*REMAPPED, *words])
         super().__init__()
         self.executor.add_node(self.scope)
 
     def log(self) -> str:
-        self._said += self._captured.readouterr().err
-        return self._said
+        return Path('/proc/self/fd/2').read_text()
 
     def end(self) -> int:
         self.scope.close()

@@ -55,6 +55,13 @@ def command(*words: Any) -> subprocess.Popen[str]:
     )
 
 
+def wait_for_size(path: Path, size: int) -> None:
+    end = time.monotonic() + 30.0
+    while path.stat().st_size < size:
+        assert time.monotonic() < end, f'{path.name} has {path.stat().st_size} bytes'
+        time.sleep(0.05)
+
+
 def finish(process: subprocess.Popen[str], seconds: float = 40.0) -> tuple[str, str]:
     """Wait for its end, which must be a good one."""
     out, err = process.communicate(timeout=seconds)
@@ -172,7 +179,7 @@ def test_an_interrupted_recorder_leaves_a_whole_bag(tmp_path: Path, clip: Path):
     player = command('play', clip, '--to', TOPIC, '--loop')
     assert recorder.stdout is not None
     assert recorder.stdout.readline().startswith(f'recording {TOPIC}')
-    time.sleep(2.0)
+    wait_for_size(out.with_name('a.mcap.part'), 50_000)  # a chunk of pictures was written
     recorder.send_signal(signal.SIGINT)
     finish(recorder)
     player.send_signal(signal.SIGINT)

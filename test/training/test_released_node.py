@@ -40,7 +40,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def robot(bundle: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[RobotWithNode]:
     rclpy.init()
-    robot = RobotWithNode(capfd, f'model:={bundle}')
+    robot = RobotWithNode(f'model:={bundle}')
     try:
         assert robot.scope.start(), robot.log()
         robot.ready()
