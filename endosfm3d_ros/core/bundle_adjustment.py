@@ -171,18 +171,18 @@ def adjust(
         if converged:
             break
     covariance = problem.linearised(scene, residuals).covariance(beliefs.relief_sigma)
-    weights = problem.weights(residuals)[..., 0]
-    spread = residuals[..., :2][weights > 0]
-    pixel_rms = float(1.4826 * np.median(np.abs(spread))) if spread.size else 1.0
+    weights = np.zeros(problem.shape)
+    weights[problem.seen] = problem.weights(residuals)[:, 0]
+    pixel_rms = float(1.4826 * np.median(np.abs(residuals[:, :2]))) if len(residuals) else 1.0
     return Solution(scene, covariance, weights, cost, pixel_rms, converged)
 
 
 @dataclass(frozen=True)
 class _System:
     """
-    Normal equations: `kept` unknowns of cameras, and points on the side.
+    Normal equations: C unknowns of cameras, and N points on the side.
 
-    :param H: (C, C); b: (C,); W: (N, C, 3); H_points: (N, 3, 3); b_points: (N, 3).
+    :param H: (C, C); b: (C,); W: (N, 3, C); H_points: (N, 3, 3); b_points: (N, 3).
     """
 
     H: np.ndarray
@@ -192,24 +192,27 @@ class _System:
     b_points: np.ndarray
 
     def reduced(self, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Schur complement on the cameras, its right side, and the points' inverses."""
-        N, C, _ = self.W.shape
+        """
+        The Schur complement on the cameras, and what leads back to the points: the inverses of
+        their blocks' Cholesky factors (N, 3, 3), and those times W.
+        """
         diagonal = np.einsum('nii->ni', self.H_points)
         H_points = self.H_points + np.eye(3) * (damping * diagonal + 1e-9)[:, None, :]
-        inverse = np.linalg.inv(H_points)  # (N, 3, 3)
-        Y = self.W @ inverse  # (N, C, 3)
-        flat_Y = Y.transpose(1, 0, 2).reshape(C, 3 * N)
-        flat_W = self.W.transpose(1, 0, 2).reshape(C, 3 * N)
-        S = self.H - flat_Y @ flat_W.T
-        S[np.arange(C), np.arange(C)] += damping * np.diag(self.H)
-        return S, self.b - flat_Y @ self.b_points.ravel(), inverse
+        root = np.linalg.inv(np.linalg.cholesky(H_points))
+        white = root @ self.W
+        flat = white.reshape(-1, white.shape[2])
+        S = self.H - flat.T @ flat
+        S[np.diag_indices_from(S)] += damping * np.diag(self.H)
+        return S, root, white
 
     def solved(self, damping: float) -> tuple[np.ndarray, np.ndarray]:
         """The step of the cameras (C,) and of the points (N, 3)."""
-        S, right, inverse = self.reduced(damping)
-        step = -np.linalg.solve(S, right)
-        back = self.b_points + np.einsum('ncp,c->np', self.W, step)
-        return step, -np.einsum('npq,nq->np', inverse, back)
+        S, root, white = self.reduced(damping)
+        right = np.einsum('npq,nq->np', root, self.b_points)
+        flat = white.reshape(-1, white.shape[2])
+        step = -np.linalg.solve(S, self.b - right.ravel() @ flat)
+        back = right + (flat @ step).reshape(right.shape)
+        return step, -np.einsum('nqp,nq->np', root, back)
 
     def covariance(self, relief_sigma: float) -> np.ndarray:
         """Of all camera unknowns; rows and columns of the held pose and of relief are zero."""
@@ -224,103 +227,113 @@ class _System:
 
 
 class _Problem:
+    """The M observations, point by point, and what is believed."""
+
     def __init__(self, views: Views, beliefs: Beliefs) -> None:
-        self.views, self.beliefs = views, beliefs
-        self.seen = np.isfinite(views.pixels[..., 0])
-        self.anchor = self.seen.argmax(axis=1)
-        self.deep = self.seen & np.isfinite(views.log_depth)
-        known = np.maximum(self.deep.sum(1, keepdims=True), 1)
-        self.depth_share = np.where(self.deep, 1.0 / known, 0.0)  # (N, K)
-        self.pixels = np.where(self.seen[..., None], views.pixels, 0.0)
-        self.log_depth = np.where(self.deep, views.log_depth, 0.0)
-        self.bends = np.where(self.deep[..., None], views.bends, 0.0)
+        seen = np.isfinite(views.pixels[..., 0])
+        self.shape, self.seen = seen.shape, seen
+        self.n, self.k = np.nonzero(seen)  # (M,) which point, in which keyframe
+        self.first = np.flatnonzero(np.diff(self.n, prepend=-1))  # a point's first observation
+        self.by_view = [np.flatnonzero(self.k == k) for k in range(seen.shape[1])]
+        self.anchor = seen.argmax(axis=1)
+        deep = np.isfinite(views.log_depth[seen])
+        known = np.maximum(np.bincount(self.n, deep, len(seen)), 1.0)
+        self.depth_share = deep / known[self.n]
+        self.pixels, self.pixel_sigma = views.pixels[seen], views.pixel_sigma[seen]
+        self.log_depth = np.where(deep, views.log_depth[seen], 0.0)
+        self.depth_sigma = views.depth_sigma[seen]
+        self.bends = np.where(deep[:, None], views.bends[seen], 0.0)
+        self.deep = deep
+        self.priors = _Priors(views, beliefs)
 
     def residuals(self, scene: Scene) -> np.ndarray:
-        """(N, K, 3) whitened: u, v, log depth; 0 where nothing was measured."""
-        X = self._in_cameras(scene)
-        z = np.maximum(X[..., 2], NEAREST_MM)
-        f = np.exp(scene.log_focal)[None, :, None]
-        uv = scene.shared[CENTRE] + f * X[..., :2] / z[..., None]
-        out = np.empty((*self.seen.shape, 3))
-        out[..., :2] = (uv - self.pixels) / self.views.pixel_sigma[..., None]
-        off = np.log(z) - self.log_depth - scene.log_scale - self.bends @ scene.shared[BENDS]
-        out[..., 2] = off / self.views.depth_sigma
-        out[~self.seen] = 0.0
-        out[..., 2][~self.deep] = 0.0
+        """(M, 3) whitened: u, v, log depth; 0 where no depth was known."""
+        X, z = self._in_cameras(scene)
+        f = np.exp(scene.log_focal)[self.k]
+        out = np.empty((len(X), 3))
+        out[:, :2] = scene.shared[CENTRE] + (f / z)[:, None] * X[:, :2] - self.pixels
+        out[:, :2] /= self.pixel_sigma[:, None]
+        told = self.log_depth + scene.log_scale[self.k] + self.bends @ scene.shared[BENDS]
+        out[:, 2] = np.where(self.deep, (np.log(z) - told) / self.depth_sigma, 0.0)
         return out
 
     def cost(self, scene: Scene, residuals: np.ndarray) -> float:
         """Robust cost with the priors."""
-        pixel = (residuals[..., :2] ** 2).sum(-1)
-        depth = residuals[..., 2] ** 2
+        squared = residuals**2
+        pixel, depth = squared[:, 0] + squared[:, 1], squared[:, 2]
         k, d = PIXEL_KERNEL**2, DEPTH_KERNEL**2
-        total = k * np.log1p(pixel / k).sum() + d * (self.depth_share * np.log1p(depth / d)).sum()
-        error, _ = self._priors(scene)
+        total = k * np.log1p(pixel / k).sum() + d * (self.depth_share @ np.log1p(depth / d))
+        error, _ = self.priors.at(scene)
         return float(total + error @ error)
 
     def weights(self, residuals: np.ndarray) -> np.ndarray:
-        """(N, K, 2): of pixel and depth rows, Cauchy's 1 / (1 + (r / k)^2)."""
-        pixel = (residuals[..., :2] ** 2).sum(-1)
-        w_pixel = np.where(self.seen, 1.0 / (1.0 + pixel / PIXEL_KERNEL**2), 0.0)
-        w_depth = self.depth_share / (1.0 + residuals[..., 2] ** 2 / DEPTH_KERNEL**2)
-        return np.stack([w_pixel, w_depth], axis=-1)
+        """(M, 2): of pixel and depth rows, Cauchy's 1 / (1 + (r / k)^2)."""
+        squared = residuals**2
+        pixel = 1.0 / (1.0 + (squared[:, 0] + squared[:, 1]) / PIXEL_KERNEL**2)
+        depth = self.depth_share / (1.0 + squared[:, 2] / DEPTH_KERNEL**2)
+        return np.stack([pixel, depth], axis=-1)
 
     def linearised(self, scene: Scene, residuals: np.ndarray) -> _System:
         """Build the normal equations at this scene."""
-        X = self._in_cameras(scene)  # (N, K, 3)
-        N, K, _ = X.shape
-        z = np.maximum(X[..., 2], NEAREST_MM)
-        f = np.exp(scene.log_focal)[None, :]
-        per_px = f / (z * self.views.pixel_sigma)
-        ratio = X[..., :2] / z[..., None]
-        d_X = np.zeros((N, K, 3, 3))  # rows u, v, log depth; by X
-        d_X[..., 0, 0] = d_X[..., 1, 1] = per_px
-        d_X[..., 0, 2], d_X[..., 1, 2] = -per_px * ratio[..., 0], -per_px * ratio[..., 1]
-        d_X[..., 2, 2] = 1.0 / (z * self.views.depth_sigma)
-        root = np.sqrt(self.weights(residuals))
-        rows = np.stack([root[..., 0], root[..., 0], root[..., 1]], axis=-1)  # (N, K, 3)
-        d_X *= rows[..., None]
-        r = residuals * rows
-        J_view = np.zeros((N, K, 3, PER_VIEW))
-        J_view[..., 0:3] = np.cross(X[..., None, :], d_X)  # a turn w moves X by w x X
-        J_view[..., 3:6] = d_X
-        J_view[..., :2, FOCAL] = (f / self.views.pixel_sigma)[..., None] * ratio * rows[..., :2]
-        J_view[..., 2, SCALE] = -rows[..., 2] / self.views.depth_sigma
-        J_shared = np.zeros((N, K, 3, SHARED))
-        J_shared[..., 0, 0] = J_shared[..., 1, 1] = rows[..., 0] / self.views.pixel_sigma
-        J_shared[..., 2, BENDS] = -self.bends * (rows[..., 2] / self.views.depth_sigma)[..., None]
-        J_points = d_X @ scene.R  # (N, K, 3, 3)
-
-        C = PER_VIEW * K + SHARED
-        H, b = np.zeros((C, C)), np.zeros(C)
-        views, shared = slice(0, PER_VIEW * K), slice(PER_VIEW * K, C)
-        by_view = J_view.transpose(1, 0, 2, 3).reshape(K, 3 * N, PER_VIEW)
-        r_by_view = r.transpose(1, 0, 2).reshape(K, 3 * N)
-        shared_by_view = J_shared.transpose(1, 0, 2, 3).reshape(K, 3 * N, SHARED)
-        blocks = by_view.transpose(0, 2, 1) @ by_view  # (K, 8, 8)
-        cross = by_view.transpose(0, 2, 1) @ shared_by_view  # (K, 8, 7)
-        for k in range(K):
-            own = slice(PER_VIEW * k, PER_VIEW * (k + 1))
-            H[own, own] = blocks[k]
-            H[own, shared] = cross[k]
-            H[shared, own] = cross[k].T
-        b[views] = np.einsum('kra,kr->ka', by_view, r_by_view).ravel()
-        flat_shared = J_shared.reshape(-1, SHARED)
-        H[shared, shared] = flat_shared.T @ flat_shared
-        b[shared] = flat_shared.T @ r.ravel()
-        W_views = (J_view.transpose(0, 1, 3, 2) @ J_points).reshape(N, PER_VIEW * K, 3)
-        points = J_points.reshape(N, 3 * K, 3)
-        W_shared = J_shared.reshape(N, 3 * K, SHARED).transpose(0, 2, 1) @ points
-        error, J = self._priors(scene)
-        H += J.T @ J
-        b += J.T @ error
+        J, d_X, r = self._slopes(scene, residuals)
+        N, K = self.shape
+        R = scene.R[self.k]
+        by_point = (d_X @ R).transpose(0, 2, 1)  # slopes by the point in the world
+        C, shared = PER_VIEW * K + SHARED, slice(PER_VIEW * K, None)
+        error, slopes = self.priors.at(scene)
+        H, b = slopes.T @ slopes, error @ slopes
+        for k, mine in enumerate(self.by_view):
+            own, J_own = slice(PER_VIEW * k, PER_VIEW * (k + 1)), J[mine].reshape(-1, J.shape[2])
+            block, slope = J_own.T @ J_own, r[mine].ravel() @ J_own
+            H[own, own] += block[:PER_VIEW, :PER_VIEW]
+            H[own, shared] += block[:PER_VIEW, PER_VIEW:]
+            H[shared, own] += block[PER_VIEW:, :PER_VIEW]
+            H[shared, shared] += block[PER_VIEW:, PER_VIEW:]
+            b[own] += slope[:PER_VIEW]
+            b[shared] += slope[PER_VIEW:]
+        coupling = by_point @ J  # (M, 3, 15)
+        W = np.zeros((N, 3, C))
+        W[..., : PER_VIEW * K].reshape(N, 3, K, PER_VIEW)[self.n, :, self.k] = coupling[
+            ..., :PER_VIEW
+        ]
+        W[..., shared] = np.add.reduceat(coupling[..., PER_VIEW:], self.first)
         return _System(
             H=H,
             b=b,
-            W=np.concatenate([W_views, W_shared], axis=1),
-            H_points=points.transpose(0, 2, 1) @ points,
-            b_points=np.einsum('nrp,nr->np', points, r.reshape(N, 3 * K)),
+            W=W,
+            H_points=np.add.reduceat(coupling[..., 3:6] @ R, self.first),
+            b_points=np.add.reduceat((by_point @ r[..., None])[..., 0], self.first),
         )
+
+    def _slopes(
+        self, scene: Scene, residuals: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """
+        Of the rows u, v, log depth, each by the root of its weight: slopes by the keyframe's and
+        the shared unknowns (M, 3, 15), slopes by the point in the camera (M, 3, 3), residuals.
+        """
+        X, z = self._in_cameras(scene)
+        f = np.exp(scene.log_focal)[self.k]
+        root = np.sqrt(self.weights(residuals))
+        px, deep = root[:, 0] / self.pixel_sigma, root[:, 1] / self.depth_sigma
+        per_px = f / z * px
+        x, y = X[:, 0] / z, X[:, 1] / z
+        d_X = np.zeros((len(X), 3, 3))
+        d_X[:, 0, 0] = d_X[:, 1, 1] = per_px
+        d_X[:, 0, 2], d_X[:, 1, 2] = -per_px * x, -per_px * y
+        d_X[:, 2, 2] = deep / z
+        J = np.zeros((len(X), 3, PER_VIEW + SHARED))
+        X_, Y_, Z_ = X[:, None, 0], X[:, None, 1], X[:, None, 2]
+        J[..., 0] = Y_ * d_X[..., 2] - Z_ * d_X[..., 1]  # a turn w moves X by w x X
+        J[..., 1] = Z_ * d_X[..., 0] - X_ * d_X[..., 2]
+        J[..., 2] = X_ * d_X[..., 1] - Y_ * d_X[..., 0]
+        J[..., 3:6] = d_X
+        J[:, 0, FOCAL], J[:, 1, FOCAL] = f * px * x, f * px * y
+        J[:, 2, SCALE] = -deep
+        shared = J[..., PER_VIEW:]
+        shared[:, 0, 0] = shared[:, 1, 1] = px
+        shared[:, 2, BENDS] = -self.bends * deep[:, None]
+        return J, d_X, residuals * root[:, [0, 0, 1]]
 
     def moved(self, scene: Scene, step: np.ndarray, point_step: np.ndarray) -> Scene:
         """
@@ -359,50 +372,62 @@ class _Problem:
             points=np.einsum('nji,nj->ni', R[a], new_X - t[a]),
         )
 
-    def _in_cameras(self, scene: Scene) -> np.ndarray:
-        in_views = scene.points @ scene.R.transpose(0, 2, 1) + scene.t[:, None]  # (K, N, 3)
-        return in_views.transpose(1, 0, 2)
+    def _in_cameras(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        """Each observation's point in its keyframe's camera (M, 3), and its depth (M,) [mm]."""
+        X = np.empty((len(self.n), 3))
+        for k, mine in enumerate(self.by_view):
+            X[mine] = scene.points[self.n[mine]] @ scene.R[k].T + scene.t[k]
+        return X, np.maximum(X[:, 2], NEAREST_MM)
 
-    def _priors(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        """Whitened errors of everything believed, and their Jacobian (rows, C)."""
-        views, beliefs, K = self.views, self.beliefs, len(scene.t)
-        rows: list[tuple[float, dict[int, float], float]] = []  # error, slopes, sigma
+
+class _Priors:
+    """Everything believed, as rows slopes @ unknowns = target, each with its sigma."""
+
+    def __init__(self, views: Views, beliefs: Beliefs) -> None:
+        self.K = K = len(views.log_zoom)
+        self._rows: list[tuple[dict[int, float], float, float]] = []  # slopes, target, sigma
         shared = PER_VIEW * K
         reference = shared + REFERENCE
         for axis in range(2):
-            off = float(scene.shared[axis] - beliefs.centre[axis])
-            rows.append((off, {shared + axis: 1.0}, beliefs.centre_sigma))
-        for bend in range(BENDS.start, BENDS.stop):
-            sigma = float(beliefs.bend_sigma[bend - BENDS.start])
-            rows.append((float(scene.shared[bend]), {shared + bend: 1.0}, sigma))
+            self._row({shared + axis: 1.0}, float(beliefs.centre[axis]), beliefs.centre_sigma)
+        for bend, sigma in enumerate(beliefs.bend_sigma, shared + BENDS.start):
+            self._row({bend: 1.0}, 0.0, float(sigma))
         whiten = np.linalg.inv(np.linalg.cholesky(beliefs.focal_covariance))
-        first = scene.log_focal[0] - scene.shared[REFERENCE]
-        white = whiten @ (np.array([scene.shared[REFERENCE], first]) - beliefs.focal)
-        for row in range(2):
-            a, b = float(whiten[row, 0]), float(whiten[row, 1])
-            rows.append((float(white[row]), {reference: a - b, FOCAL: b}, 1.0))
+        for (a, b), target in zip(whiten.tolist(), whiten @ beliefs.focal, strict=True):
+            self._row({reference: a - b, FOCAL: b}, float(target), 1.0)
         measured = np.isfinite(views.log_zoom).tolist()
         for k in range(K):
             if measured[k]:
-                off = float(scene.log_focal[k] - scene.shared[REFERENCE] - views.log_zoom[k])
                 slopes = {PER_VIEW * k + FOCAL: 1.0, reference: -1.0}
-                rows.append((off, slopes, float(views.log_zoom_sigma[k])))
+                self._row(slopes, float(views.log_zoom[k]), float(views.log_zoom_sigma[k]))
         for k in range(K - 1):
-            ahead, here = PER_VIEW * (k + 1), PER_VIEW * k
-            off = float(scene.log_scale[k + 1] - scene.log_scale[k])
-            rows.append((off, {ahead + SCALE: 1.0, here + SCALE: -1.0}, beliefs.scale_flicker))
+            here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
+            self._row({ahead + SCALE: 1.0, here + SCALE: -1.0}, 0.0, beliefs.scale_flicker)
+        mean = {PER_VIEW * k + SCALE: 1.0 / K for k in range(K)}
+        self._row(mean, beliefs.log_scale, beliefs.log_scale_sigma)
+        for held in range(POSE.start, POSE.stop):
+            self._row({held: 1.0}, 0.0, TIED)
+        self._zooms = len(self._rows)
+        for k in range(K - 1):
             if not (measured[k] and measured[k + 1]):
-                off = float(scene.log_focal[k + 1] - scene.log_focal[k])
-                wander = float(views.wander[k])
-                sigma = wander * max(1.0, abs(off) / wander) ** 0.5  # it rests, or runs: |x|
-                rows.append((off, {ahead + FOCAL: 1.0, here + FOCAL: -1.0}, sigma))
-        off = float(scene.log_scale.mean()) - beliefs.log_scale
-        slopes = {PER_VIEW * k + SCALE: 1.0 / K for k in range(K)}
-        rows.append((off, slopes, beliefs.log_scale_sigma))
-        rows += [(0.0, {held: 1.0}, TIED) for held in range(POSE.start, POSE.stop)]
-        errors, J = np.empty(len(rows)), np.zeros((len(rows), shared + SHARED))
-        for at, (off, slopes, sigma) in enumerate(rows):
-            errors[at] = off / sigma
-            for column, slope in slopes.items():
-                J[at, column] = slope / sigma
-        return errors, J
+                here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
+                self._row({ahead + FOCAL: 1.0, here + FOCAL: -1.0}, 0.0, float(views.wander[k]))
+        self._slopes = np.zeros((len(self._rows), shared + SHARED))
+        for at, (row, _, _) in enumerate(self._rows):
+            self._slopes[at, list(row)] = list(row.values())
+        self._target = np.array([target for _, target, _ in self._rows])
+        self._sigma = np.array([sigma for _, _, sigma in self._rows])
+
+    def _row(self, slopes: dict[int, float], target: float, sigma: float) -> None:
+        self._rows.append((slopes, target, sigma))
+
+    def at(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        """Whitened errors at this scene, and their Jacobian (rows, C)."""
+        unknowns = np.zeros(self._slopes.shape[1])
+        views = unknowns[: PER_VIEW * self.K].reshape(self.K, PER_VIEW)
+        views[:, FOCAL], views[:, SCALE] = scene.log_focal, scene.log_scale
+        unknowns[PER_VIEW * self.K :] = scene.shared
+        off, sigma = self._slopes @ unknowns - self._target, self._sigma.copy()
+        wander = sigma[self._zooms :]  # a zoom rests, or runs: |x|
+        wander *= np.sqrt(np.maximum(1.0, np.abs(off[self._zooms :]) / wander))
+        return off / sigma, self._slopes / sigma[:, None]

@@ -43,8 +43,8 @@ MODEL_ERROR, TURN_ERROR = 1.7, 3.4
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
-MOST_POINTS = 240  # an adjustment takes those that most keyframes see, ...
-LEAST_OF_A_VIEW = 80  # ... but first so many of each keyframe: a fast one shares few tracks
+MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
+LEAST_OF_A_VIEW = 60  # ... but first so many of each keyframe: a fast one shares few tracks
 CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
 
 
@@ -154,6 +154,11 @@ class LocalMap:
     log_scale: float = 0.0
     solution: Solution | None = None
     step_covariance: np.ndarray | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether an adjustment has little left to do before the next keyframe comes."""
+        return len(self.keyframes) == WINDOW or self.belief.number >= 0
 
     def known(self, ids: np.ndarray) -> np.ndarray:
         """Where each of ids (N,) stands in the map's points: (N,), -1 where it is none."""
@@ -360,7 +365,7 @@ class LocalMap:
                 moved, scope=replace(self.scope, focal=np.array([reference, newest - reference]))
             )
         scope = moved._scope_now(solution)
-        if solution.converged and self.pending is None and len(self.keyframes) == WINDOW:
+        if self.pending is None and len(self.keyframes) == WINDOW:
             moved = replace(moved, pending=scope)
         return replace(moved, scope=moved._best(scope))
 

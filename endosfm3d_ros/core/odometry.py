@@ -109,7 +109,7 @@ class Odometry:
     :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
     :param anchors: ids and points of the last keyframe; None before the first.
     :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
-    :param due: a keyframe was added, and no adjustment has converged since.
+    :param due: a keyframe was added, and the adjustment it calls for is not done.
     """
 
     map: LocalMap
@@ -187,7 +187,10 @@ class Odometry:
         return (now._with_keyframe(sight, offset) if now._wants_keyframe() else now), placed
 
     def settled(self) -> 'Odometry':
-        """Adjust the window after a keyframe, and on until it has converged."""
+        """
+        Adjust the window after a keyframe: until it has converged while a map is young, once when
+        its window is full or the scope is known.
+        """
         if not self.due:
             return self
         try:
@@ -195,7 +198,7 @@ class Odometry:
         except np.linalg.LinAlgError:
             return replace(self, due=False)  # a window that has no answer changes nothing
         solution = adjusted.solution
-        done = adjusted is self.map or solution is None or solution.converged
+        done = adjusted is self.map or solution is None or solution.converged or adjusted.settled
         return replace(self._moved_to(adjusted), due=not done)
 
     def informed(self, log_focal: float, sigma: float) -> 'Odometry':
