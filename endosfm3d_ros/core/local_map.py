@@ -43,6 +43,7 @@ MODEL_ERROR, TURN_ERROR = 1.7, 3.4
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
+STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 60  # ... but first so many of each keyframe: a fast one shares few tracks
 CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
@@ -365,7 +366,9 @@ class LocalMap:
                 moved, scope=replace(self.scope, focal=np.array([reference, newest - reference]))
             )
         scope = moved._scope_now(solution)
-        if self.pending is None and len(self.keyframes) == WINDOW:
+        stirred = abs(scope.focal[0] - self.scope.focal[0]) / np.sqrt(scope.covariance[0, 0])
+        arrived = solution.converged or stirred < STILL
+        if arrived and self.pending is None and len(self.keyframes) == WINDOW:
             moved = replace(moved, pending=scope)
         return replace(moved, scope=moved._best(scope))
 

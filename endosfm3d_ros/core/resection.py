@@ -13,6 +13,7 @@ INLIER_SIGMAS = 5.0
 MIN_INLIERS = 12
 MIN_SHARE = 0.3  # of the points must agree, or the pose is not known
 ITERATIONS = 8
+SETTLED = 2e-5  # of turn [rad] and log focal: a small part of what a track tells
 NEAREST_MM = 0.05
 RANSAC_PX = 4.0  # sigmas: what RANSAC takes for an inlier
 
@@ -84,10 +85,10 @@ def _fit(
         X, r = _residuals(points, pixels, centre, R, t, log_focal)
         r = r / sigma_px
         weight = 1.0 / (1.0 + (r**2).sum(1) / KERNEL**2)
-        J = _slopes(X, log_focal) / sigma_px
-        weighted = J * weight[:, None, None]
-        H = np.einsum('nri,nrj->ij', weighted, J)
-        b = np.einsum('nri,nr->i', weighted, r)
+        J = (_slopes(X, log_focal) / sigma_px).reshape(-1, 7)
+        weighted = (J * weight.repeat(2)[:, None]).T
+        H = weighted @ J
+        b = weighted @ r.ravel()
         H[6, 6] += prior_sigma**-2
         b[6] += (log_focal - prior) / prior_sigma**2
         H[np.arange(7), np.arange(7)] *= 1.0 + 1e-9
@@ -95,7 +96,7 @@ def _fit(
         turn = cv2.Rodrigues(step[:3])[0]
         R, t = turn @ R, turn @ t + step[3:6]
         log_focal += float(np.clip(step[6], -0.2, 0.2))
-        if np.abs(step[:3]).max() < 1e-6 and np.abs(step[6]) < 1e-6:
+        if np.abs(step[[0, 1, 2, 6]]).max() < SETTLED:
             break
     X, r = _residuals(points, pixels, centre, R, t, log_focal)
     distance = np.hypot(r[:, 0], r[:, 1])
@@ -124,14 +125,17 @@ def _residuals(
 
 def _slopes(X: np.ndarray, log_focal: float) -> np.ndarray:
     """(N, 2, 7) of the pixel by turn, shift and log focal."""
-    f, z = np.exp(log_focal), X[:, 2]
+    f = np.exp(log_focal)
+    x, y, z = X[:, None, 0], X[:, None, 1], X[:, None, 2]
     d_X = np.zeros((len(X), 2, 3))
-    d_X[:, 0, 0] = d_X[:, 1, 1] = f / z
-    d_X[:, 0, 2], d_X[:, 1, 2] = -f * X[:, 0] / z**2, -f * X[:, 1] / z**2
+    d_X[:, 0, 0] = d_X[:, 1, 1] = f / X[:, 2]
+    d_X[:, :, 2] = -f * X[:, :2] / z**2
     J = np.empty((len(X), 2, 7))
-    J[:, :, 0:3] = np.cross(X[:, None, :], d_X)
+    J[:, :, 0] = y * d_X[:, :, 2] - z * d_X[:, :, 1]
+    J[:, :, 1] = z * d_X[:, :, 0] - x * d_X[:, :, 2]
+    J[:, :, 2] = x * d_X[:, :, 1] - y * d_X[:, :, 0]
     J[:, :, 3:6] = d_X
-    J[:, :, 6] = f * X[:, :2] / z[:, None]
+    J[:, :, 6] = f * X[:, :2] / z
     return J
 
 
