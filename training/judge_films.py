@@ -21,6 +21,7 @@ from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.pipeline import Pipeline, Settings
 from endosfm3d_ros.engines.choose import DepthGraphs
+from endosfm3d_ros.evaluation.depth import depth_errors
 from endosfm3d_ros.evaluation.intrinsics import focal_length, intrinsics_errors
 from endosfm3d_ros.evaluation.trajectory import (
     SNIPPET,
@@ -29,13 +30,15 @@ from endosfm3d_ros.evaluation.trajectory import (
     snippet_errors,
 )
 from training.geometry.films import HEIGHT, RATE, TRIES, WIDTH, Filmed
-from training.geometry.runs import Remembered
+from training.geometry.runs import Remembered, depth_ratio
 from training.synthetic.film import draw_film, shots_of
 from training.synthetic.samples import FAMILIES
 
 STOPS = ('optical', 'electronic', 'none')
 UNSEEN = 3_000_000  # added to a seed: neither trained on nor tuned on
-RESTS, RESTS_LONG = 1e-4, 8  # a zoom that moves less a frame rests, when for so many frames
+RESTS = 1e-4  # a log zoom that moves less a frame rests
+SETTLED, RESTS_LONG = 5, 5  # a rest counts from so many frames after it began, when as long again
+DEPTH_EVERY = 10  # frames
 LEARNT = 25  # frames after which the focal length is judged
 
 
@@ -49,10 +52,12 @@ class Figures:
     :param focal_zoom: the same of f(t) / f(0) by K, which moves too when f0 is learnt.
     :param focal_start: |f / f* - 1| of the first frame; focal: its mean from a second on.
     :param focal_nse: mean from a second on of log f's squared error over its stated variance.
-    :param rest_jitter: largest standard deviation of log zoom within a rest of the zoom.
+    :param rest_jitter: largest standard deviation of log zoom within a rest of the zoom, 0.2 s
+        after it began.
     :param rest_focal_jitter: the same of log f by K.
     :param snippet: 5-frame ATE [mm], that of a camera that never moves, that goes straight
         ahead, and (an oracle, no bar) that repeats the true step before the snippet.
+    :param abs_rel: of depth as the pipeline tells it from a second on, median-scaled.
     """
 
     film: str
@@ -70,6 +75,7 @@ class Figures:
     snippet_still: float
     snippet_forward: float
     snippet_oracle: float
+    abs_rel: float
 
 
 def film_of(folder: Path, family: str, stop: str, seed: int, seconds: float) -> Filmed:
@@ -77,19 +83,24 @@ def film_of(folder: Path, family: str, stop: str, seed: int, seconds: float) -> 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{family}_{stop}_{seed}.npz'
     if not path.exists():
-        arrays = _rendered(path.name, family, stop, seed, seconds)
+        images, depth, K, T_world_cam, stamps = _rendered(path.name, family, stop, seed, seconds)
         part = path.with_suffix('.part.npz')
-        np.savez(part, **arrays)
+        np.savez(part, images=images, depth=depth, K=K, T_world_cam=T_world_cam, stamps=stamps)
         part.rename(path)
     with np.load(path) as kept:
         return Filmed(
-            path.stem, kept['images'], kept['depth'], kept['K'], kept['T_world_cam'], kept['stamps']
+            path.stem,
+            kept['images'],
+            kept['depth'],
+            kept['K'],
+            kept['T_world_cam'],
+            kept['stamps'],
         )
 
 
 def _rendered(
     name: str, family: str, stop: str, seed: int, seconds: float
-) -> dict[str, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     for again in range(TRIES):
         number = UNSEEN + seed + 1000 * again
         try:
@@ -101,13 +112,13 @@ def _rendered(
             if again == TRIES - 1:
                 raise ValueError(f'{name}: {error}') from error
     shots = list(shots_of(film, WIDTH, HEIGHT, UNSEEN + seed))
-    return {
-        'images': np.stack([shot.image for shot in shots]),
-        'depth': np.stack([shot.view.depth.astype(np.float16) for shot in shots]),
-        'K': np.stack([shot.camera.K for shot in shots]),
-        'T_world_cam': np.stack([shot.camera.T_world_cam for shot in shots]),
-        'stamps': film.flight.stamps,
-    }
+    return (
+        np.stack([shot.image for shot in shots]),
+        np.stack([shot.view.depth.astype(np.float16) for shot in shots]),
+        np.stack([shot.camera.K for shot in shots]),
+        np.stack([shot.camera.T_world_cam for shot in shots]),
+        film.flight.stamps,
+    )
 
 
 def judged(
@@ -150,7 +161,18 @@ def figures(film: Filmed, said: Sequence[Reconstruction], refinement: str) -> Fi
         snippet_still=float(snippet_errors(no_motion(len(said)), truth)[1:].mean() / SNIPPET),
         snippet_forward=float(snippet_errors(constant_forward(order), truth)[1:].mean() / SNIPPET),
         snippet_oracle=float(repeated_step_errors(truth).mean() / SNIPPET),
+        abs_rel=_abs_rel(film, said),
     )
+
+
+def _abs_rel(film: Filmed, said: Sequence[Reconstruction]) -> float:
+    """Mean over pictures from a second on, at the film's pixels."""
+    scored = []
+    for number in range(LEARNT, len(said), DEPTH_EVERY):
+        true = film.depth[number].astype(np.float32)
+        if errors := depth_errors(true * np.exp(depth_ratio(film, said, number)), true):
+            scored.append(errors.abs_rel)
+    return float(np.mean(scored)) if scored else float('nan')
 
 
 def rest_jitter(said: np.ndarray, focal_true: np.ndarray) -> float:
@@ -161,9 +183,9 @@ def rest_jitter(said: np.ndarray, focal_true: np.ndarray) -> float:
     still = np.abs(np.diff(np.log(focal_true), prepend=np.log(focal_true[0]))) < RESTS
     edges = np.flatnonzero(np.diff(np.r_[False, still, False].astype(int)))
     spreads = [
-        float(np.std(np.log(said[first:end])))
+        float(np.std(np.log(said[first + SETTLED : end])))
         for first, end in edges.reshape(-1, 2)
-        if end - first >= RESTS_LONG
+        if end - first >= SETTLED + RESTS_LONG
     ]
     return max(spreads, default=float('nan'))
 
@@ -183,8 +205,9 @@ def table(runs: Sequence[Figures]) -> str:
     lines = [
         '| stop, refinement | films | zoom off: median, worst | by K | correlation: least | lag: '
         'median, worst [s] | focal at start / after 1 s | squared error by variance | jitter at '
-        'rest: zoom, K | snippet ATE | still | forward | oracle | films better than both |',
-        '|---' * 14 + '|',
+        'rest: zoom, K | snippet ATE | still | forward | oracle | films better than both | '
+        'depth abs rel |',
+        '|---' * 15 + '|',
     ]
     for refinement in ('window', 'none'):
         for stop in STOPS:
@@ -218,6 +241,7 @@ def _row(name: str, runs: Sequence[Figures]) -> str:
         f'{100 * median("rest_jitter"):.2f}, {100 * median("rest_focal_jitter"):.2f}',
         *(f'{median(f"snippet{what}"):.4f}' for what in ('', '_still', '_forward', '_oracle')),
         f'{better}',
+        f'{median("abs_rel"):.3f}',
     ]
     return '| ' + ' | '.join(cells) + ' |'
 
