@@ -219,16 +219,17 @@ def table(runs: Sequence[Figures]) -> str:
 
 def _row(name: str, runs: Sequence[Figures]) -> str:
     def values(field: str) -> np.ndarray:
-        return np.array([getattr(r, field) for r in runs if getattr(r, field) is not None], float)
+        all_of_them = np.array([getattr(r, field) for r in runs], float)  # None becomes NaN
+        return np.asarray(all_of_them[np.isfinite(all_of_them)])
 
     def median(field: str) -> float:
-        return float(np.nanmedian(values(field))) if len(values(field)) else float('nan')
+        return float(np.median(values(field))) if len(values(field)) else float('nan')
 
     def worst(field: str) -> float:
-        return float(np.nanmax(np.abs(values(field)), initial=0.0))
+        return float(np.abs(values(field)).max()) if len(values(field)) else float('nan')
 
     better = sum(r.snippet < min(r.snippet_still, r.snippet_forward) for r in runs)
-    least = float(values('correlation').min(initial=1.0))
+    least = float(values('correlation').min()) if len(values('correlation')) else float('nan')
     cells = [
         name,
         f'{len(runs)}',
