@@ -15,6 +15,7 @@ COMMANDS = {
     'synthesize': ('training.synthesize', 'render training pairs'),
     'compact': ('training.compact', 'train the compact networks on them'),
     'judge': ('training.judge', 'judge bundles on held-out worlds and marked pictures'),
+    'judge-films': ('training.judge_films', 'judge zoom, focal length and path on unseen films'),
     'geometry': ('training.geometry.command', 'judge the window beside the best possible'),
     'train': ('training.train', 'train by a configuration, or go on with a run'),
     'prove': ('training.prove', 'self-supervision from nothing, three seeds: minutes each'),

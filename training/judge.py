@@ -23,6 +23,7 @@ from endosfm3d_ros.core.field_of_view import find_field_of_view
 from endosfm3d_ros.core.prepare import choose_window, prepare
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.evaluation.depth import constant_depth_errors, depth_errors
+from endosfm3d_ros.evaluation.falloff import light_falloff
 from endosfm3d_ros.evaluation.marks import Marks, read_marks, right_by_depth, right_by_rule, scores
 
 HIGHLIGHT_LEVEL = 240  # as bright in every channel is a wet highlight
@@ -36,8 +37,10 @@ def on_worlds(bundle: str, folder: Path) -> Table:
     Score depth and, where the bundle guesses it, the focal length.
 
     :param bundle: name or folder; folder: pairs of `training.synthesize` at one of its sizes.
-    :return: by family: abs_rel (median-scaled) of the bundle and of a constant, focal (mean
-        relative error of the guess) and focal_nse (mean squared error over its own sigma's).
+    :return: by family: pictures, abs_rel (median-scaled) of the bundle, of light falloff and of a
+        constant on the same pixels, the first over the second (of_falloff), and where the bundle
+        guesses it focal (mean relative error), focal_nse (mean squared error over its own sigma's)
+        and focal_sigma (mean, of the logarithm).
     """
     network = DepthGraphs(open_bundle(bundle))
     found: dict[str, dict[str, list[float]]] = {}
@@ -54,19 +57,31 @@ def on_worlds(bundle: str, folder: Path) -> Table:
             said = network(np.ascontiguousarray(picture))
             errors = depth_errors(said.depth, truth)
             wall = constant_depth_errors(said.depth, truth)
-            if errors is None or wall is None:
+            speaks = np.isfinite(said.depth) & (said.depth > 0)
+            light = depth_errors(np.where(speaks, light_falloff(picture), np.nan), truth)
+            if errors is None or wall is None or light is None:
                 continue
-            figures = {'abs_rel': errors.abs_rel, 'constant': wall.abs_rel}
+            figures = {
+                'abs_rel': errors.abs_rel,
+                'falloff': light.abs_rel,
+                'constant': wall.abs_rel,
+            }
             if np.isfinite(said.log_focal):
                 off = said.log_focal - float(np.log(camera[0]))
                 figures['focal'] = float(np.expm1(abs(off)))
                 figures['focal_nse'] = (off / said.log_focal_sigma) ** 2
+                figures['focal_sigma'] = said.log_focal_sigma
             for name, value in figures.items():
                 of_family.setdefault(name, []).append(value)
-    return {
-        family: {name: float(np.mean(values)) for name, values in figures.items()}
-        for family, figures in found.items()
-    }
+    return {family: _means(figures) for family, figures in found.items()}
+
+
+def _means(figures: dict[str, list[float]]) -> dict[str, float]:
+    """The mean of each figure, how many pictures they are of, and the share of light falloff."""
+    means = {name: float(np.mean(values)) for name, values in figures.items()}
+    count = {'pictures': float(len(figures['abs_rel']))} if figures else {}
+    share = {'of_falloff': means['abs_rel'] / means['falloff']} if figures else {}
+    return count | means | share
 
 
 def on_marks(bundles: list[str], marks: Path, clips: Path) -> Table:

@@ -2,6 +2,7 @@
 """The whole pipeline on a film, from a focal length that is wrong, beside the truth."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -146,7 +147,7 @@ def _bounds(film: Filmed, prior: float, rim: bool) -> list[tuple[int, float]]:
     return out
 
 
-def _depth_ratio(film: Filmed, said: list[Reconstruction], number: int) -> np.ndarray:
+def depth_ratio(film: Filmed, said: Sequence[Reconstruction], number: int) -> np.ndarray:
     """Log of said over true depth at every pixel of the film's picture; NaN where unknown."""
     one, true = said[number], film.depth[number].astype(np.float32)
     ours, theirs = one.camera, one.input_camera
@@ -170,7 +171,7 @@ def _disagreement(film: Filmed, said: list[Reconstruction]) -> float:
     off = [np.zeros(0)]
     for k in range(SECOND, len(said) - SECOND, 5):
         j = k + SECOND
-        before, after = _depth_ratio(film, said, k), _depth_ratio(film, said, j)
+        before, after = depth_ratio(film, said, k), depth_ratio(film, said, j)
         height, width = before.shape
         v, u = np.mgrid[0:height:GRID_PX, 0:width:GRID_PX].reshape(2, -1)
         z = film.depth[k][v, u].astype(float)
@@ -202,7 +203,7 @@ def _motion_surprise(film: Filmed, said: list[Reconstruction]) -> float:
         T_odom_before = path.T_odom_cam
         for step in steps:
             path = path.advance(step)
-        ratio = np.nanmedian([_depth_ratio(film, said, k), _depth_ratio(film, said, k + SECOND)])
+        ratio = np.nanmedian([depth_ratio(film, said, k), depth_ratio(film, said, k + SECOND)])
         T_true = inverse(film.T_world_cam[k]) @ film.T_world_cam[k + SECOND]
         T_true[:3, 3] *= np.exp(ratio)
         T_true = T_odom_before @ T_true

@@ -37,16 +37,19 @@ class Scope:
     :param centre: principal point, normalised 0..1 (n_x = (cx + ½)/W).
     :param stop_radius: radius of the field stop's picture at zoom 1 [widths].
     :param stop_offset: its centre from the principal point at zoom 1 [widths].
+    :param electronic: the camera paints the stop, and zooms digitally behind it: it stands still.
     """
 
     focal: float = 0.6
     centre: tuple[float, float] = (0.5, 0.5)
     stop_radius: float = 0.385
     stop_offset: tuple[float, float] = (0.0, 0.0)
+    electronic: bool = False
 
     def camera(self, T_world_cam: np.ndarray, zoom: float, width: int, height: int) -> Camera:
         """
-        Look through the scope; optical zoom scales picture and field stop alike.
+        Look through the scope; optical zoom scales picture and field stop alike, an electronic
+        stop stands still.
 
         :param T_world_cam: (4, 4) [mm]; zoom: 1 is widest; width, height: of the picture [px].
         """
@@ -54,11 +57,12 @@ class Scope:
         cx = self.centre[0] * width - 0.5
         cy = self.centre[1] * height - 0.5
         K = np.array([[f, 0.0, cx], [0.0, f, cy], [0.0, 0.0, 1.0]])
+        unit = width * (1.0 if self.electronic else zoom)
         circle = np.array(
             [
-                cx + self.stop_offset[0] * width * zoom,
-                cy + self.stop_offset[1] * width * zoom,
-                self.stop_radius * width * zoom,
+                cx + self.stop_offset[0] * unit,
+                cy + self.stop_offset[1] * unit,
+                self.stop_radius * unit,
             ]
         )
         return Camera(width, height, K, T_world_cam, circle)

@@ -42,13 +42,20 @@ class Film(NamedTuple):
 
 
 def draw_film(
-    family: str, seed: int, move: str, seconds: float, rate: float = 25.0, rim: bool | None = None
+    family: str,
+    seed: int,
+    move: str,
+    seconds: float,
+    rate: float = 25.0,
+    rim: bool | None = None,
+    electronic: bool = False,
 ) -> Film:
     """
     Draw a world, a scope and a hand; equal arguments give equal films.
 
     :param family: one of FAMILIES; move: one of MOVES.
     :param rim: whether the scope's field stop is seen; None leaves it to chance.
+    :param electronic: see `Scope`.
     :raises ValueError: there is no room for the motion in this world; try another seed.
     """
     if move not in MOVES:
@@ -58,6 +65,7 @@ def draw_film(
     if rim is not None:
         radius = float(rng.uniform(0.37, 0.40)) if rim else 0.9
         scope = replace(scope, stop_radius=radius)
+    scope = replace(scope, electronic=electronic)
     frames = round(seconds * rate)
     zooms = _zooms(rng, seconds) if move in ZOOMS_TOO else ((0.0, 1.0),)
     if move in ('advance', 'mixed'):

@@ -36,6 +36,7 @@ RATE = 25.0  # frames a second of the imagined video
 FOCALS = (0.35, 1.6)  # of the picture's width
 ZOOM_RATE = 0.5  # of a scope's zoom, a second at most
 MOST_ZOOM = 1.7
+ELECTRONIC = 0.15  # share of pairs whose stop is painted by the camera and does not zoom
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def _take(
     """Take one pair with a scope, light and sensor of its own."""
     rng = np.random.default_rng([*seed, 12])
     scope, light, sensor = draw_scope(rng), draw_light(rng), draw_sensor(rng)
+    painted = bool(np.random.default_rng([*seed, 13]).random() < ELECTRONIC)
+    scope = replace(scope, electronic=painted)
     glance = np.eye(4)  # the hand does not always look along the way
     glance[:3, :3] = turned(np.array([*(0.18 * rng.standard_normal(2)), 0.0]))
     cameras = [scope.camera(flight.T_world_cam[n] @ glance, flight.zoom[n], *size) for n in when]
