@@ -217,7 +217,7 @@ class Pipeline:
         network_focal = _network_focal(said, window, look.field)
         view = View(
             picture=picture,
-            texture=tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)),
+            texture=tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), mask),
             mask=mask,
             window=window,
             size=(look.field.width, look.field.height),

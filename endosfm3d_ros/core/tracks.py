@@ -36,20 +36,35 @@ _WINDOW: dict[str, Any] = {
 _LOG = np.log(np.arange(256, dtype=np.float32) + np.float32(DARKEST))
 
 
-def texture(grey: np.ndarray) -> np.ndarray:
+def texture(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
     What of a picture belongs to the tissue: log brightness less its shading, at even contrast.
 
     The light travels with the scope, so shading moves with the camera and drags tracks along: on
     rendered worlds a track is off by 0.73 px after 12 frames of the grey picture, by 0.27 of this.
 
+    What is no picture has no say in it (Knutsson and Westin 1993, normalised convolution): its
+    edge would drag along what lies beside it.
+
     :param grey: (h, w) uint8.
-    :return: (h, w) uint8 about 128.
+    :param mask: (h, w) bool, inside the field of view.
+    :return: (h, w) uint8 about 128; 128 outside.
     """
     brightness = cv2.LUT(grey, _LOG)
-    detail = brightness - cv2.GaussianBlur(brightness, (0, 0), FINE_PX)
-    contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), COARSE_PX))
+    if mask.all():
+        detail = brightness - cv2.GaussianBlur(brightness, (0, 0), FINE_PX)
+        contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), COARSE_PX))
+    else:
+        inside = mask.astype(np.float32)
+        detail = inside * (brightness - _blurred(brightness * inside, inside, FINE_PX))
+        contrast = np.sqrt(_blurred(detail * detail, inside, COARSE_PX))
     return np.clip(128.0 + 40.0 * detail / (contrast + LEAST_CONTRAST), 0, 255).astype(np.uint8)
+
+
+def _blurred(values: np.ndarray, inside: np.ndarray, sigma_px: float) -> np.ndarray:
+    """Mean of the values (0 outside) by a Gaussian over what is inside."""
+    share = cv2.GaussianBlur(inside, (0, 0), sigma_px)
+    return cv2.GaussianBlur(values, (0, 0), sigma_px) / np.maximum(share, np.float32(1e-3))
 
 
 def unknown_motion(dt: float) -> Motion:
