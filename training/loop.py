@@ -3,6 +3,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -76,9 +77,12 @@ class Loop:
     def __post_init__(self) -> None:
         """Make networks and optimisers, or take them from the run's last checkpoint."""
         kwargs = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(cpu=on_cpu(), kwargs_handlers=[kwargs])
+        half = in_half(self.config)
+        # accelerate would put the geometry into half precision too; the networks do it themselves
+        self.accelerator = Accelerator(
+            mixed_precision='no', cpu=on_cpu(), kwargs_handlers=[kwargs]
+        )
         torch.manual_seed(self.config.seed)
-        half = 'bf16' in (self.config.loop.precision, self.accelerator.mixed_precision)
         found = latest(self.run)
         nets, teacher = networks_of(
             self.config, self.train, len(self.scopes), half, self.tell, anew=found is None
@@ -265,7 +269,7 @@ class Log:
         for name, value in means.items():
             self.writer.add_scalar(f'train/{name}', value, step)
         figures = '  '.join(f'{name} {value:.4g}' for name, value in means.items())
-        left = time.strftime('%H:%M:%S', time.gmtime((last - step) * seconds))
+        left = time_left((last - step) * seconds)
         return (
             f'step {step} of {last} (epoch {step // per_epoch})  {figures}  '
             f'{seconds:.2f} s a step, {left} left'
@@ -291,6 +295,25 @@ class Log:
                 f'{self.path} could not be written ({error}); {kept(self.path.parent)}; '
                 'make room and run the same command again'
             ) from error
+
+
+def in_half(config: Config) -> bool:
+    """
+    Whether the networks work in bfloat16: the file or its launcher says so.
+
+    :raises ValueError: the launcher asks for something else.
+    """
+    asked = os.environ.get('ACCELERATE_MIXED_PRECISION', 'no').lower()
+    if asked not in ('no', 'bf16'):
+        raise ValueError(f'--mixed_precision {asked}: need no or bf16')
+    return 'bf16' in (config.loop.precision, asked)
+
+
+def time_left(seconds: float) -> str:
+    """Days where there are some, then hours, minutes and seconds."""
+    days, rest = divmod(int(seconds), 86_400)
+    clock = time.strftime('%H:%M:%S', time.gmtime(rest))
+    return f'{days} d {clock}' if days else clock
 
 
 def _optimizers(config: Config, nets: Networks) -> dict[str, torch.optim.Optimizer]:
