@@ -5,7 +5,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -266,8 +267,9 @@ class Log:
         """Means since the last line, and the time that is left."""
         means = {name: float(np.mean(values)) for name, values in self._seen.items()}
         self._seen = {}
-        for name, value in means.items():
-            self.writer.add_scalar(f'train/{name}', value, step)
+        with self._room():
+            for name, value in means.items():
+                self.writer.add_scalar(f'train/{name}', value, step)
         figures = '  '.join(f'{name} {value:.4g}' for name, value in means.items())
         left = time_left((last - step) * seconds)
         return (
@@ -277,23 +279,29 @@ class Log:
 
     def validated(self, step: int, metrics: dict[str, float], losses: Losses) -> str:
         """Note a validation."""
-        for name, value in metrics.items():
-            self.writer.add_scalar(f'validation/{name}', value, step)
-        for name, picture in losses.pictures.items():
-            self.writer.add_image(name, picture.float().clamp(0, 1).cpu().numpy(), step)
-        self.writer.flush()
+        with self._room():
+            for name, value in metrics.items():
+                self.writer.add_scalar(f'validation/{name}', value, step)
+            for name, picture in losses.pictures.items():
+                self.writer.add_image(name, picture.float().clamp(0, 1).cpu().numpy(), step)
+            self.writer.flush()
         self._append({'step': step, 'validation': metrics})
         figures = '  '.join(f'{name} {value:.4g}' for name, value in metrics.items())
         return f'step {step} validation  {figures}'
 
     def _append(self, line: dict[str, Any]) -> None:
+        with self._room(), self.path.open('a') as file:
+            file.write(json.dumps(line) + '\n')
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Say in one line that there is none."""
         try:
-            with self.path.open('a') as file:
-                file.write(json.dumps(line) + '\n')
+            yield
         except OSError as error:
             raise TrainingError(
-                f'{self.path} could not be written ({error}); {kept(self.path.parent)}; '
-                'make room and run the same command again'
+                f'{self.path} or tensorboard/ beside it could not be written ({error}); '
+                f'{kept(self.path.parent)}; make room and run the same command again'
             ) from error
 
 

@@ -31,7 +31,7 @@ def train(config: Config, folder: Path) -> State:
     """
     Train to the end, or go on where the folder stands.
 
-    :raises ValueError, OSError, TrainingError: it stopped; what was learnt is kept.
+    :raises ValueError, OSError: it stopped; what was learnt is kept.
     """
     place = PartialState(cpu=on_cpu())
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.seed is not None:
             config = Config(**{**vars(config), 'seed': arguments.seed})
         train(config, arguments.run or Path('runs') / arguments.config.stem)
-    except (ValueError, OSError, TrainingError) as error:
+    except (ValueError, OSError) as error:
         print(f'training train: {" ".join(str(error).split())}', file=sys.stderr)
         return 1
     return 0

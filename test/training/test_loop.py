@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import made_data
@@ -64,6 +66,17 @@ def started(config: Path, run: Path) -> subprocess.Popen:
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """As on a disk that is full: files grow to so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def logged(run: Path) -> list[dict]:
@@ -154,12 +167,8 @@ def test_a_full_disk_stops_with_one_line_and_loses_no_checkpoint(tmp_path, capsy
     before = checkpoints(tmp_path / 'run')
     capsys.readouterr()
     config = settings(tmp_path, loop={'epochs': 3})
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # no file may be larger
-    try:
+    with no_file_over(100_000):
         assert train(config, tmp_path / 'run') == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     error = capsys.readouterr().err.strip()
     assert len(error.splitlines()) == 1
     assert 'could not be written' in error
@@ -193,16 +202,29 @@ def test_a_run_does_not_go_on_as_another_one(tmp_path, capsys):
 
 def test_a_cache_without_room_is_one_line_and_nothing_half_made_stays(tmp_path, capsys):
     config = settings(tmp_path)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    try:
+    with no_file_over(10_000):
         assert train(config, tmp_path / 'run') == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     error = capsys.readouterr().err.strip()
     assert len(error.splitlines()) == 1
     assert 'make room, or name another folder as data: cache' in error
     assert not list((tmp_path / 'cache').iterdir())
+
+
+def test_figures_and_pictures_without_room_stop_with_one_line_and_lose_no_checkpoint(
+    tmp_path, capsys
+):
+    assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
+    before = checkpoints(tmp_path / 'run')
+    capsys.readouterr()
+    config = settings(tmp_path, loop={'epochs': 3})
+    log = tmp_path / 'run' / 'log.jsonl'
+    with no_file_over(log.stat().st_size + 10):
+        assert train(config, tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert 'make room and run the same command again' in error
+    assert checkpoints(tmp_path / 'run') == before
+    assert train(config, tmp_path / 'run') == 0  # what was half written is forgotten
 
 
 def test_a_typo_stops_the_command_with_one_line(tmp_path, capsys):
