@@ -250,3 +250,21 @@ def test_border_highlights_and_grey_metal_are_not_usable():
     rest[:24] = rest[54:72, 64:82] = rest[86:124, 96:154] = False
     assert kept[rest].mean() > 0.98
     assert usable(image, False, False, False).all()
+
+
+def test_a_world_shows_its_field_stop_and_its_instrument_where_they_are_asked_for():
+    pytest.importorskip('numba', reason='numba compiles the renderer: make setup-training')
+    from training.data.worlds import worlds
+
+    def first(**before):
+        settings = ('colon', range(4, 5), 8, (48, 64), 'light', 0.6, 11.0, 1.0)
+        return next(worlds(*settings, **before)[0].frames())
+
+    plain, stopped, busy = first(), first(stop=0.3), first(instrument=True)
+    assert np.isfinite(plain.depth).all()
+    assert np.isnan(stopped.depth[0, 0])
+    assert not stopped.image[0, 0].any()
+    nearer = busy.depth < plain.depth - 0.5
+    assert 0.005 < nearer.mean() < 0.7
+    assert not np.array_equal(busy.image[nearer], plain.image[nearer])
+    assert (busy.depth <= plain.depth).all()
