@@ -18,6 +18,7 @@ COMMANDS = {
     'judge-films': ('training.judge_films', 'judge zoom, focal length and path on unseen films'),
     'geometry': ('training.geometry.command', 'judge the window beside the best possible'),
     'train': ('training.train', 'train by a configuration, or go on with a run'),
+    'ablate': ('training.ablate', 'what each switch is worth, the same seeds with one turned'),
     'prove': ('training.prove', 'self-supervision from nothing, three seeds: minutes each'),
     'evaluate': ('training.evaluate', 'score a checkpoint on its validation clips'),
     'export': ('training.export', 'make a bundle of a trained run'),

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 NAME = re.compile(r'step_(\d{8})')
 
 
-class TrainingError(Exception):
+class TrainingError(ValueError):
     """Training can not go on; one line says why, what is kept and what to do."""
 
 

@@ -29,8 +29,8 @@ class Source:
     :param topic: stream: a bag's image topic, where it has several.
     :param scope: name of the scope that recorded it; clips of one name share one focal length.
         Default: each clip has its own.
-    :param family, seeds, frames, look, focal, speed, zoom: worlds: see `training.data.worlds`;
-        seeds are the first and the one behind the last.
+    :param family, seeds, frames, look, focal, speed, zoom, stop, instrument: worlds: see
+        `training.data.worlds`; seeds are the first and the one behind the last.
     """
 
     reader: str
@@ -46,6 +46,8 @@ class Source:
     focal: float = 0.6
     speed: float = 11.0
     zoom: float = 1.0
+    stop: float = 0.9
+    instrument: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class NetworkSettings:
     :param appearance: with flow and appearance networks.
     :param depth_init: where a `paper` depth network starts: hub (the published weights), none
         (random) or the path of a folder or a .pth.
+    :param normalised: `paper` depth sees pictures by ImageNet's mean and deviation; the released
+        weights did not.
+    :param whole_patches: refuse sizes that `paper` depth would stretch.
     :param start: checkpoint to begin with; networks that are not in it begin anew, and are named.
     :param teacher: checkpoint whose depth network is the teacher of `distilled`.
     """
@@ -94,6 +99,8 @@ class NetworkSettings:
     focal: float = 0.82
     appearance: bool = False
     depth_init: str = 'hub'
+    normalised: bool = True
+    whole_patches: bool = True
     start: str = ''
     teacher: str = ''
 
@@ -240,10 +247,11 @@ def _check(config: Config, where: str) -> None:
             raise ValueError(f'{where}: {name}: {value!r} is none of {", ".join(sorted(known))}')
     if len(data.size) != 2 or min(data.size) < 32:
         raise ValueError(f'{where}: data: size: need height and width of 32 and more')
-    if networks.depth == 'paper' and any(side % 14 for side in data.size):
+    stretched = networks.depth == 'paper' and any(side % 14 for side in data.size)
+    if stretched and networks.whole_patches:
         raise ValueError(
             f'{where}: data: size: {data.size[0]}x{data.size[1]} is no multiple of 14, the '
-            'patches of the paper depth network; 224x280 is'
+            'patches of the paper depth network; 224x280 is (whole_patches: false stretches them)'
         )
     if config.objective.similarity == 'ms-ssim' and min(data.size) <= 160:
         raise ValueError(f'{where}: objective: similarity: ms-ssim needs sides over 160 px')

@@ -34,16 +34,19 @@ def add_depth_init_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def depth_network(source: str, config: DepthAnythingConfig | None = None) -> DepthAnything:
+def depth_network(
+    source: str, config: DepthAnythingConfig | None = None, imagenet: bool = True
+) -> DepthAnything:
     """
     Make a depth network, without adapters, that sees pictures with ImageNet's normalisation, as
     the published weights did.
 
     :param source: 'hub', 'none', or the path of a folder or a .pth.
     :param config: of the network; Depth Anything V2 Small when None.
+    :param imagenet: False: it sees RGB in [0, 1] as it is, as the released weights do.
     :raises WeightsError: there is no such source, or a key of it does not fit.
     """
-    network = DepthAnything(imagenet=True, config=config)
+    network = DepthAnything(imagenet, config)
     if source == 'none':
         return network
     path = _from_hub() if source == 'hub' else Path(source).expanduser()

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from endosfm3d_ros.evaluation.protocols import PROTOCOLS, protocol
-from training.checkpoints import TrainingError
 from training.config import Config, read_config
 from training.data.open import open_data
 from training.networks_of import open_checkpoint
@@ -19,8 +18,8 @@ COLUMNS = ('abs_rel', 'constant', 'light', 'a1', 'focal', 'snippet_ate', 'still_
            'ate_sim3', 'still_ate')  # fmt: skip
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `evaluate`."""
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('checkpoint', type=Path, help='RUN/best, or one of RUN/checkpoints/')
     parser.add_argument(
         '--data', type=Path, metavar='CONFIG',
@@ -30,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--protocol', default='worlds', help=f'{", ".join(sorted(PROTOCOLS))} (default: worlds)'
     )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures here')
+    return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             document = {'protocol': rules.name, 'clips': table, 'mean': means}
             arguments.json.write_text(json.dumps(document, indent=2) + '\n', encoding='utf-8')
-    except (ValueError, OSError, TrainingError) as error:
+    except (ValueError, OSError) as error:
         print(f'training evaluate: {" ".join(str(error).split())}', file=sys.stderr)
         return 1
     _show(table, means)
@@ -77,9 +77,7 @@ def _cell(value: float | None) -> str:
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
-    return run(parser.parse_args())
+    return run(_parser().parse_args())
 
 
 if __name__ == '__main__':

@@ -3,8 +3,10 @@
 
 import json
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,9 +78,12 @@ class Loop:
     def __post_init__(self) -> None:
         """Make networks and optimisers, or take them from the run's last checkpoint."""
         kwargs = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(cpu=on_cpu(), kwargs_handlers=[kwargs])
+        half = in_half(self.config)
+        # accelerate would put the geometry into half precision too; the networks do it themselves
+        self.accelerator = Accelerator(
+            mixed_precision='no', cpu=on_cpu(), kwargs_handlers=[kwargs]
+        )
         torch.manual_seed(self.config.seed)
-        half = 'bf16' in (self.config.loop.precision, self.accelerator.mixed_precision)
         found = latest(self.run)
         nets, teacher = networks_of(
             self.config, self.train, len(self.scopes), half, self.tell, anew=found is None
@@ -262,10 +267,11 @@ class Log:
         """Means since the last line, and the time that is left."""
         means = {name: float(np.mean(values)) for name, values in self._seen.items()}
         self._seen = {}
-        for name, value in means.items():
-            self.writer.add_scalar(f'train/{name}', value, step)
+        with self._room():
+            for name, value in means.items():
+                self.writer.add_scalar(f'train/{name}', value, step)
         figures = '  '.join(f'{name} {value:.4g}' for name, value in means.items())
-        left = time.strftime('%H:%M:%S', time.gmtime((last - step) * seconds))
+        left = time_left((last - step) * seconds)
         return (
             f'step {step} of {last} (epoch {step // per_epoch})  {figures}  '
             f'{seconds:.2f} s a step, {left} left'
@@ -273,24 +279,49 @@ class Log:
 
     def validated(self, step: int, metrics: dict[str, float], losses: Losses) -> str:
         """Note a validation."""
-        for name, value in metrics.items():
-            self.writer.add_scalar(f'validation/{name}', value, step)
-        for name, picture in losses.pictures.items():
-            self.writer.add_image(name, picture.float().clamp(0, 1).cpu().numpy(), step)
-        self.writer.flush()
+        with self._room():
+            for name, value in metrics.items():
+                self.writer.add_scalar(f'validation/{name}', value, step)
+            for name, picture in losses.pictures.items():
+                self.writer.add_image(name, picture.float().clamp(0, 1).cpu().numpy(), step)
+            self.writer.flush()
         self._append({'step': step, 'validation': metrics})
         figures = '  '.join(f'{name} {value:.4g}' for name, value in metrics.items())
         return f'step {step} validation  {figures}'
 
     def _append(self, line: dict[str, Any]) -> None:
+        with self._room(), self.path.open('a') as file:
+            file.write(json.dumps(line) + '\n')
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """Say in one line that there is none."""
         try:
-            with self.path.open('a') as file:
-                file.write(json.dumps(line) + '\n')
+            yield
         except OSError as error:
             raise TrainingError(
-                f'{self.path} could not be written ({error}); {kept(self.path.parent)}; '
-                'make room and run the same command again'
+                f'{self.path} or tensorboard/ beside it could not be written ({error}); '
+                f'{kept(self.path.parent)}; make room and run the same command again'
             ) from error
+
+
+def in_half(config: Config) -> bool:
+    """
+    Whether the networks work in bfloat16: the file or its launcher says so.
+
+    :raises ValueError: the launcher asks for something else.
+    """
+    asked = os.environ.get('ACCELERATE_MIXED_PRECISION', 'no').lower()
+    if asked not in ('no', 'bf16'):
+        raise ValueError(f'--mixed_precision {asked}: need no or bf16')
+    return 'bf16' in (config.loop.precision, asked)
+
+
+def time_left(seconds: float) -> str:
+    """Days where there are some, then hours, minutes and seconds."""
+    days, rest = divmod(int(seconds), 86_400)
+    clock = time.strftime('%H:%M:%S', time.gmtime(rest))
+    return f'{days} d {clock}' if days else clock
 
 
 def _optimizers(config: Config, nets: Networks) -> dict[str, torch.optim.Optimizer]:

@@ -38,15 +38,15 @@ class PaperDepth(nn.Module):
     """
     Depth Anything with adapters: pictures (B, 3, H, W) -> inverse depth at four scales.
 
-    :param start: see `training.depth_init.depth_network`.
+    :param start: see `training.depth_init.depth_network`; normalised: by ImageNet's statistics.
     """
 
-    def __init__(self, start: str = 'none') -> None:
+    def __init__(self, start: str = 'none', normalised: bool = True) -> None:
         super().__init__()
         from training.depth_init import depth_network  # transformers takes seconds to import
         from training.networks.depth_anything import DEPTH_RANGE
 
-        self.network = depth_network(start).adapt()
+        self.network = depth_network(start, imagenet=normalised).adapt()
         self.near, self.far = DEPTH_RANGE
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -171,6 +171,7 @@ class Networks(nn.Module):
     :param appearance: with flow and appearance networks.
     :param tied: needed for `tied`.
     :param depth_init: where a `paper` depth network starts: hub, none or a path.
+    :param normalised: `paper` depth sees pictures by ImageNet's mean and deviation.
     :param half: networks work in bfloat16; geometry and losses never do.
     """
 
@@ -183,10 +184,12 @@ class Networks(nn.Module):
         tied: TiedIntrinsics | None = None,
         half: bool = False,
         depth_init: str = 'none',
+        normalised: bool = True,
     ) -> None:
         super().__init__()
         self.half = half
-        self.depth = PaperDepth(depth_init) if depth == 'paper' else DEPTHS[depth]()
+        paper = depth == 'paper'
+        self.depth = PaperDepth(depth_init, normalised) if paper else DEPTHS[depth]()
         self.motion = MOTIONS[motion]()
         self.intrinsics, self.tied = intrinsics, tied
         self.flow = FlowNetwork() if appearance else None
@@ -219,14 +222,20 @@ class Networks(nn.Module):
     def _precision(self, images: Tensor) -> torch.autocast:
         return torch.autocast(images.device.type, torch.bfloat16, enabled=self.half)
 
-    def cameras(self, batch: Batch, step: Step, source: int) -> tuple[Tensor, Tensor]:
-        """K of target and source (B, 4) each, by the way that was chosen."""
+    def cameras(
+        self, batch: Batch, step: Step, source: int, zooms: bool | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """
+        K of target and source (B, 4) each, by the way that was chosen.
+
+        :param zooms: whether the clips are those trained on; default: while training.
+        """
         if self.intrinsics == 'given':
             return batch.camera[:, 0], batch.camera[:, source]
         if self.tied is not None:
             known = bool((batch.scope >= 0).all())
             if known:
-                zooms = self.training
+                zooms = self.training if zooms is None else zooms
                 return self.tied(batch, 0, zooms), self.tied(batch, source, zooms)
         return step.camera_target, step.camera_source
 

@@ -50,18 +50,22 @@ def networks_of(
         tied = TiedIntrinsics(scopes, frames, wanted.focal)
     start = wanted.depth_init if anew else 'none'
     nets = Networks(
-        wanted.depth, wanted.motion, wanted.intrinsics, wanted.appearance, tied, half, start
-    )
+        wanted.depth, wanted.motion, wanted.intrinsics, wanted.appearance, tied, half, start,
+        wanted.normalised,
+    )  # fmt: skip
     if wanted.start and anew:
         lacking = load_weights(Path(wanted.start).expanduser(), nets)
         tell(f'begun with {wanted.start}; anew: {", ".join(lacking) or "nothing"}')
     return nets, _teacher(Path(wanted.teacher).expanduser()) if wanted.teacher else None
 
 
-def open_checkpoint(folder: Path) -> tuple[Config, Networks, list[str]]:
+def open_checkpoint(
+    folder: Path, lengths: list[int] | None = None
+) -> tuple[Config, Networks, list[str]]:
     """
     The configuration, networks and scopes of a checkpoint, to evaluate or export them.
 
+    :param lengths: of the training's clips, to know their zooms too.
     :raises TrainingError: no checkpoint, or one that does not fit this code.
     """
     path = folder / 'checkpoint.json'
@@ -70,10 +74,17 @@ def open_checkpoint(folder: Path) -> tuple[Config, Networks, list[str]]:
     facts = json.loads(path.read_text(encoding='utf-8'))
     config = config_from(facts['config'], str(path))
     wanted, scopes = config.networks, list(facts['scopes'])
-    tied = TiedIntrinsics(len(scopes), None, wanted.focal) if wanted.intrinsics == 'tied' else None
-    nets = Networks(wanted.depth, wanted.motion, wanted.intrinsics, wanted.appearance, tied)
+    tied = None
+    zooms = lengths if wanted.zooms else None
+    if wanted.intrinsics == 'tied':
+        tied = TiedIntrinsics(len(scopes), zooms, wanted.focal)
+    nets = Networks(
+        wanted.depth, wanted.motion, wanted.intrinsics, wanted.appearance, tied,
+        normalised=wanted.normalised,
+    )  # fmt: skip
     weights = read_tensors(folder / 'weights.safetensors')
-    weights.pop('tied.log_zoom', None)  # of the training's clips only
+    if zooms is None:
+        weights.pop('tied.log_zoom', None)  # of the training's clips only
     load_strictly(nets, weights, folder)
     return config, nets.eval(), scopes
 

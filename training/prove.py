@@ -9,17 +9,19 @@ light, random weights, a focal length that starts 40 % off; scored on held-out w
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from training.checkpoints import latest
-from training.train import run as train
+from training.config import Config, read_config
+from training.train import train
 
 CONFIG = Path(__file__).parents[1] / 'config' / 'training' / 'smoke.yaml'
 MOST_DEPTH_ERROR = 0.8  # of what a flat wall scores
 MOST_FOCAL_ERROR = 0.1
 
 
-def prove(config: Path, out: Path, seeds: list[int]) -> list[dict[str, float]]:
+def prove(config: Config, out: Path, seeds: list[int]) -> list[dict[str, float]]:
     """
     Train each seed to its end, or go on with it, and take what its last validation found.
 
@@ -28,8 +30,7 @@ def prove(config: Path, out: Path, seeds: list[int]) -> list[dict[str, float]]:
     rows = []
     for seed in seeds:
         folder = out / f'seed_{seed}'
-        if train(argparse.Namespace(config=config, run=folder, seed=seed)):
-            raise ValueError(f'{folder}: training did not end well')
+        train(replace(config, seed=seed), folder)
         found = latest(folder)
         if found is None:
             raise ValueError(f'{folder}: no checkpoint')
@@ -60,7 +61,7 @@ def main() -> int:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--config', type=Path, default=CONFIG, help=f'default: {CONFIG.name}')
     a = parser.parse_args()
-    rows = prove(a.config, a.out, a.seeds)
+    rows = prove(read_config(a.config), a.out, a.seeds)
     (a.out / 'proof.json').write_text(json.dumps(rows, indent=2) + '\n', encoding='utf-8')
     print(f'{"seed":>5}{"steps":>7}{"abs_rel":>9}{"wall":>8}{"share":>8}{"focal off":>11}')
     for row in rows:

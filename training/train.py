@@ -11,7 +11,7 @@ from accelerate import PartialState
 from training.checkpoints import TrainingError, latest
 from training.config import Config, read_config
 from training.data.open import open_data
-from training.loop import Loop
+from training.loop import Loop, State
 from training.processes import asked_for, on_cpu, start
 
 GOES_ON = ('loop', 'data')  # parts that may change when a run goes on
@@ -27,8 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, help="instead of the file's")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """`train`: 0 well, 1 stopped with one line."""
+def train(config: Config, folder: Path) -> State:
+    """
+    Train to the end, or go on where the folder stands.
+
+    :raises ValueError, OSError: it stopped; what was learnt is kept.
+    """
     place = PartialState(cpu=on_cpu())
 
     def tell(line: str) -> None:
@@ -36,20 +40,26 @@ def run(arguments: argparse.Namespace) -> int:
             print(line, flush=True)
 
     try:
-        config = read_config(arguments.config)
-        if arguments.seed is not None:
-            config = Config(**{**vars(config), 'seed': arguments.seed})
-        folder = arguments.run or Path('runs') / arguments.config.stem
         _same_run(config, folder)
         with place.main_process_first():  # one process fills the cache, the others find it
-            train, held_out, scopes = open_data(config, tell)
-        state = Loop(config, folder, train, held_out, scopes, tell)()
-    except (ValueError, OSError, TrainingError) as error:
-        print(f'training train: {" ".join(str(error).split())}', file=sys.stderr)
-        return 1
+            samples, held_out, scopes = open_data(config, tell)
+        state = Loop(config, folder, samples, held_out, scopes, tell)()
     finally:
         place.destroy_process_group()
     tell(f'{folder}: {state.step} steps; best {config.loop.metric} {state.best:.4g}')
+    return state
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`train`: 0 well, 1 stopped with one line."""
+    try:
+        config = read_config(arguments.config)
+        if arguments.seed is not None:
+            config = Config(**{**vars(config), 'seed': arguments.seed})
+        train(config, arguments.run or Path('runs') / arguments.config.stem)
+    except (ValueError, OSError) as error:
+        print(f'training train: {" ".join(str(error).split())}', file=sys.stderr)
+        return 1
     return 0
 
 

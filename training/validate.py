@@ -61,7 +61,8 @@ def by_clip(
     """
     Score every frame of every clip, and the path of those whose poses are known.
 
-    :return: by clip: abs_rel, constant, light, a1, scale, focal, and of paths ate_sim3,
+    :return: by clip: abs_rel, constant, light, a1, scale, scale_spread (standard deviation
+        of its log), focal, and of paths ate_sim3,
         snippet_ate, snippet_rmse with still_ate and forward_ate of lazy ones; what is not known is
         left out.
     """
@@ -78,6 +79,9 @@ def by_clip(
         clip: {key: float(np.mean(values)) for key, values in figures.items()}
         for clip, figures in found.items()
     }
+    for clip, figures in found.items():
+        if scales := figures.get('scale'):
+            table[clip]['scale_spread'] = float(np.std(np.log(scales)))
     for number, clip in enumerate(samples.clips):
         table.setdefault(clip.name, {}).update(path_errors(nets, samples, number, device))
     nets.train()
@@ -93,6 +97,24 @@ def summary(table: dict[str, dict[str, float]]) -> dict[str, dict[str, float | N
         _, interval = over_videos(values)
         found[name] = {'mean': interval.mean, 'low': interval.low, 'high': interval.high}
     return found
+
+
+@torch.no_grad()
+def zoom_strays(nets: Networks, samples: Samples, device: torch.device) -> float:
+    """
+    How far K strays from the truth's over a clip that was trained on: the standard deviation of
+    log f / f* over its frames, a mean of the clips.
+    """
+    found: dict[int, list[float]] = {}
+    for start in range(0, len(samples), BATCH):
+        last = min(start + BATCH, len(samples))
+        batch = batched([samples[n] for n in range(start, last)]).to(device)
+        step = nets.step(batch.images[:, 1], batch.images[:, 0])
+        said, _ = nets.cameras(batch, step, 1, zooms=True)
+        ratios = (said[:, 0] / batch.camera[:, 0, 0]).log()
+        for clip, ratio in zip(batch.clip, ratios, strict=True):
+            found.setdefault(int(clip), []).append(float(ratio))
+    return float(np.mean([np.std(values) for values in found.values()]))
 
 
 @torch.no_grad()

@@ -112,10 +112,25 @@ CALIBRATION = {
 }
 
 
+def fisheye_picture(number: int) -> np.ndarray:
+    """The wall of `picture` through the omnidirectional camera of CALIBRATION."""
+    v, u = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    stretch = [[CALIBRATION['c'], CALIBRATION['d']], [CALIBRATION['e'], 1.0]]
+    off = np.stack([u - CALIBRATION['cx'], v - CALIBRATION['cy']], -1)
+    ideal = off @ np.linalg.inv(stretch).T
+    rho = np.hypot(ideal[..., 0], ideal[..., 1])
+    z = sum(CALIBRATION[f'a{n}'] * rho**n for n in range(5))
+    shift = FOCAL * STEP_MM / DEPTH_MM * number
+    x = FOCAL * ideal[..., 0] / z + K[0, 2] + shift + 150
+    y = FOCAL * ideal[..., 1] / z + K[1, 2] + 130
+    places = x.astype(np.float32), y.astype(np.float32)
+    return cv2.remap(WALL, *places, cv2.INTER_LINEAR, None, cv2.BORDER_REFLECT)
+
+
 def c3vd(root: Path, numbers: list[int]) -> Path:
     folder = root / 'cecum_t1_a'
     for n in numbers:
-        write(folder / f'{n:04d}_color.png', picture(n))
+        write(folder / f'{n:04d}_color.png', fisheye_picture(n))
         stored = np.full((HEIGHT, WIDTH), 26214, np.uint16)  # 40 mm of 100 at full scale
         stored[0, :] = 65535
         write(folder / f'{n:04d}_depth.tiff', stored)

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import made_data
@@ -20,6 +22,7 @@ import torch
 
 from training.checkpoints import TrainingError
 from training.evaluate import main as evaluate_command
+from training.loop import time_left
 from training.networks_of import paper_model
 from training.processes import number_in
 from training.train import add_arguments
@@ -63,6 +66,17 @@ def started(config: Path, run: Path) -> subprocess.Popen:
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
+
+
+@contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """As on a disk that is full: files grow to so many bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def logged(run: Path) -> list[dict]:
@@ -153,12 +167,8 @@ def test_a_full_disk_stops_with_one_line_and_loses_no_checkpoint(tmp_path, capsy
     before = checkpoints(tmp_path / 'run')
     capsys.readouterr()
     config = settings(tmp_path, loop={'epochs': 3})
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # no file may be larger
-    try:
+    with no_file_over(100_000):
         assert train(config, tmp_path / 'run') == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     error = capsys.readouterr().err.strip()
     assert len(error.splitlines()) == 1
     assert 'could not be written' in error
@@ -188,6 +198,78 @@ def test_a_run_does_not_go_on_as_another_one(tmp_path, capsys):
     assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
     assert train(settings(tmp_path, objective={'pyramid': 1}), tmp_path / 'run') == 1
     assert "begun with another 'objective'" in capsys.readouterr().err
+
+
+def test_a_cache_without_room_is_one_line_and_nothing_half_made_stays(tmp_path, capsys):
+    config = settings(tmp_path)
+    with no_file_over(10_000):
+        assert train(config, tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert 'make room, or name another folder as data: cache' in error
+    assert not list((tmp_path / 'cache').iterdir())
+
+
+def test_figures_and_pictures_without_room_stop_with_one_line_and_lose_no_checkpoint(
+    tmp_path, capsys
+):
+    assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
+    before = checkpoints(tmp_path / 'run')
+    capsys.readouterr()
+    config = settings(tmp_path, loop={'epochs': 3})
+    log = tmp_path / 'run' / 'log.jsonl'
+    with no_file_over(log.stat().st_size + 10):
+        assert train(config, tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert 'make room and run the same command again' in error
+    assert checkpoints(tmp_path / 'run') == before
+    assert train(config, tmp_path / 'run') == 0  # what was half written is forgotten
+
+
+def test_a_typo_stops_the_command_with_one_line(tmp_path, capsys):
+    assert train(settings(tmp_path, loop={'epoch': 3}), tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert "loop: unknown key 'epoch'; known keys:" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_more_than_a_day_left_is_told_in_days():
+    assert time_left(3661) == '01:01:01'
+    assert time_left(2 * 86_400 + 5) == '2 d 00:00:05'
+
+
+def test_bfloat16_asked_of_the_launcher_is_that_of_the_file_to_the_bit(tmp_path):
+    """Were the geometry in half precision too, as accelerate has it, losses would differ."""
+    torch.set_num_threads(1)
+    config = settings(tmp_path, loop={'epochs': 1})
+    assert train(config, tmp_path / 'single') == 0
+    half = settings(tmp_path, loop={'epochs': 1, 'precision': 'bf16'})
+    assert train(half, tmp_path / 'file') == 0
+    config = settings(tmp_path, loop={'epochs': 1})
+    command = [
+        Path(sys.executable).parent / 'accelerate', 'launch', '--cpu', '--num_processes', '1',
+        '--num_machines', '1', '--mixed_precision', 'bf16', '--dynamo_backend', 'no',
+        '-m', 'training', 'train', str(config), str(tmp_path / 'launched'),
+    ]  # fmt: skip
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    single, file, launched = (
+        [line['loss'] for line in logged(tmp_path / name) if 'loss' in line]
+        for name in ('single', 'file', 'launched')
+    )
+    assert launched == file
+    assert file != single
+    assert file == pytest.approx(single, rel=0.1)
+
+
+def test_half_precision_that_is_none_of_ours_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('ACCELERATE_MIXED_PRECISION', 'fp16')
+    assert train(settings(tmp_path), tmp_path / 'run') == 1
+    assert '--mixed_precision fp16: need no or bf16' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ def clips_of(source: Source, size: tuple[int, int]) -> list[RawClip]:
         from training.data.worlds import worlds  # the renderer's compiler takes seconds to import
 
         settings = (source.frames, size, source.look, source.focal, source.speed, source.zoom)
-        return worlds(source.family, range(*source.seeds), *settings)
+        before = source.stop, source.instrument
+        return worlds(source.family, range(*source.seeds), *settings, *before)
     if not source.path:
         raise ValueError(f'reader {source.reader!r} needs a path')
     if not path.exists():

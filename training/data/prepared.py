@@ -3,6 +3,7 @@
 A clip as the networks see it, on the disk once and for all: pictures pass the node's `prepare`.
 """
 
+import errno
 import hashlib
 import json
 import re
@@ -21,7 +22,8 @@ from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from training.data.raw import RawClip, RawFrame
 from training.masks import usable
 
-VERSION = 1  # of what lies in the cache
+VERSION = 2  # of what lies in the cache
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,13 @@ def prepare_clip(
         try:
             _write(clip, size, part, masks)
             part.rename(folder)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            raise ValueError(
+                f'{folder}: the clip could not be kept ({error.strerror}); make room, or name '
+                'another folder as data: cache'
+            ) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return _open(clip.name, folder, size)
@@ -92,9 +101,9 @@ def _write(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[s
             field = find_field_of_view(frame.image, field)
             window = choose_window(field, [size], window)
             image = prepare(frame.image, window)
-            kept = window.mask(field) & usable(
-                image, 'highlights' in masks, 'tools' in masks, 'border' in masks
-            )
+            kept = usable(image, 'highlights' in masks, 'tools' in masks, 'border' in masks)
+            if 'border' in masks:
+                kept &= window.mask(field)
             images.write(image.tobytes())
             usables.write(kept.tobytes())
             if frame.depth is not None:

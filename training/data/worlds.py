@@ -10,6 +10,7 @@ import numpy as np
 from endosfm3d_ros.core.frame import Intrinsics
 from training.data.raw import LeftOutError, RawClip, RawFrame
 from training.synthetic.camera import Flight, Scope, fly
+from training.synthetic.instrument import draw_instrument, lay_over
 from training.synthetic.light import Light
 from training.synthetic.render import render
 from training.synthetic.samples import FAMILIES, SIDE
@@ -22,6 +23,7 @@ LIGHT_AIM = 0.25  # mean brightness of a clip's first frame in the look `light`
 COLON = partial(make_tube, length=220.0, cell=1.0, side=SIDE)
 KINDS = {'colon': COLON, **FAMILIES}  # a healthy one has room to fly
 START_MM = 12.0
+SWAY_MM = 1.5  # of an instrument before the camera
 ORBITS_MM = (4.0, 2.0, 1.0, 0.3)
 
 
@@ -34,6 +36,8 @@ def worlds(
     focal: float,
     speed: float,
     zoom: float = 1.0,
+    stop: float = 0.9,
+    instrument: bool = False,
 ) -> list[RawClip]:
     """
     One clip of each seed.
@@ -45,12 +49,14 @@ def worlds(
     :param focal: of the scope [widths].
     :param speed: of the hand [mm / s], at 25 frames a second.
     :param zoom: the scope zooms up to it in the clip's middle.
+    :param stop: radius of the field stop at the widest [widths]; 0.9 is beyond the picture.
+    :param instrument: one sways before the camera.
     """
     if family not in KINDS:
         raise ValueError(f'no family {family!r} of worlds; there are {", ".join(sorted(KINDS))}')
     if look not in LOOKS:
         raise ValueError(f'no look {look!r} of worlds; there are {", ".join(LOOKS)}')
-    settings = (frames, size, look, focal, speed, zoom)
+    settings = (frames, size, look, focal, speed, zoom, stop, instrument)
     return [
         RawClip(f'{family}_{seed}_{look}', f'{family} {seed} {settings}',
                 partial(_frames, family, seed, *settings))
@@ -60,17 +66,24 @@ def worlds(
 
 def _frames(
     family: str, seed: int, frames: int, size: tuple[int, int], look: str, focal: float,
-    speed: float, zoom: float,
+    speed: float, zoom: float, stop: float, instrument: bool,
 ) -> Iterator[RawFrame]:  # fmt: skip
     height, width = size
     world = KINDS[family](seed)
     flight = _flight(world, seed, frames, speed, zoom)
-    scope = Scope(focal=focal, centre=(0.5, 0.5), stop_radius=0.9)
+    scope = Scope(focal=focal, centre=(0.5, 0.5), stop_radius=stop)
     light = replace(Light.pair(), focus=2.0)
     sensor, gain = Sensor(), None
+    rng, tool = np.random.default_rng([seed, 4]), None
     for number in range(frames):
         camera = scope.camera(flight.T_world_cam[number], flight.zoom[number], width, height)
         view = render(world, light, camera)
+        if instrument and tool is None and np.isfinite(view.depth).any():
+            tool = draw_instrument(rng, view, camera)
+        if tool is not None:
+            sway = np.eye(4)
+            sway[:2, 3] = SWAY_MM * np.sin(0.15 * number + np.arange(2))
+            view = lay_over(view, camera, light, tool.moved(sway))
         if look == 'albedo':
             image = _srgb(view.albedo)
         elif look == 'light':
