@@ -25,11 +25,11 @@ from endosfm3d_ros.cli import main
 def test_what_the_node_would_refuse_is_said_at_once_and_no_process_starts(
     setting: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, begun = tmp_path / 'out', time.monotonic()
+    out = tmp_path / 'out'
     assert main(['demo', '--out', str(out), '--set', setting]) == 1
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
-    assert not out.exists() and time.monotonic() - begun < demo.PATIENCE_S / 2
+    assert not out.exists() and not psutil.Process().children()
 
 
 def test_a_demo_keeps_to_this_machine_and_out_of_the_shell_s_domain(
@@ -60,13 +60,13 @@ def test_a_domain_that_somebody_is_in_is_not_taken() -> None:
 def test_a_demo_that_is_ended_takes_its_processes_with_it(tmp_path: Path) -> None:
     words = [sys.executable, '-m', 'endosfm3d_ros.cli', 'demo', '--out', str(tmp_path / 'out')]
     running = psutil.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     children: list[psutil.Process] = []
     while len(children) < 2 and time.monotonic() < end:
         children = running.children(recursive=True)
         time.sleep(0.1)
     assert len(children) >= 2
     running.terminate()  # as `docker stop` and systemd do; Ctrl-C reaches all of them by itself
-    assert running.wait(60) == 130
-    _, alive = psutil.wait_procs(children, timeout=20)
+    assert running.wait(180) == 130
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive

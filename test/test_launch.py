@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAUNCH_FILE = ROOT / 'launch' / 'endosfm3d.launch.py'
 CONFIG = ROOT / 'config' / 'endosfm3d.yaml'
 PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 # What `ros2 launch` does, and as often as there are groups of arguments, split by '--'.
 RUN_LAUNCH = """

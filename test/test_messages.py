@@ -39,7 +39,7 @@ def image(encoding: str, height: int = H, width: int = W, pad: int = 0) -> Image
 
 
 @pytest.mark.parametrize('encoding', sorted(ENCODINGS))
-@pytest.mark.parametrize('pad', [0, 4])
+@pytest.mark.parametrize('pad', [0, 24])  # the real one needs rows of whole pixels
 def test_every_encoding_is_read_as_cv_bridge_reads_it(encoding: str, pad: int) -> None:
     message = image(encoding, pad=pad)
     rgb = image_to_rgb(message)
@@ -47,6 +47,15 @@ def test_every_encoding_is_read_as_cv_bridge_reads_it(encoding: str, pad: int) -
     # the real cv_bridge of Jazzy knows these two by their older names only
     message.encoding = {'uyvy': 'yuv422', 'yuyv': 'yuv422_yuy2'}.get(encoding, encoding)
     assert np.array_equal(rgb, CvBridge().imgmsg_to_cv2(message, 'rgb8'))
+
+
+@pytest.mark.parametrize('encoding', sorted(ENCODINGS))
+def test_rows_that_end_amid_a_pixel_are_read_as_rows_without_an_end(encoding: str) -> None:
+    padded = image(encoding, pad=5 if ENCODINGS[encoding] % 2 else 4)
+    rows = np.frombuffer(padded.data, np.uint8).reshape(H, padded.step)
+    bare = image(encoding)
+    bare.data = array('B', rows[:, : bare.step].tobytes())
+    assert np.array_equal(image_to_rgb(padded), image_to_rgb(bare))
 
 
 def test_rgb_stays_and_bgr_is_turned_and_mono_is_spread() -> None:

@@ -22,6 +22,7 @@ from endosfm3d_ros.core.hand_eye import (
     Fit,
     Problem,
     Steps,
+    inverse_of,
     rotation_vectors,
 )
 from endosfm3d_ros.core.robot_path import RobotCurve
@@ -87,7 +88,7 @@ def _descend(problem: Problem, fit: Fit, rounds: int) -> Fit:
     cost, damping = problem.cost(fit), 1e-3
     for _ in range(rounds):
         H, g = problem.equations(fit)
-        step = np.linalg.solve(H + damping * np.diag(np.diag(H)), -g)
+        step = -inverse_of(H + damping * np.diag(np.diag(H))) @ g  # singular where nothing moves
         moved = _moved(fit, step)
         new_cost = problem.cost(moved)
         if new_cost >= cost:

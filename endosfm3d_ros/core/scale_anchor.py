@@ -17,6 +17,7 @@ LONGEST_STEP_S = 0.5
 FIT_EVERY_S, REFIT_EVERY_S = 1.0, 3.0  # before and after the scale is anchored
 LEAST_SPAN_MM = 8.0  # a robot that moves less says nothing: breath and pulse move tissue as far
 LEAST_AGREEMENT = 0.5
+FAR_LESS_KNOWN = 0.1  # log of the focal length; what was seen while it was so unsure is left out
 MOVE_SIGMAS, MOVE_LEAST = 1.5, 0.05  # a later fit as far off as this moves the anchor
 
 
@@ -40,6 +41,7 @@ class ScaleAnchor:
         self._stamps: deque[int] = deque()
         self._places: deque[np.ndarray] = deque()
         self._joined: deque[bool] = deque()  # with the place before
+        self._focal_sigmas: deque[float] = deque()
         self._epoch, self._broken, self._fit_ns = -1, True, 0
 
     def robot(self, stamp_ns: int, T_base_tip: np.ndarray) -> None:
@@ -64,18 +66,20 @@ class ScaleAnchor:
         :param log_focal_sigma: standard deviation of the log of its focal length.
         :return: the scale from now on, where it changed.
         """
-        self._keep(stamp_ns, T_odom_cam, epoch, motion_known)
+        self._keep(stamp_ns, T_odom_cam, epoch, motion_known, log_focal_sigma)
         due = REFIT_EVERY_S if self.scale.anchored else FIT_EVERY_S
         if 0 <= stamp_ns - self._fit_ns < due * 1e9:
             return None
         self._fit_ns = stamp_ns
         return self._judge(self._try(log_focal_sigma))
 
-    def _keep(self, stamp_ns: int, T_odom_cam: np.ndarray, epoch: int, known: bool) -> None:
+    def _keep(
+        self, stamp_ns: int, T_odom_cam: np.ndarray, epoch: int, known: bool, focal_sigma: float
+    ) -> None:
+        kept = self._stamps, self._places, self._joined, self._focal_sigmas
         if self._stamps and stamp_ns < self._stamps[-1]:
-            self._stamps.clear()
-            self._places.clear()
-            self._joined.clear()
+            for one in kept:
+                one.clear()
         self._broken |= epoch != self._epoch or not known
         self._epoch = epoch
         since_s = (stamp_ns - self._stamps[-1]) * 1e-9 if self._stamps else np.inf
@@ -86,10 +90,11 @@ class ScaleAnchor:
         self._stamps.append(stamp_ns)
         self._places.append(nominal)
         self._joined.append(not self._broken and since_s <= LONGEST_STEP_S)
+        self._focal_sigmas.append(focal_sigma)
         self._broken = False
         while stamp_ns - self._stamps[0] > WINDOW_S * 1e9:
-            for kept in (self._stamps, self._places, self._joined):
-                kept.popleft()
+            for one in kept:
+                one.popleft()
 
     def _try(self, log_focal_sigma: float) -> Fit | None:
         origin_ns = self._stamps[0]
@@ -98,7 +103,11 @@ class ScaleAnchor:
             self.why = 'no robot poses yet'
             return None
         times = np.array([stamp - origin_ns for stamp in self._stamps]) * 1e-9
-        steps = Steps(times, np.array(self._places), np.array(self._joined)[1:])
+        # Paths of a focal length that was still a guess are bent, not only stretched: levers and
+        # scale would be fitted to the bend.
+        seen = np.square(self._focal_sigmas) <= log_focal_sigma**2 + FAR_LESS_KNOWN**2
+        joined = np.array(self._joined)[1:] & seen[1:] & seen[:-1]
+        steps = Steps(times, np.array(self._places), joined)
         self.fit = fit_scale(steps, curve, self._lever_sigma_mm, log_focal_sigma, self._start)
         if self.fit is None:
             off_s = (self._robot.newest_ns - self._stamps[-1]) * 1e-9

@@ -196,6 +196,43 @@ def test_steps_over_an_epoch_an_unknown_motion_or_a_gap_are_not_used() -> None:
     assert list(anchor._joined) == [False, True, False, False, True, False]
 
 
+def test_what_was_seen_while_the_focal_length_was_a_guess_is_left_out_once_it_is_known() -> None:
+    one, anchor = scene(9), ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    T_odom_cam, before = np.eye(4), one.T_base_cam(0.0)
+    for number in range(300):
+        time, guess = number / CAMERA_HZ, number < 75
+        now = one.T_base_cam(time)
+        step, before = inverse(before) @ now, now
+        step[:3, 3] *= [0.6, 0.6, 1.0] if guess else [1.0, 1.0, 1.0]  # a path that is bent
+        T_odom_cam = T_odom_cam @ step
+        shown = T_odom_cam.copy()
+        shown[:3, 3] *= anchor.scale.factor
+        stamp_ns = FIRST_NS + round(time * 1e9)
+        anchor.robot(stamp_ns, one.noisy(time))
+        anchor.camera(stamp_ns, shown, 0, True, FOCAL_SIGMA if guess else 0.02)
+    assert anchor.fit is not None
+    assert np.exp(anchor.fit.log_scale) == pytest.approx(1.0, rel=0.03)
+
+
+@pytest.mark.parametrize('camera', ['still', 'straight', 'turning'])
+@pytest.mark.parametrize('robot', ['still', 'straight', 'repeating'])
+def test_motion_that_leaves_everything_open_ends_in_a_word_and_not_in_an_error(
+    camera: str, robot: str
+) -> None:
+    anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    for number in range(200):
+        time, stamp_ns = number / CAMERA_HZ, FIRST_NS + number * 40_000_000
+        T_base_tip, T_odom_cam = np.eye(4), np.eye(4)
+        T_base_tip[0, 3] = {'still': 0.0, 'straight': 4.0 * time, 'repeating': 1e6}[robot]
+        T_odom_cam[2, 3] = 4.0 * time if camera == 'straight' else 0.0
+        if camera == 'turning':
+            T_odom_cam = motion_from_vector([0.0, 0.0, 0.1 * time], np.zeros(3))
+        anchor.robot(stamp_ns, T_base_tip)
+        anchor.camera(stamp_ns, T_odom_cam, 0, True, 0.0)
+    if camera != 'straight' or robot != 'straight':
+        assert not anchor.scale.anchored and anchor.why
+
+
 # the robot's path
 
 

@@ -26,7 +26,8 @@ from endosfm3d_ros.endoscope_node import EndoscopeNode
 from endosfm3d_ros.outputs import PRIVATE_TOPICS
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
+ANSWER_S = 5.0  # a service that answers a client it has not found yet loses the answer
 HEIGHT, WIDTH = 240, 320
 REMAPPED = ('--ros-args', '-r', 'image:=/scope/image')
 PER_FRAME = tuple(topic for topic in (*PRIVATE_TOPICS, 'tf') if topic != 'path')
@@ -116,10 +117,32 @@ class Robot:
     def call(self, kind: Any, service: str, request: Any) -> Any:
         client = self.node.create_client(kind, service)
         self.wait(client.service_is_ready, f'the service {service}')
+        self.meet()
         future = client.call_async(request)
         self.wait(future.done, f'an answer of {service}')
         self.node.destroy_client(client)
         return future.result()
+
+    def meet(self) -> None:
+        """
+        Wait until the node knows of all that we have opened so far.
+
+        DDS tells it in the order of opening, so that an answer to a client that was opened last
+        shows it. A question that changes nothing may be asked again where its answer was lost.
+        """
+        client = self.node.create_client(GetState, '/endosfm3d/get_state')
+        self.wait(client.service_is_ready, 'the service get_state')
+        future, asked = client.call_async(GetState.Request()), time.monotonic()
+
+        def answered() -> bool:
+            nonlocal future, asked
+            if not future.done() and time.monotonic() > asked + ANSWER_S:
+                client.remove_pending_request(future)
+                future, asked = client.call_async(GetState.Request()), time.monotonic()
+            return bool(future.done())
+
+        self.wait(answered, 'an answer of get_state')
+        self.node.destroy_client(client)
 
     def go(self, transition: int | str) -> bool:
         """Ask for a transition as a lifecycle manager does, by number or by label."""
@@ -141,8 +164,7 @@ class Robot:
         self.wait(
             lambda: all(self.node.count_publishers(topic) for topic in publishers), 'publishers'
         )
-        end = time.monotonic() + 0.5  # the node's side has to find our subscriptions too
-        self.wait(lambda: time.monotonic() > end, 'half a second')
+        self.meet()
 
     def end(self) -> int:
         self.executor.shutdown()

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ from std_srvs.srv import Trigger
 from endosfm3d_ros.complaints import PAUSE_S
 
 pytestmark = pytest.mark.ros
+TRIES = 5
 METRIC_ONLY = ('depth/image', 'depth/confidence', 'points', 'tf')
 
 
@@ -195,16 +197,25 @@ def test_ctrl_c_in_a_stream_of_pictures_is_a_clean_end(with_process: RobotWithPr
     assert not any(word in robot.log() for word in ('Traceback', '[ERROR]', 'terminate'))
 
 
-def test_ctrl_c_while_the_libraries_load_is_a_clean_end(with_process: RobotWithProcess) -> None:
-    robot = with_process
-    loading = psutil.Process(robot.process.pid)
-    end = time.monotonic() + PATIENCE_S
-    while not any('numpy' in area.path for area in loading.memory_maps()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    robot.process.send_signal(signal.SIGINT)
-    assert robot.process.wait(PATIENCE_S) == 0
-    assert robot.log() == ''
+def test_ctrl_c_while_the_libraries_load_is_a_clean_end(
+    with_process: RobotWithProcess, tmp_path: Path
+) -> None:
+    for attempt in range(TRIES):  # on a busy machine the signal may come when all is loaded
+        robot = with_process if attempt == 0 else RobotWithProcess(tmp_path / f'{attempt}.log')
+        loading = psutil.Process(robot.process.pid)
+        end = time.monotonic() + PATIENCE_S
+        while not any('numpy' in area.path for area in loading.memory_maps()):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        robot.process.send_signal(signal.SIGINT)
+        assert robot.process.wait(PATIENCE_S) == 0
+        said = robot.log()
+        if attempt:
+            robot.end()
+        assert 'Traceback' not in said
+        if said == '':
+            return
+    pytest.fail(f'{TRIES} times too late: {said}')
 
 
 def test_metric_is_required_and_nothing_is_anchored_so_depth_points_and_tf_are_withheld(

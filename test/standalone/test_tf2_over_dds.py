@@ -20,11 +20,11 @@ rclpy.init()
 node = rclpy.create_node('listener')
 buffer = tf2_ros.Buffer()
 listener = tf2_ros.TransformListener(buffer, node)
-until = time.monotonic() + 30
+until = time.monotonic() + 120
 while not buffer.can_transform('odom', 'tip', Time()):
     rclpy.spin_once(node, timeout_sec=0.1)
     if time.monotonic() > until:
-        sys.exit('heard nothing in 30 s')
+        sys.exit('heard nothing in 120 s')
 found = buffer.lookup_transform('odom', 'tip', Time())
 t, stamp = found.transform.translation, found.header.stamp
 print(json.dumps({'xyz': [t.x, t.y, t.z], 'stamp': [stamp.sec, stamp.nanosec]}))
