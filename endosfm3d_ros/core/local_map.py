@@ -27,7 +27,7 @@ from endosfm3d_ros.core.bundle_adjustment import (
 )
 from endosfm3d_ros.core.geometry import rigid
 from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
-from endosfm3d_ros.core.parallax import is_mere_zoom
+from endosfm3d_ros.core.parallax import zoom_doubt
 
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
@@ -209,10 +209,10 @@ class LocalMap:
         if len(self.keyframes) < FEWEST_VIEWS or len(picked) < FEWEST_SHARED:
             return self
         views = self._views(picked)
-        blind = is_mere_zoom(views.pixels, self.sigma_px)
-        beliefs = self._held() if blind else self._beliefs()
+        doubt = zoom_doubt(views.pixels, self.sigma_px)
+        beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
         solution = adjust(views, beliefs, self._scene(picked))
-        return self._taken_over(picked, solution, blind)
+        return self._taken_over(picked, solution, doubt)
 
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
         """After somebody else measured the focal length now; what is seen stays where it is."""
@@ -285,10 +285,10 @@ class LocalMap:
             wander=WANDER * np.diff(numbers),
         )
 
-    def _beliefs(self) -> Beliefs:
+    def _beliefs(self, doubt: float = 1.0) -> Beliefs:
         return Beliefs(
             focal=self.belief.focal,
-            focal_covariance=self._prior_covariance(),
+            focal_covariance=self._prior_covariance(doubt),
             centre=self.belief.centre,
             centre_sigma=self.belief.centre_sigma,
             log_scale=self.log_scale,
@@ -324,11 +324,11 @@ class LocalMap:
             points=self.points[picked],
         )
 
-    def _taken_over(self, picked: np.ndarray, solution: Solution, blind: bool) -> 'LocalMap':
+    def _taken_over(self, picked: np.ndarray, solution: Solution, doubt: float) -> 'LocalMap':
         """
         The map after an adjustment, its world's scale kept as the points before had it.
 
-        :param blind: the window told nothing of the focal length.
+        :param doubt: of `zoom_doubt`; infinite: the window told nothing of the focal length.
         """
         scene = solution.scene
         home = -scene.R[0].T @ scene.t[0]
@@ -360,12 +360,12 @@ class LocalMap:
             solution=solution,
             step_covariance=self._step_covariance(solution.covariance),
         )
-        if blind:
+        if np.isinf(doubt):
             reference, newest = self.scope.focal[0], keyframes[-1].log_focal
             return replace(
                 moved, scope=replace(self.scope, focal=np.array([reference, newest - reference]))
             )
-        scope = moved._scope_now(solution)
+        scope = moved._scope_now(solution, doubt)
         stirred = abs(scope.focal[0] - self.scope.focal[0]) / np.sqrt(scope.covariance[0, 0])
         arrived = solution.converged or stirred < STILL
         if arrived and self.pending is None and len(self.keyframes) == WINDOW:
@@ -410,7 +410,7 @@ class LocalMap:
             points[at] = (X - after.t) @ after.R
             waiting[at] = False
 
-    def _prior_covariance(self) -> np.ndarray:
+    def _prior_covariance(self, doubt: float) -> np.ndarray:
         """
         The belief as it goes into an adjustment.
 
@@ -418,9 +418,11 @@ class LocalMap:
         in as much surer than it is. A first guess does not: it has to let go.
         """
         overrated = MODEL_ERROR**2 if self.belief.number >= 0 else 1.0
-        return self.belief.covariance / overrated
+        return self.belief.covariance / (overrated * doubt)
 
-    def _honest_variance(self, log_focal: float, variance: float, bends: np.ndarray) -> float:
+    def _honest_variance(
+        self, log_focal: float, variance: float, bends: np.ndarray, doubt: float
+    ) -> float:
         """
         Of the reference's log focal length, from what the adjustment says of it.
 
@@ -432,12 +434,12 @@ class LocalMap:
         slip, may bend one window, but not what is told of it.
 
         :param log_focal: where the adjustment ended; variance of it.
-        :param bends: (4,) coefficients it ended with.
+        :param bends: (4,) coefficients it ended with; doubt: of `zoom_doubt`.
         """
         believed = float(self.belief.covariance[0, 0])
         strayed = max(1.0, float(np.mean((bends / BEND_SIGMAS) ** 2)))
-        added = max(1.0 / variance - 1.0 / float(self._prior_covariance()[0, 0]), 1e-9)
-        both = 1.0 / (1.0 / believed + added / (strayed * MODEL_ERROR**2))
+        added = max(1.0 / variance - 1.0 / float(self._prior_covariance(doubt)[0, 0]), 1e-9)
+        both = 1.0 / (1.0 / believed + added / (strayed * doubt * MODEL_ERROR**2))
         expected = believed - both + CURVED * believed  # squared way from the belief
         way = log_focal - float(self.belief.focal[0])
         return both * max(1.0, way**2 / expected)
@@ -451,7 +453,7 @@ class LocalMap:
         zoomed = np.array([0.0, now.log_focal - there[0].log_focal])
         return replace(before, focal=before.focal + zoomed)
 
-    def _scope_now(self, solution: Solution) -> Scope:
+    def _scope_now(self, solution: Solution, doubt: float) -> Scope:
         """What belief and window say together, of the reference and of the newest keyframe."""
         scene, K = solution.scene, len(self.keyframes)
         first = PER_VIEW * K
@@ -462,7 +464,8 @@ class LocalMap:
         reference, newest = scene.shared[REFERENCE], scene.log_focal[-1]
         covariance = to_zoom @ joint @ to_zoom.T
         variance = float(covariance[0, 0])
-        covariance *= self._honest_variance(reference, variance, scene.shared[BENDS]) / variance
+        honest = self._honest_variance(reference, variance, scene.shared[BENDS], doubt)
+        covariance *= honest / variance
         return Scope(
             focal=np.array([reference, newest - reference]),
             covariance=covariance,

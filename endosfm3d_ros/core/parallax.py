@@ -10,19 +10,21 @@ ENOUGH = 1.15  # times the errors of tracks
 A_ZOOM = 0.03  # of log scale between two pictures: below, nothing was zoomed
 
 
-def is_mere_zoom(pixels: np.ndarray, sigma_px: float) -> bool:
+def zoom_doubt(pixels: np.ndarray, sigma_px: float) -> float:
     """
-    Tell whether all pictures of a window are the first one zoomed, turned and shifted.
+    Tell how far a window's pictures are the first one zoomed, turned and shifted, and no more.
 
     A camera that rests and zooms shows no parallax; what an adjustment then learns of the focal
     length, it learns from the systematic errors of its tracks.
 
     :param pixels: (N, K, 2) of N points in K keyframes [px]; NaN where not seen.
     :param sigma_px: of a track [px].
-    :return: True where the scale of the picture changed and a similarity explains every keyframe
-        as well as tracks can be told.
+    :return: by how much the variance of what such a window tells of the focal length is larger:
+        1 where nothing was zoomed, little more where parallax stands out, and infinite where the
+        scale of the picture changed and a similarity explains every keyframe as well as tracks can
+        be told.
     """
-    zoomed = False
+    zoomed, most = False, 0.0
     for k in range(1, pixels.shape[1]):
         both = np.isfinite(pixels[:, 0, 0]) & np.isfinite(pixels[:, k, 0])
         if both.sum() < FEWEST:
@@ -30,10 +32,11 @@ def is_mere_zoom(pixels: np.ndarray, sigma_px: float) -> bool:
         first, later = pixels[both, 0], pixels[both, k]
         scale, rest = _similarity(first, later)
         way = float(np.median(np.linalg.norm(later - first, axis=1)))
-        if rest > ENOUGH * np.hypot(sigma_px, LITTLE_WAY * way):
-            return False
+        most = max(most, rest / float(np.hypot(sigma_px, LITTLE_WAY * way)))
         zoomed |= abs(float(np.log(max(scale, 1e-6)))) > A_ZOOM
-    return zoomed
+    if not zoomed:
+        return 1.0
+    return 1.0 / (1.0 - (ENOUGH / most) ** 2) if most > ENOUGH else float('inf')
 
 
 def _similarity(first: np.ndarray, later: np.ndarray) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from endosfm3d_ros.core.bundle_adjustment import (
 )
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.local_map import MOST_POINTS, Keyframe, LocalMap, Scope
-from endosfm3d_ros.core.parallax import is_mere_zoom
+from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.resection import resect
 
 WIDTH, HEIGHT = 320, 256
@@ -265,7 +265,7 @@ def test_a_map_that_is_lost_again_and_again_still_knows_what_zooms_there_are() -
 
 
 def test_a_picture_that_is_only_zoomed_tells_no_focal_length() -> None:
-    """Zoomed, turned and shifted: blind. Orbiting, or only sliding: not."""
+    """Zoomed, turned and shifted: blind. Orbiting, or only sliding: not. Both at once: a little."""
     rng = np.random.default_rng(1)
     first = rng.uniform(0, 250, (80, 2))
     turn = np.array([[np.cos(0.1), np.sin(0.1)], [-np.sin(0.1), np.cos(0.1)]])
@@ -274,11 +274,14 @@ def test_a_picture_that_is_only_zoomed_tells_no_focal_length() -> None:
         pixels = np.stack([first, *later], axis=1)
         return pixels + NOISE_PX * rng.standard_normal(pixels.shape)
 
-    assert is_mere_zoom(window(1.1 * first @ turn + [3.0, -5.0], 1.3 * first), 0.3)
+    assert zoom_doubt(window(1.1 * first @ turn + [3.0, -5.0], 1.3 * first), 0.3) == np.inf
     shift = np.array([12.0, 4.0])
-    assert not is_mere_zoom(window(first + shift), 0.3)  # no zoom at all
+    assert zoom_doubt(window(first + shift), 0.3) == 1.0  # no zoom at all
     views = built('orbit', 200.0, 1.0)
-    assert not is_mere_zoom(views._views(views._picked()).pixels, NOISE_PX)
+    pixels = views._views(views._picked()).pixels
+    assert zoom_doubt(pixels, NOISE_PX) < 1.05
+    zooming = np.exp(0.02 * np.arange(10))[None, :, None]
+    assert 1.0 < zoom_doubt(pixels * zooming, NOISE_PX) < 1.5
 
 
 @pytest.mark.parametrize('start', [0.6, 1.4])
