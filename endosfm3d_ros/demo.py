@@ -36,6 +36,7 @@ IMAGE_TOPIC = '/endoscope/image_raw'
 DRAIN_S = 1.5  # the last frame's outputs are on their way
 PATIENCE_S = 30.0
 DEMO_DOMAINS = range(59, 39, -1)  # one that is free: not the one a robot lives in
+PARTICIPANTS = 120  # of one domain at most: their ports end where the next domain's begin
 
 
 class DemoError(RuntimeError):
@@ -161,8 +162,8 @@ def _environment() -> dict[str, str]:
 def _free_domain() -> int:
     """A domain of `DEMO_DOMAINS` that nobody on this machine is in."""
     for domain in DEMO_DOMAINS:
-        # RTPS 9.6.2: where the domain's first participants are listening
-        ports = (7410 + 250 * domain + 2 * participant for participant in range(4))
+        # RTPS 9.6.2: where the domain's participants are listening; Fast DDS counts them by process
+        ports = (7410 + 250 * domain + 2 * participant for participant in range(PARTICIPANTS))
         if all(map(_is_free, ports)):
             return domain
     first, last = DEMO_DOMAINS[-1], DEMO_DOMAINS[0]
