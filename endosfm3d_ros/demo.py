@@ -162,7 +162,7 @@ def _environment() -> dict[str, str]:
 def _free_domain() -> int:
     """A domain of `DEMO_DOMAINS` that nobody on this machine is in."""
     for domain in DEMO_DOMAINS:
-        # RTPS 9.6.2: where the domain's participants are listening; Fast DDS counts them by process
+        # RTPS 9.6.2: where a domain's participants listen; Fast DDS numbers them by process
         ports = (7410 + 250 * domain + 2 * participant for participant in range(PARTICIPANTS))
         if all(map(_is_free, ports)):
             return domain

@@ -265,7 +265,7 @@ def test_a_map_that_is_lost_again_and_again_still_knows_what_zooms_there_are() -
 
 
 def test_a_picture_that_is_only_zoomed_tells_no_focal_length() -> None:
-    """Zoomed, turned and shifted: blind. Orbiting, or only sliding: not. Both at once: a little."""
+    """Zoomed, turned and shifted: blind. Orbiting or sliding: not. Both at once: a little."""
     rng = np.random.default_rng(1)
     first = rng.uniform(0, 250, (80, 2))
     turn = np.array([[np.cos(0.1), np.sin(0.1)], [-np.sin(0.1), np.cos(0.1)]])
