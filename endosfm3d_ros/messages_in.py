@@ -4,6 +4,7 @@ ROS messages to core values: pictures through cv_bridge, calibrations, stamps an
 can be relied on.
 """
 
+from array import array
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from endosfm3d_ros.core.frame import Frame, Intrinsics
 from endosfm3d_ros.core.geometry import rigid, rotation_from_quaternion
 from endosfm3d_ros.core.rectify import Calibration, rectified_boxes, rectify
 
-# (bytes a pixel, bytes a channel) of every encoding that is read
+# bytes a pixel of every encoding that is read
 ENCODINGS = {
     'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, 'mono16': 2,
     'yuv422': 2, 'yuv422_yuy2': 2, 'yuyv': 2, 'uyvy': 2,
@@ -138,13 +139,21 @@ def calibration_from(message: Any) -> Calibration:
 
 
 def _known_to_cv_bridge(message: Any) -> Any:
-    """The message under the encoding's older name, where cv_bridge knows no other."""
-    older = OLDER_NAMES.get(message.encoding.lower())
-    if older is None:
+    """
+    The message as cv_bridge reads it right: under the encoding's older name where it knows no
+    other, and without ends of rows that are no whole pixels, which it would shear the picture by.
+    """
+    encoding = message.encoding.lower()
+    older, size = OLDER_NAMES.get(encoding), ENCODINGS[encoding]
+    if older is None and not message.step % size:
         return message
-    renamed = copy(message)
-    renamed.encoding = older
-    return renamed
+    known = copy(message)
+    known.encoding = older or message.encoding
+    if message.step % size:
+        known.step = message.width * size
+        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+        known.data = array('B', rows[:, : known.step].tobytes())
+    return known
 
 
 def _check_layout(message: Any) -> None:
