@@ -45,7 +45,7 @@ LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
-LEAST_OF_A_VIEW = 60  # ... but first so many of each keyframe: a fast one shares few tracks
+LEAST_OF_A_VIEW = 100  # ... but first so many of each keyframe: a fast one shares few tracks
 CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
 
 
