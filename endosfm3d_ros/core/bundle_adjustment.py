@@ -140,7 +140,7 @@ def bends_at(pixels: np.ndarray, log_depth: np.ndarray, width: int, height: int)
 
 
 def adjust(
-    views: Views, beliefs: Beliefs, start: Scene, iterations: int = 6, tolerance: float = 5e-4
+    views: Views, beliefs: Beliefs, start: Scene, iterations: int, tolerance: float = 5e-4
 ) -> Solution:
     """
     Minimise, by Levenberg-Marquardt with reweighting.
@@ -150,7 +150,7 @@ def adjust(
     :param tolerance: it has converged when the cost falls by less, relatively.
     """
     problem = _Problem(views, beliefs)
-    scene, damping, converged = start, 1e-3, False
+    scene, damping, converged = start, 1e-4, False
     residuals = problem.residuals(scene)
     cost = problem.cost(scene, residuals)
     for _ in range(iterations):

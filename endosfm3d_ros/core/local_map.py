@@ -43,6 +43,7 @@ MODEL_ERROR, TURN_ERROR = 1.7, 3.4
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
+BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 100  # ... but first so many of each keyframe: a fast one shares few tracks
@@ -211,7 +212,9 @@ class LocalMap:
         views = self._views(picked)
         doubt = zoom_doubt(views.pixels, self.sigma_px)
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
-        solution = adjust(views, beliefs, self._scene(picked))
+        resumed = self.solution is not None and len(self.keyframes) == WINDOW
+        scene = self._scene(picked)
+        solution = adjust(views, beliefs, scene, RESUMED if resumed else BEGUN)
         return self._taken_over(picked, solution, doubt)
 
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
