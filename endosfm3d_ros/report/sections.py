@@ -80,7 +80,7 @@ def trust(figures: Figures) -> str:
         ),
         (
             'Path',
-            'Frame upon frame, so that errors add up and no loop is closed. The step was known in '
+            'Errors add up along it, and no loop is closed. The step was known in '
             f'{figures.percent("motion_known_fraction", ".0f")} of the frames, with '
             f'{figures.number("inliers_median", ".0f")} tracks that agree (median).',
         ),

@@ -83,8 +83,8 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
 
 
 def trust_word(trust: float) -> str:
-    """How a person would call a trust in K."""
-    steps = ((0.25, 'a guess'), (0.6, 'weakly observed'), (0.95, 'well observed'))
+    """How a person would call a trust in K; only what was given is called a calibration."""
+    steps = ((0.25, 'a guess'), (0.6, 'weakly observed'), (1.0, 'well observed'))
     return next((word for limit, word in steps if trust < limit), 'a calibration')
 
 

@@ -6,7 +6,7 @@ from made_run import FRAME_NS, START_NS, depth_of, reconstruction, write_run
 from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.report import messages
 from endosfm3d_ros.report.run import choose_moments, read_run
-from endosfm3d_ros.report.summary import summarise
+from endosfm3d_ros.report.summary import summarise, trust_word
 
 
 class Image:
@@ -94,3 +94,11 @@ def test_a_bag_of_something_else_is_refused(tmp_path):
         bag.add_topic('/chatter', 'std_msgs/msg/Header')
     with pytest.raises(ValueError, match='need the topic /endosfm3d/status'):
         read_run(tmp_path / 'other.mcap')
+
+
+@pytest.mark.parametrize(
+    ('trust', 'word'),
+    [(0.1, 'a guess'), (0.5, 'weakly observed'), (0.999, 'well observed'), (1.0, 'a calibration')],
+)
+def test_only_a_given_camera_is_called_a_calibration(trust: float, word: str) -> None:
+    assert trust_word(trust) == word
