@@ -8,8 +8,9 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
-# The window's matrices are small: more threads would only wait for each other.
-os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+from endosfm3d_ros.threads import one_thread_for_small_things
+
+one_thread_for_small_things()
 
 # command -> (module with add_arguments(parser) and run(arguments), one line for the list)
 COMMANDS = {

@@ -21,6 +21,7 @@ from endosfm3d_ros import parameters, ros_parameters
 from endosfm3d_ros.allocator import give_back_freed
 from endosfm3d_ros.arrivals import Arrivals
 from endosfm3d_ros.bundle import BundleError, open_bundle
+from endosfm3d_ros.callback_groups import Patient
 from endosfm3d_ros.complaints import Complaints
 from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.pipeline import Pipeline
@@ -166,12 +167,17 @@ class EndoscopeNode(GuardedLifecycleNode):
     def _offer(self, taken: ExitStack) -> None:
         """Create what is there from configure to cleanup."""
         options = QoSOverridingOptions.with_default_policies()
+        self._patient = Patient()
         self._topics = {}
         for topic, kind in PRIVATE_TOPICS.items():
             is_large = topic.endswith(('image', 'confidence', 'points'))
             depth = IMAGE_DEPTH if is_large else STATE_DEPTH
             publisher = self.create_lifecycle_publisher(
-                kind, f'~/{topic}', depth, qos_overriding_options=options
+                kind,
+                f'~/{topic}',
+                depth,
+                callback_group=self._patient,
+                qos_overriding_options=options,
             )
             taken.callback(self.destroy_lifecycle_publisher, publisher)
             self._topics[topic] = publisher
@@ -217,6 +223,7 @@ class EndoscopeNode(GuardedLifecycleNode):
     # callbacks: they only enqueue
 
     def _on_image(self, message: Any, info: dict[str, Any]) -> None:
+        self._patient.is_open = False  # until the next report
         self._silence.broken(time.monotonic())
         publishers = self.count_publishers(self._input.topic_name)
         self._arrivals.note(info.get('publication_sequence_number'), publishers)
@@ -262,6 +269,9 @@ class EndoscopeNode(GuardedLifecycleNode):
             self._changed.set()
 
     def _report(self) -> None:
+        self._patient.is_open = True  # until the next picture
+        if self.state == 'active' and self._kinematics:
+            self._kinematics.look()
         now_s = time.monotonic()
         if self.state == 'active' and self._silence.is_worth_a_line(now_s):
             self._tell_why_silent(now_s)

@@ -4,6 +4,7 @@
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from rclpy.time import Time
 from tf2_ros import Buffer, TransformException, TransformListener
 
+from endosfm3d_ros.callback_groups import Polled, waiting
 from endosfm3d_ros.messages_in import robot_motion, stamp_of
 
 TOPIC = 'robot_pose'
@@ -38,28 +41,40 @@ class KinematicsIn:
     ) -> None:
         self._poses: deque[tuple[int, np.ndarray]] = deque(maxlen=KEPT)
         self._refuse = refuse
+        self._subscription: Subscription | None = None
+        self._looking = Lock()  # two threads look
         self._base, self._tip = values['scale.base_frame_id'], values['scale.tip_frame_id']
         if not self._tip:
-            qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
-            subscription = node.create_subscription(PoseStamped, TOPIC, self._on_pose, qos)
-            taken.callback(node.destroy_subscription, subscription)
+            qos = QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
+            self._subscription = node.create_subscription(
+                PoseStamped, TOPIC, self._on_pose, qos, callback_group=Polled()
+            )
+            taken.callback(node.destroy_subscription, self._subscription)
             return
         self._buffer = Buffer()  # given the node, the real one would offer a service for ever
         listener = TransformListener(self._buffer, node)
         taken.callback(listener.unregister)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        timer = node.create_timer(LOOK_EVERY_S, self._look, clock=steady)
+        timer = node.create_timer(LOOK_EVERY_S, self._look_up, clock=steady)
         taken.callback(node.destroy_timer, timer)
+
+    def look(self) -> None:
+        """Read the poses that wait: now and then, so that one that is none is refused at once."""
+        if self._subscription:
+            with self._looking:
+                for message in waiting(self._subscription, KEPT):
+                    self._on_pose(message)
 
     def take(self) -> list[tuple[int, np.ndarray]]:
         """The poses since the last call: stamp [ns] and T_base_tip (4, 4) [mm]."""
+        self.look()
         return [self._poses.popleft() for _ in range(len(self._poses))]
 
     def _on_pose(self, message: PoseStamped) -> None:
         pose = message.pose
         self._put(message.header, pose.position, pose.orientation)
 
-    def _look(self) -> None:
+    def _look_up(self) -> None:
         try:
             found = self._buffer.lookup_transform(self._base, self._tip, Time())
         except TransformException:

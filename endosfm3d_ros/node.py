@@ -6,8 +6,9 @@ import signal
 import sys
 import threading
 
-# The window's matrices are small: more threads would only wait for each other.
-os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # before numpy is there
+from endosfm3d_ros.threads import one_thread_for_small_things
+
+one_thread_for_small_things()
 
 
 def main(args: list[str] | None = None) -> int:

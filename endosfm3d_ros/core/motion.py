@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a frame hands to whatever tells the camera's motion, and what it gets back."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +21,7 @@ class View:
     :param picture: (h, w, 3) uint8 RGB network picture; texture: (h, w) uint8 of it.
     :param mask: (h, w) bool, inside the field of view.
     :param window: of the network picture; size: (width, height) of the input picture [px].
-    :param depth: what the network says, NaN outside the mask; scaled by the user's factor.
+    :param coming: the network's depth map, on its way while the tracks are followed; see `depth`.
     :param estimate: the camera after this frame's rim.
     :param rim: the rim was measured in this very frame, and believed.
     :param network_focal: what a motion network says of the focal length of the input picture, in
@@ -34,12 +35,21 @@ class View:
     mask: np.ndarray
     window: Window
     size: tuple[int, int]
-    depth: DepthMap
+    coming: 'Future[DepthMap]'
     estimate: CameraEstimate
     rim: bool
     given: Intrinsics | None
     network_focal: float | None
     dt: float
+
+    @property
+    def depth(self) -> DepthMap:
+        """
+        What the network says, NaN outside the mask, scaled by the user's factor; waits for it.
+
+        :raises Exception: whatever the network raised.
+        """
+        return self.coming.result()
 
     @property
     def input_camera(self) -> Intrinsics:

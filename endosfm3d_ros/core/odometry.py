@@ -7,13 +7,16 @@ keyframes, and the map is adjusted between two frames, never while one waits.
     settled: bundle adjustment of the window
 """
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.bundle_adjustment import bends_at
+from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.local_map import Keyframe, LocalMap, Scope
 from endosfm3d_ros.core.prepare import Window, warp_between
@@ -29,6 +32,7 @@ SETTLE_S = 0.3  # corrections of the place are fed in over about so long
 FIT_SIGMAS = np.array([0.3, 0.06, 0.09, 0.11])  # of a depth map's scale, tilts and bowl
 FIT_NOISE = 0.1
 FEWEST_FITTED = 20
+ROUNDS = 2  # of adjustment between two frames, at most
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Sight:
         square [px].
     :param to_map: (2, 2) what input pixels (u, v) are multiplied by, then what is added: one and
         nothing, unless a given calibration has oblong pixels or changes.
-    :param log_depth: (h, w) of the network's map [log mm]; NaN where unknown; depth_sigma of it.
+    :param coming: the network's depth map [mm]; only what needs it waits for it.
     :param log_zoom: by the rim, against the reference; NaN without a rim; log_zoom_sigma of it.
     :param dt: since the frame before [s].
     """
@@ -51,12 +55,22 @@ class Sight:
     allowed: np.ndarray
     window: Window
     size: tuple[int, int]
-    log_depth: np.ndarray
-    depth_sigma: np.ndarray
+    coming: 'Future[DepthMap]'
     log_zoom: float
     log_zoom_sigma: float
     to_map: np.ndarray
     dt: float
+
+    @cached_property
+    def log_depth(self) -> np.ndarray:
+        """Of the network's map, (h, w) [log mm]; NaN where unknown."""
+        with np.errstate(invalid='ignore'):
+            return np.log(self.coming.result().depth)
+
+    @property
+    def depth_sigma(self) -> np.ndarray:
+        """Standard deviation of log_depth, (h, w)."""
+        return self.coming.result().log_sigma
 
     def map_pixels(self, points: np.ndarray) -> np.ndarray:
         """Network pixels (N, 2) in the map's picture [px]."""
@@ -191,6 +205,12 @@ class Odometry:
         Adjust the window after a keyframe: until it has converged while a map is young, once when
         its window is full or the scope is known.
         """
+        now = self
+        for _ in range(ROUNDS):
+            now = now._adjusted()
+        return now
+
+    def _adjusted(self) -> 'Odometry':
         if not self.due:
             return self
         try:

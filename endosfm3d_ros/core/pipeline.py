@@ -2,6 +2,7 @@
 """One frame in, one reconstruction out: the whole of the product in one readable step."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -152,6 +153,8 @@ class Pipeline:
         self.sizes = tuple(sizes)
         self.settings = settings or Settings()
         self._state = _State(Trajectory(), self._mover(cuts=0))
+        self._beside = ThreadPoolExecutor(1, 'beside')  # what the step need not wait for at once
+        self._settling: tuple[Mover, Future[Mover]] | None = None
 
     def _mover(self, cuts: int | None) -> Mover:
         """What tells motion from here on, with what was learnt after so many cuts."""
@@ -164,7 +167,7 @@ class Pipeline:
     @property
     def learnt_scope(self) -> Scope | None:
         """What the window knows of the scope by now, in this epoch; None without a window."""
-        mover = self._state.mover
+        mover = self._settled(self._state.mover)
         return mover.scope if isinstance(mover, Windowed) else None
 
     def reset(self) -> None:
@@ -182,14 +185,24 @@ class Pipeline:
         self.settings = settings
         if before != now:
             why = f'the scale changed from {before:.4g} to {now:.4g}'
-            self._state = self._state.rescaled(why)
+            settled = replace(self._state, mover=self._settled(self._state.mover))
+            self._state = settled.rescaled(why)
 
     def settle(self) -> None:
         """
-        Do what can wait until the last frame was answered: adjust the window. Who does not call
-        this has it done by the next step.
+        Begin what can wait until the last frame was answered: the window is adjusted beside the
+        caller, who may go on at once. Without this the next step begins it.
         """
-        self._state = replace(self._state, mover=self._state.mover.settled())
+        mover = self._state.mover
+        if self._settling is None or self._settling[0] is not mover:
+            self._settling = mover, self._beside.submit(mover.settled)
+
+    def _settled(self, mover: Mover) -> Mover:
+        """The same mover, adjusted where that was begun; waits for it."""
+        if self._settling is None or self._settling[0] is not mover:
+            return mover
+        _, coming = self._settling
+        return coming.result()
 
     def step(self, frame: Frame) -> Reconstruction:
         """
@@ -211,6 +224,7 @@ class Pipeline:
         picture, mask = prepare(frame.image, window), window.mask(look.field, frame.covered)
         verdict = self._judge(picture, mask, window, past)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
+        depth = self._depth_of(picture, mask, verdict.valid)
         said = None
         if verdict.valid and not state.network_k_taken and given is None:
             said = self._ask_motion(picture, window, past)
@@ -221,7 +235,7 @@ class Pipeline:
             mask=mask,
             window=window,
             size=(look.field.width, look.field.height),
-            depth=self._depth(picture, mask) if verdict.valid else unknown_depth(picture),
+            coming=depth,
             estimate=_with_focal(estimate, network_focal),
             rim=self._believes_rim(look.measured, estimate),
             given=given,
@@ -229,7 +243,7 @@ class Pipeline:
             dt=dt,
         )
         tell = verdict.valid and not estimate.jumped
-        mover, moved = _gone_on(state.mover, view, tell)
+        mover, moved = _gone_on(self._settled(state.mover), view, tell)
         motion, estimate, depth_map = moved.motion, moved.estimate, moved.depth
         if tell and not motion.known:
             said = said or self._ask_motion(picture, window, past)
@@ -381,6 +395,14 @@ class Pipeline:
         if not self.motion_network or not past or not past.verdict.valid or past.window != window:
             return None
         return self.motion_network(past.picture, picture)
+
+    def _depth_of(self, picture: np.ndarray, mask: np.ndarray, valid: bool) -> 'Future[DepthMap]':
+        """Begin what takes longest, on another core; a picture that shows nothing has none."""
+        if valid:
+            return self._beside.submit(self._depth, picture, mask)
+        nothing: Future[DepthMap] = Future()
+        nothing.set_result(unknown_depth(picture))
+        return nothing
 
     def _depth(self, picture: np.ndarray, mask: np.ndarray) -> DepthMap:
         """What the network says at the user's scale; a depth whose sigma is none is unknown."""

@@ -53,15 +53,12 @@ class Windowed:
         before = self.odometry
         if before is None and view.given is None:
             estimate = _with_guess(view)
-        with np.errstate(invalid='ignore'):
-            log_depth = np.log(view.depth.depth)
         sight = Sight(
             texture=view.texture,
             allowed=tracks.trackable(view.picture, view.mask),
             window=view.window,
             size=size,
-            log_depth=log_depth,
-            depth_sigma=view.depth.log_sigma,
+            coming=view.coming,
             log_zoom=log_zoom,
             log_zoom_sigma=sigma,
             to_map=to_map,

@@ -15,6 +15,7 @@ from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.pipeline import Pipeline, Settings
 from endosfm3d_ros.core.tracks import UNKNOWN_MM
 from endosfm3d_ros.core.windowed import Windowed
+from endosfm3d_ros.engines.engine import EngineError
 
 SIZES = ((224, 280),)
 DISTANCE = 50.0
@@ -308,6 +309,33 @@ def test_a_motion_without_a_solution_is_not_the_picture_s_fault() -> None:
     pipeline.reset()
     said = [pipeline.step(frame(number)) for number in (4, 5)]
     assert said[-1].motion.known and said[-1].epoch == 1
+
+
+def test_the_window_is_the_same_whether_adjusted_beside_the_caller_or_by_the_next_step() -> None:
+    early, late = Pipeline(flat_depth, SIZES), Pipeline(flat_depth, SIZES)
+    for number in range(20):
+        first, second = early.step(frame(number)), late.step(frame(number))
+        early.settle()
+        early.settle()  # once more is not one more adjustment
+        assert first.log_focal_sigma == second.log_focal_sigma
+        assert np.array_equal(first.T_odom_cam, second.T_odom_cam)
+    assert first.refinement == 'window'
+
+
+def test_a_network_that_fails_says_so_at_its_picture_and_the_next_goes_on() -> None:
+    def fails_once(picture: np.ndarray) -> DepthMap:
+        if not failed:
+            failed.append(True)
+            raise EngineError('no luck')
+        return flat_depth(picture)
+
+    failed: list[bool] = []
+    pipeline, whole = Pipeline(fails_once, SIZES, FIXED), Pipeline(flat_depth, SIZES, FIXED)
+    with pytest.raises(EngineError, match='no luck'):
+        pipeline.step(frame(0))
+    for number in range(1, 4):
+        said, expected = pipeline.step(frame(number)), whole.step(frame(number))
+    assert np.array_equal(said.T_odom_cam, expected.T_odom_cam)
 
 
 def test_a_constant_scale_multiplies_depth_and_translation_alike() -> None:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node among others: nobody sends, somebody sends otherwise, somebody knows the camera."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from robot import PER_FRAME, RobotWithNode, RobotWithProcess, wall
+from robot import PATIENCE_S, PER_FRAME, RobotWithNode, RobotWithProcess, wall
 from sensor_msgs.msg import CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
@@ -77,6 +78,14 @@ def transform(parent: str, child: str) -> TFMessage:
     return TFMessage(transforms=[one])
 
 
+def show_until(robot: RobotWithNode, done: Callable[[], bool]) -> None:
+    """Send pictures until something holds: with them the node looks at what others send."""
+    end = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < end, robot.log()
+        robot.answer_to(robot.message(wall(0)), BUT_TF)
+
+
 @pytest.mark.parametrize('topic', ['/tf', '/tf_static'])
 def test_a_camera_that_has_a_parent_gets_no_second_one_and_the_log_says_what_to_set(
     with_node: Make, topic: str
@@ -86,11 +95,9 @@ def test_a_camera_that_has_a_parent_gets_no_second_one_and_the_log_says_what_to_
     others = robot.node.create_publisher(TFMessage, topic, latched)
     robot.answer_to(robot.message(wall(0)))
     others.publish(transform('ecm_tip', 'scope_optical'))
-    robot.wait(lambda: bool(robot.scope._tf._parents._seen), 'the news')
-    robot.wait(lambda: bool(robot.scope._tf._parents.foreign('scope_optical', 'odom')), 'a parent')
+    show_until(robot, lambda: "'scope_optical' already has the parent 'ecm_tip'" in robot.log())
     robot.seen['tf'].clear()
     robot.answer_to(robot.message(wall(2)), BUT_TF)
-    robot.wait_for_log("'scope_optical' already has the parent 'ecm_tip' in TF")
     assert 'set tf.mode to inverse' in robot.log()
     assert not any(said.transforms[0].header.frame_id == 'odom' for said in robot.seen['tf'])
     robot.wait(lambda: 'ecm_tip' in sentence(robot), 'the same in /diagnostics')
@@ -101,7 +108,8 @@ def test_inverse_mode_lives_with_a_camera_that_has_a_parent(with_node: Make) -> 
     others = robot.node.create_publisher(TFMessage, '/tf', 10)
     robot.wait(lambda: others.get_subscription_count() == 2, 'listeners')
     others.publish(transform('ecm_tip', 'scope_optical'))
-    robot.wait(lambda: bool(robot.scope._tf._parents._seen), 'the news')
+    parents = robot.scope._tf._parents
+    show_until(robot, lambda: parents.foreign('scope_optical', 'odom') == 'ecm_tip')
     robot.answer_to(robot.message(wall(0)))
     said = robot.seen['tf'][-1].transforms[0]
     assert (said.header.frame_id, said.child_frame_id) == ('scope_optical', 'odom')
@@ -137,3 +145,14 @@ def test_a_listener_that_comes_late_gets_what_follows(with_node: Make) -> None:
     robot.wait(lambda: publisher.get_subscription_count() == 2, 'the late listener')
     robot.answer_to(robot.message(wall(2)))
     robot.wait(lambda: len(late) == 1, 'its first picture')
+
+
+def test_a_listener_that_asks_for_what_is_not_offered_is_named_while_pictures_come(
+    with_node: Make,
+) -> None:
+    robot = with_node()
+    robot.answer_to(robot.message(wall(0)))
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robot.node.create_subscription(Image, '/endosfm3d/depth/image', lambda _: None, latched)
+    show_until(robot, lambda: 'requesting incompatible QoS' in robot.log())
+    assert '/endosfm3d/depth/image' in robot.log() and 'DURABILITY' in robot.log()
