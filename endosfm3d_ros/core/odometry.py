@@ -87,6 +87,33 @@ class Sight:
 
 
 @dataclass(frozen=True)
+class Anchor:
+    """
+    A keyframe's picture, which the tracks are held to until the next one.
+
+    :param texture: (h, w) uint8 of `tracks.texture`; window: of the network picture.
+    :param ids: (N,) of all tracks alive then, rising; points (N, 2) float32 there [network px].
+    """
+
+    texture: np.ndarray
+    window: Window
+    ids: np.ndarray
+    points: np.ndarray
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """Where tracks that were alive then stood, (M, 2) [network px]."""
+        return self.points[np.searchsorted(self.ids, ids)]
+
+    def seen_through(self, window: Window) -> 'Anchor':
+        """The same as another window would have shown it."""
+        if window == self.window:
+            return self
+        texture = warp_between(self.texture, self.window, window, cv2.INTER_LINEAR)
+        points = window.network_pixels(self.window.input_pixels(self.points))
+        return Anchor(texture, window, self.ids, points.astype(np.float32))
+
+
+@dataclass(frozen=True)
 class Placed:
     """
     Where a frame was taken.
@@ -121,7 +148,7 @@ class Odometry:
     :param correction: (4, 4) camera now in the map -> camera as told; fades to the identity.
     :param log_focal: of the last frame.
     :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
-    :param anchors: ids and points of the last keyframe; None before the first.
+    :param anchor: what tracks are held to: the last keyframe; None before the first.
     :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
     :param due: a keyframe was added, and the adjustment it calls for is not done.
     """
@@ -135,7 +162,7 @@ class Odometry:
     window: Window | None = None
     ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    anchors: tuple[np.ndarray, np.ndarray] | None = None
+    anchor: Anchor | None = None
     next_id: int = 0
     offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
@@ -160,7 +187,7 @@ class Odometry:
         """Place a frame; its tracks and, now and then, the frame itself are kept."""
         now = self._followed(sight)
         T_before = inverse(self.T_cam_world) @ self.correction
-        if now.anchors is None:
+        if now.anchor is None:
             return now._begun_again(sight, T_before, known=self.number < 0)
         place = now.map.known(now.ids)
         use = place >= 0
@@ -234,7 +261,7 @@ class Odometry:
             map=self.map.forgotten(),
             texture=None,
             window=None,
-            anchors=None,
+            anchor=None,
             ids=self.ids[:0],
             points=self.points[:0],
             due=False,
@@ -253,13 +280,16 @@ class Odometry:
 
     def _followed(self, sight: Sight) -> 'Odometry':
         ids, points = self.ids, self.points
-        if self.texture is not None and self.window is not None and len(points):
+        if self.texture is not None and self.window and self.anchor and len(points):
             before = self.texture
             if self.window != sight.window:
                 before = warp_between(before, self.window, sight.window, cv2.INTER_LINEAR)
                 moved = sight.window.network_pixels(self.window.input_pixels(points))
                 points = moved.astype(np.float32)
-            points, ok = tracks.follow(before, sight.texture, points)
+            held = self.anchor.seen_through(sight.window)
+            points, ok = tracks.follow_from(
+                held.texture, held.of(ids), before, sight.texture, points
+            )
             ok &= _at(sight.allowed, points) > 0
             ids, points = ids[ok], points[ok]
         return replace(
@@ -301,14 +331,12 @@ class Odometry:
         return now._with_keyframe(sight, offset), placed
 
     def _wants_keyframe(self) -> bool:
-        ids, points = self.anchors or (self.ids, self.points)
-        mine = np.isin(self.ids, ids)
-        if mine.sum() < LEAST_SHARED * len(ids):
+        anchor = self.anchor
+        if anchor is None or len(self.ids) < LEAST_SHARED * len(anchor.ids):
             return True
         if self.number - self.map.keyframes[-1].number < LEAST_GAP:
             return False
-        there = points[np.searchsorted(ids, self.ids[mine])]
-        way = np.linalg.norm(self.points[mine] - there, axis=1)
+        way = np.linalg.norm(self.points - anchor.of(self.ids), axis=1)
         return float(np.median(way)) >= LEAST_WAY_PX
 
     def _with_keyframe(self, sight: Sight, offset: np.ndarray) -> 'Odometry':
@@ -338,7 +366,7 @@ class Odometry:
             map=self.map.with_keyframe(keyframe),
             ids=ids,
             points=points,
-            anchors=(ids, points),
+            anchor=Anchor(sight.texture, sight.window, ids, points),
             next_id=self.next_id + len(fresh),
             due=True,
         )

@@ -10,7 +10,7 @@ import pytest
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.frame import Intrinsics, Motion
-from endosfm3d_ros.core.geometry import inverse, motion_from_vector, unproject
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector, unproject, unproject_pixels
 
 CAMERA = Intrinsics(280, 224, 200.0, 200.0, 140.0, 112.0)
 STEP = motion_from_vector(np.array([0.004, -0.006, 0.01]), np.array([0.3, -0.2, 0.7]))
@@ -114,6 +114,68 @@ def test_tracks_that_go_their_own_way_are_left_out() -> None:
     motion, agree = tracks.motion_from_tracks(points, there, depth, CAMERA, CAMERA, 0.04)
     assert not agree[wild].any()
     assert np.linalg.norm((inverse(STEP) @ motion.T_prev_cam)[:3, 3]) < 0.05
+
+
+def advance(steps: int) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    """Textures as a camera advances by 1 mm a frame, tracks in the first, and their truth."""
+    rng, everywhere = np.random.default_rng(0), np.full((CAMERA.height, CAMERA.width), True)
+    pictures, truth, X = [], [], np.zeros((0, 3))
+    for step in range(steps + 1):
+        T_wall_cam = motion_from_vector(np.zeros(3), np.array([0.1 * step, 0.0, step]))
+        grey, depth = wall(T_wall_cam, CAMERA)
+        noisy = np.clip(grey + rng.normal(0, 2, grey.shape), 0, 255).astype(np.uint8)
+        pictures.append(tracks.texture(noisy, everywhere))
+        if not step:
+            allowed = np.full(grey.shape, 255, np.uint8)
+            points = tracks.corners(pictures[0], allowed, np.zeros((0, 2), np.float32), 300)
+            z = cv2.remap(depth, points[:, 0], points[:, 1], cv2.INTER_LINEAR).ravel()
+            X = unproject_pixels(points, z.astype(np.float64), CAMERA)
+        seen = X - T_wall_cam[:3, 3]
+        focal, centre = [CAMERA.fx, CAMERA.fy], [CAMERA.cx, CAMERA.cy]
+        truth.append(seen[:, :2] / seen[:, 2:] * focal + centre)
+    return pictures, points, truth
+
+
+def test_a_track_held_to_its_anchor_stays_on_its_patch_where_a_chain_slides_off() -> None:
+    pictures, start, truth = advance(16)
+    chained, held = start, start
+    anchor, anchored = pictures[0], start
+    alive = np.ones(len(start), bool)
+    for k in range(1, len(pictures)):
+        before, now = pictures[k - 1], pictures[k]
+        chained, ok = tracks.follow(before, now, chained)
+        held, fits = tracks.follow_from(anchor, anchored, before, now, held)
+        inside = (truth[k] > 10).all(1) & (truth[k] < [CAMERA.width - 11, CAMERA.height - 11]).all(
+            1
+        )
+        alive &= ok & fits & inside
+        if k % 4 == 0:
+            anchor, anchored = now, held
+    slid, stayed = (np.median(np.abs(there - truth[-1])[alive]) for there in (chained, held))
+    assert alive.sum() > 40
+    assert stayed < 0.25 and stayed < 0.6 * slid
+
+
+def test_a_track_whose_patch_is_covered_is_not_held_to_be_followed() -> None:
+    pictures, start, _ = advance(2)
+    covered = pictures[2].copy()
+    covered[:, :70] = tracks.texture(
+        cv2.resize(texture()[:56, :35], (70, 224)).astype(np.uint8), np.full((224, 70), True)
+    )
+    there, ok = tracks.follow(pictures[0], pictures[1], start)
+    start, there = start[ok], there[ok]
+    _, fits = tracks.follow_from(pictures[0], start, pictures[1], covered, there)
+    left = there[:, 0] < 55
+    assert fits[left].mean() < 0.1 and fits[there[:, 0] > 85].mean() > 0.9
+
+
+def test_no_tracks_and_one_track_are_followed_like_many() -> None:
+    pictures, start, truth = advance(1)
+    for count in (0, 1, 3):
+        few = start[100 : 100 + count]
+        there, ok = tracks.follow_from(pictures[0], few, pictures[0], pictures[1], few)
+        assert there.shape == (count, 2) and ok.all()
+        assert np.allclose(there, truth[1][100 : 100 + count], atol=0.5)
 
 
 @pytest.mark.parametrize('where', ['rim', 'highlight'])

@@ -50,6 +50,8 @@ class Run:
     :param error: of log focal length; sigma: as stated; known: whether the step was known.
     :param bound: frame numbers, and the best possible sigma there.
     :param path_error: ATE after Sim(3) as a share of the path; path_mm: its true length.
+    :param scale_drift: log of the path's scale in the last second over that in the one after the
+        first.
     :param motion_surprise: squared error of motions over a second by their covariance, by 6.
     :param disagreement: median |change of log depth's error| of a point over a second, after
         the first.
@@ -65,6 +67,7 @@ class Run:
     bound: list[tuple[int, float]]
     path_error: float
     path_mm: float
+    scale_drift: float
     motion_surprise: float
     disagreement: float
     step_ms: list[float]
@@ -85,12 +88,12 @@ class Remembered:
 
     def __call__(self, picture: np.ndarray) -> DepthMap:
         """See `DepthNetwork`."""
-        begun = time.process_time()
+        begun = time.thread_time()  # the pipeline asks in a thread of its own
         key = picture.tobytes()
         if key not in self.answers:
             self.answers[key] = self.network(picture)
         said = self.answers[key]
-        self.cpu_s += time.process_time() - begun
+        self.cpu_s += time.thread_time() - begun
         return said if self.guess else replace(said, log_focal=float('nan'))
 
 
@@ -111,6 +114,7 @@ def run(
         said.append(pipeline.step(frame))
         stepped = time.process_time()
         pipeline.settle()
+        _ = pipeline.learnt_scope  # waits for it
         step_ms.append(1e3 * (stepped - begun - network.cpu_s))
         settle_ms.append(1e3 * (time.process_time() - stepped))
     focal = np.array([one.input_camera.fx for one in said])
@@ -129,11 +133,24 @@ def run(
         bound=_bounds(film, said[0].log_focal_sigma, rim) if windowed else [],
         path_error=float(ate / path_mm),
         path_mm=path_mm,
+        scale_drift=_scale_drift(T_odom_cam, film.T_world_cam),
         motion_surprise=_motion_surprise(film, said),
         disagreement=_disagreement(film, said),
         step_ms=step_ms,
         settle_ms=settle_ms,
     )
+
+
+def _scale_drift(T_odom_cam: np.ndarray, T_world_cam: np.ndarray) -> float:
+    """See `Run`; a second's scale is the length of its steps over the true one."""
+    said, true = (
+        np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=1) for T in (T_odom_cam, T_world_cam)
+    )
+    early, late = slice(SECOND, 2 * SECOND), slice(-SECOND, None)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return float(
+            np.log(said[late].sum() / true[late].sum() * true[early].sum() / said[early].sum())
+        )
 
 
 def _bounds(film: Filmed, prior: float, rim: bool) -> list[tuple[int, float]]:

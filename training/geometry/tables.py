@@ -86,21 +86,27 @@ def _focal_row(name: str, runs: Sequence[Run]) -> str:
 def _rest_table(runs: Sequence[Run]) -> str:
     guessed = [run for run in runs if run.start.guess]
     lines = [
-        '| motion | path error: window / pairs [% of path] | worst | squared error of motion '
+        '| motion | path error: window / pairs [% of path] | worst '
+        '| drift of scale: window / pairs [%] | squared error of motion '
         'over 1 s by covariance: window / pairs | maps disagree by: window / pairs [%] '
         '| steps not known [%] | step / settle / worst settle [CPU-ms] | step of pairs |',
-        '|---|---|---|---|---|---|---|---|',
+        '|---|---|---|---|---|---|---|---|---|',
         *(_rest_row(name, some) for name, some in _kinds(guessed)),
     ]
     return '\n'.join(lines) + '\n'
 
 
+def _far(runs: Sequence[Run]) -> list[Run]:
+    """Those whose camera went somewhere."""
+    return [run for run in runs if run.path_mm >= FEWEST_MM]
+
+
 def _rest_row(name: str, runs: Sequence[Run]) -> str:
     window = [run for run in runs if run.start.refinement == 'window']
     pairs = [run for run in runs if run.start.refinement == 'none']
-    far = [run.path_error for run in window if run.path_mm >= FEWEST_MM]
-    far_pairs = [run.path_error for run in pairs if run.path_mm >= FEWEST_MM]
+    far, far_pairs = ([run.path_error for run in _far(some)] for some in (window, pairs))
     surprise = [_median([run.motion_surprise for run in some]) for some in (window, pairs)]
+    drift = [_percent([abs(one.scale_drift) for one in _far(some)]) for some in (window, pairs)]
     apart = [_percent([run.disagreement for run in some]) for some in (window, pairs)]
     lost = np.mean([not known for run in window for known in run.known])
     step, settle = ([float(np.mean(getattr(run, key))) for run in window] for key in COSTS)
@@ -108,6 +114,7 @@ def _rest_row(name: str, runs: Sequence[Run]) -> str:
         name,
         f'{_percent(far)} / {_percent(far_pairs)}',
         f'{100 * max(far):.1f}' if far else '–',
+        ' / '.join(drift),
         f'{surprise[0]:.1f} / {surprise[1]:.1f}',
         ' / '.join(apart),
         f'{100 * lost:.1f}',
