@@ -76,7 +76,7 @@ PARAMETERS = (
     Parameter('validity.tissue_colour', True, 'Tissue is red here: smoke and pictures from outside the body are told by their colours; false for narrow-band or false colours, and white joints.', live=True),
     Parameter('epoch.gap', 2.0, 'A longer gap between stamps opens a new epoch [s].', low=0.05, high=3600.0, live=True),
     Parameter('path.rate', 2.0, 'Poses a second in the path topic [Hz].', low=0.01, high=2.0, live=True),
-    Parameter('path.length', 2000, 'Poses kept in the path topic.', low=1, high=2000, live=True),
+    Parameter('path.length', 600, 'Poses kept in the path topic; many cost latency.', low=1, high=2000, live=True),
 )  # fmt: skip
 
 DEFAULTS: Mapping[str, Value] = {parameter.name: parameter.default for parameter in PARAMETERS}

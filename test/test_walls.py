@@ -63,6 +63,7 @@ def test_core_knows_numpy_and_opencv_only(path: Path) -> None:
         'endosfm3d_ros',
         'dataclasses',
         'collections',
+        'concurrent',
         'typing',
         'functools',
         'math',

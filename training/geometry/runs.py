@@ -14,7 +14,7 @@ from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.pipeline import Pipeline, Settings
 from endosfm3d_ros.core.trajectory import Trajectory
-from endosfm3d_ros.evaluation.trajectory import trajectory_errors
+from endosfm3d_ros.evaluation.trajectory import align, trajectory_errors
 from training.geometry.bound import Assumed, Seen, focal_bound
 from training.geometry.films import Filmed
 
@@ -142,15 +142,12 @@ def run(
 
 
 def _scale_drift(T_odom_cam: np.ndarray, T_world_cam: np.ndarray) -> float:
-    """See `Run`; a second's scale is the length of its steps over the true one."""
-    said, true = (
-        np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=1) for T in (T_odom_cam, T_world_cam)
+    """See `Run`; a second's scale is that of its best similarity with the true path."""
+    early, late = (
+        align(T_odom_cam[part, :3, 3], T_world_cam[part, :3, 3]).scale
+        for part in (slice(SECOND, 2 * SECOND), slice(-SECOND, None))
     )
-    early, late = slice(SECOND, 2 * SECOND), slice(-SECOND, None)
-    with np.errstate(invalid='ignore', divide='ignore'):
-        return float(
-            np.log(said[late].sum() / true[late].sum() * true[early].sum() / said[early].sum())
-        )
+    return float(np.log(late / early)) if early > 0 and late > 0 else float('nan')
 
 
 def _bounds(film: Filmed, prior: float, rim: bool) -> list[tuple[int, float]]:
