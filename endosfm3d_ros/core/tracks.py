@@ -185,8 +185,8 @@ def follow_from(
     advances and the patch grows. So the new picture is warped as the tracks moved all in all,
     which undoes zoom, turn, perspective and smooth relief, and each track is put where the patch
     of its anchor fits (against drift: Matthews et al. 2004, the template update problem). That the
-    two agree takes the place of following backwards. On films that advance a track is off by 0.22 px
-    after 24 frames instead of 0.94, and 6 % of the tracks went to other patches instead of 33.
+    two agree takes the place of following backwards. On films that advance a track is off by
+    0.22 px after 24 frames instead of 0.94, and 6 % of the tracks went astray instead of 33.
 
     :param anchor: (h, w) uint8, the older picture; anchored: (N, 2) float32 the points in it [px].
     :param before: (h, w) uint8, the picture before; points: (N, 2) float32 in it [px].
