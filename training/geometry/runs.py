@@ -14,7 +14,7 @@ from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.pipeline import Pipeline, Settings
 from endosfm3d_ros.core.trajectory import Trajectory
-from endosfm3d_ros.evaluation.trajectory import align, trajectory_errors
+from endosfm3d_ros.evaluation.trajectory import trajectory_errors
 from training.geometry.bound import Assumed, Seen, focal_bound
 from training.geometry.films import Filmed
 
@@ -50,8 +50,8 @@ class Run:
     :param error: of log focal length; sigma: as stated; known: whether the step was known.
     :param bound: frame numbers, and the best possible sigma there.
     :param path_error: ATE after Sim(3) as a share of the path; path_mm: its true length.
-    :param scale_drift: log of the path's scale in the last second over that in the one after the
-        first.
+    :param scale_drift: log of depth's scale (which is the path's) in the last second over that in
+        the one after the first.
     :param motion_surprise: squared error of motions over a second by their covariance, by 6.
     :param disagreement: median |change of log depth's error| of a point over a second, after
         the first.
@@ -133,7 +133,7 @@ def run(
         bound=_bounds(film, said[0].log_focal_sigma, rim) if windowed else [],
         path_error=float(ate / path_mm),
         path_mm=path_mm,
-        scale_drift=_scale_drift(T_odom_cam, film.T_world_cam),
+        scale_drift=_scale_drift(film, said),
         motion_surprise=_motion_surprise(film, said),
         disagreement=_disagreement(film, said),
         step_ms=step_ms,
@@ -141,13 +141,13 @@ def run(
     )
 
 
-def _scale_drift(T_odom_cam: np.ndarray, T_world_cam: np.ndarray) -> float:
-    """See `Run`; a second's scale is that of its best similarity with the true path."""
+def _scale_drift(film: Filmed, said: Sequence[Reconstruction]) -> float:
+    """See `Run`; the medians of a few frames of each second."""
     early, late = (
-        align(T_odom_cam[part, :3, 3], T_world_cam[part, :3, 3]).scale
-        for part in (slice(SECOND, 2 * SECOND), slice(-SECOND, None))
+        np.nanmean([np.nanmedian(depth_ratio(film, said, k)) for k in range(*part, 5)])
+        for part in ((SECOND, 2 * SECOND), (len(said) - SECOND, len(said)))
     )
-    return float(np.log(late / early)) if early > 0 and late > 0 else float('nan')
+    return float(late - early)
 
 
 def _bounds(film: Filmed, prior: float, rim: bool) -> list[tuple[int, float]]:

@@ -8,7 +8,6 @@ import numpy as np
 from training.geometry.runs import SECOND, Run
 
 FEWEST_MM = 3.0  # a shorter path's error is no share of it
-GOES_AWAY = ('advance', 'orbit', 'sideways', 'mixed')  # a second of these tells a scale
 COSTS = ('step_ms', 'settle_ms')
 
 
@@ -107,10 +106,7 @@ def _rest_row(name: str, runs: Sequence[Run]) -> str:
     pairs = [run for run in runs if run.start.refinement == 'none']
     far, far_pairs = ([run.path_error for run in _far(some)] for some in (window, pairs))
     surprise = [_median([run.motion_surprise for run in some]) for some in (window, pairs)]
-    drift = [
-        _percent([abs(one.scale_drift) for one in some if one.move in GOES_AWAY])
-        for some in (window, pairs)
-    ]
+    drift = [_percent([abs(one.scale_drift) for one in some]) for some in (window, pairs)]
     apart = [_percent([run.disagreement for run in some]) for some in (window, pairs)]
     lost = np.mean([not known for run in window for known in run.known])
     step, settle = ([float(np.mean(getattr(run, key))) for run in window] for key in COSTS)
