@@ -68,7 +68,7 @@ class TfOut:
     def __init__(self, node: Node, mode: str, taken: ExitStack) -> None:
         self._mode, self._parents = mode, Parents()
         self._broadcaster = TransformBroadcaster(node)
-        self._heard: list[Subscription] = []
+        self._heard: list[tuple[Subscription, bool]] = []  # and whether it is /tf_static
         self._looked_s = float('-inf')
         taken.callback(node.destroy_publisher, self._broadcaster.pub_tf)
         if mode == 'none':
@@ -81,7 +81,7 @@ class TfOut:
                 TFMessage, topic, note, qos, callback_group=polled
             )
             taken.callback(node.destroy_subscription, subscription)
-            self._heard.append(subscription)
+            self._heard.append((subscription, topic == '/tf_static'))
 
     def send(self, message: TFMessage) -> str:
         """Send our one transform; else say why it was not sent."""
@@ -98,6 +98,6 @@ class TfOut:
         if time.monotonic() - self._looked_s < LOOK_EVERY_S:
             return
         self._looked_s = time.monotonic()
-        for subscription, is_static in zip(self._heard, (False, True), strict=False):
+        for subscription, is_static in self._heard:
             for message in waiting(subscription, KEPT):
                 self._parents.note(message, is_static)

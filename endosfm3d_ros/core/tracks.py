@@ -22,7 +22,7 @@ RIM_PX = 8  # corners keep off the field stop's rim ...
 HIGHLIGHT_LEVEL = 240  # ... and off wet highlights, which do not move with the tissue
 HIGHLIGHT_PX = 5
 HOME_PX = 0.5  # a track must come home this well when followed backwards
-BACK_PX = 0.6  # so far a track may have slid off its anchor's patch in one frame
+SLIDE_PX = 0.6  # so far a track may have slid off its anchor's patch in one frame
 MISFIT = 2.5  # medians: a patch that fits worse is another one
 REPROJECTION_PX = 1.5  # an inlier's distance at most
 MIN_INLIERS = 12
@@ -161,13 +161,9 @@ def follow(
     """
     if not len(points):
         return points, np.zeros(0, bool)
-    start: Any = points.reshape(-1, 1, 2)
-    unknown: Any = None  # OpenCV makes the arrays; its stubs do not know that
-    there, found, _ = cv2.calcOpticalFlowPyrLK(before, now, start, unknown, **_WINDOW)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, unknown, **_WINDOW)
-    home = np.linalg.norm((back - start).reshape(-1, 2), axis=1) < HOME_PX
-    ok = (found.ravel() > 0) & (returned.ravel() > 0) & home
-    return there.reshape(-1, 2), ok
+    there, found, _ = _lucas_kanade(before, now, points, points, _WINDOW)
+    back, returned, _ = _lucas_kanade(now, before, there, there, _WINDOW)
+    return there, found & returned & (np.linalg.norm(back - points, axis=1) < HOME_PX)
 
 
 def follow_from(
@@ -201,7 +197,7 @@ def follow_from(
     guess = warp.back(anchored, there)
     found, fits, error = _lucas_kanade(anchor, undone, anchored, guess, _NEAR)
     held = warp(found)
-    ok &= fits & (np.linalg.norm(held - there, axis=1) < BACK_PX)
+    ok &= fits & (np.linalg.norm(held - there, axis=1) < SLIDE_PX)
     if ok.any():
         ok &= error <= MISFIT * np.median(error[ok])
     return held.astype(np.float32), ok
