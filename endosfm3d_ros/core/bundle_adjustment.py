@@ -111,6 +111,8 @@ class Solution:
         the camera's frame: turn [rad], shift [mm]; log focal; log scale), then the shared ones.
         The first keyframe's pose is held: its rows are zero.
     :param weights: (N, K) 0 to 1, how much each observation agrees; 0 where there is none.
+    :param track_sigma: (N,) of a point's log depth by its tracks alone, in the last keyframe that
+        sees it, the cameras taken as right; large where there is no parallax.
     :param cost: robust cost, priors included.
     :param pixel_rms: robust spread of reprojection over its stated sigma; about 1 when honest.
     :param converged: False where more iterations would go on.
@@ -119,6 +121,7 @@ class Solution:
     scene: Scene
     covariance: np.ndarray
     weights: np.ndarray
+    track_sigma: np.ndarray
     cost: float
     pixel_rms: float
     converged: bool
@@ -173,8 +176,25 @@ def adjust(
     covariance = problem.linearised(scene, residuals).covariance(beliefs.relief_sigma)
     weights = np.zeros(problem.shape)
     weights[problem.seen] = problem.weights(residuals)[:, 0]
+    track_sigma = problem.track_sigma(scene, residuals)
     pixel_rms = float(1.4826 * np.median(np.abs(residuals[:, :2]))) if len(residuals) else 1.0
-    return Solution(scene, covariance, weights, cost, pixel_rms, converged)
+    return Solution(scene, covariance, weights, track_sigma, cost, pixel_rms, converged)
+
+
+def place_points(views: Views, scene: Scene, iterations: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Points that an adjustment left out: where its keyframes, taken as right, see them.
+
+    :param views: of those N points.
+    :param scene: its cameras, and where the points are to begin with.
+    :return: (N, 3) in the world [mm], and (N,) the `track_sigma` of each, see `Solution`.
+    """
+    problem = _Problem(views)
+    still = np.zeros(PER_VIEW * len(scene.t) + SHARED)
+    for _ in range(iterations):
+        H, b = problem.points_alone(scene, problem.residuals(scene))
+        scene = problem.moved(scene, still, -np.linalg.solve(H, b[..., None])[..., 0])
+    return scene.points, problem.track_sigma(scene, problem.residuals(scene))
 
 
 @dataclass(frozen=True)
@@ -227,9 +247,9 @@ class _System:
 
 
 class _Problem:
-    """The M observations, point by point, and what is believed."""
+    """The M observations, point by point, and what is believed, where anything is asked of it."""
 
-    def __init__(self, views: Views, beliefs: Beliefs) -> None:
+    def __init__(self, views: Views, beliefs: Beliefs | None = None) -> None:
         seen = np.isfinite(views.pixels[..., 0])
         self.shape, self.seen = seen.shape, seen
         self.n, self.k = np.nonzero(seen)  # (M,) which point, in which keyframe
@@ -244,7 +264,8 @@ class _Problem:
         self.depth_sigma = views.depth_sigma[seen]
         self.bends = np.where(deep[:, None], views.bends[seen], 0.0)
         self.deep = deep
-        self.priors = _Priors(views, beliefs)
+        if beliefs is not None:
+            self.priors = _Priors(views, beliefs)
 
     def residuals(self, scene: Scene) -> np.ndarray:
         """(M, 3) whitened: u, v, log depth; 0 where no depth was known."""
@@ -334,6 +355,26 @@ class _Problem:
         shared[:, 0, 0] = shared[:, 1, 1] = px
         shared[:, 2, BENDS] = -self.bends * deep[:, None]
         return J, d_X, residuals * root[:, [0, 0, 1]]
+
+    def points_alone(self, scene: Scene, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The points' part of `linearised`: H_points (N, 3, 3) and b_points (N, 3)."""
+        _, d_X, r = self._slopes(scene, residuals)
+        slopes = d_X @ scene.R[self.k]  # by the point in the world
+        H = np.add.reduceat(slopes.transpose(0, 2, 1) @ slopes, self.first)
+        H += np.eye(3) * (1e-4 * np.trace(H, axis1=1, axis2=2)[:, None, None] + 1e-9)
+        return H, np.add.reduceat(np.einsum('mrp,mr->mp', slopes, r), self.first)
+
+    def track_sigma(self, scene: Scene, residuals: np.ndarray) -> np.ndarray:
+        """See `Solution`."""
+        _, d_X, _ = self._slopes(scene, residuals)
+        slopes = d_X[:, :2] @ scene.R[self.k]  # of u and v by the point in the world
+        H = np.add.reduceat(slopes.transpose(0, 2, 1) @ slopes, self.first)
+        last = np.append(self.first[1:], len(self.k)) - 1
+        _, z = self._in_cameras(scene)
+        along = scene.R[self.k[last], 2] / z[last, None]  # of log depth by the point
+        H += np.eye(3) * (1e-6 * np.trace(H, axis1=1, axis2=2)[:, None, None] + 1e-12)
+        variance = np.einsum('np,np->n', along, np.linalg.solve(H, along[..., None])[..., 0])
+        return np.sqrt(variance)
 
     def moved(self, scene: Scene, step: np.ndarray, point_step: np.ndarray) -> Scene:
         """

@@ -24,6 +24,7 @@ from endosfm3d_ros.core.bundle_adjustment import (
     Views,
     adjust,
     bends_at,
+    place_points,
 )
 from endosfm3d_ros.core.geometry import rigid
 from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
@@ -80,9 +81,9 @@ class Keyframe:
         """(4, 4) [mm]."""
         return rigid(self.R, self.t)
 
-    def lifted(self, centre: np.ndarray) -> np.ndarray:
-        """Where its depth map puts its points: (M, 3) in the world [mm]; NaN where unknown."""
-        z = np.exp(self.log_depth + self.log_scale)[:, None]
+    def lifted(self, centre: np.ndarray, log_z: np.ndarray) -> np.ndarray:
+        """Its points at depths (M,) [log mm]: (M, 3) in the world [mm]."""
+        z = np.exp(log_z)[:, None]
         X = np.column_stack([(self.pixels - centre) / np.exp(self.log_focal) * z, z])
         return (X - self.t) @ self.R
 
@@ -138,7 +139,8 @@ class LocalMap:
     :param pending: what this window's forerunner told; it becomes the belief once no keyframe but
         its last is in the window any more.
     :param keyframes: oldest first.
-    :param ids: (M,) rising; points (M, 3) in the world [mm].
+    :param ids: (M,) rising; points (M, 3) in the world [mm]; track_sigma (M,) of their log depth
+        by tracks alone, infinite where they were not adjusted.
     :param scope: the best there is now: from the belief and this window.
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param solution: of the last adjustment; None before the first.
@@ -153,6 +155,7 @@ class LocalMap:
     keyframes: tuple[Keyframe, ...] = ()
     ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    track_sigma: np.ndarray = field(default_factory=lambda: np.zeros(0))
     log_scale: float = 0.0
     solution: Solution | None = None
     step_covariance: np.ndarray | None = None
@@ -169,13 +172,21 @@ class LocalMap:
         place = np.clip(np.searchsorted(self.ids, ids), 0, len(self.ids) - 1)
         return np.where(self.ids[place] == ids, place, -1)
 
-    def with_keyframe(self, keyframe: Keyframe) -> 'LocalMap':
-        """Add a keyframe; its depth map says where points stand that are new."""
-        points = keyframe.lifted(self.scope.centre)
+    def with_keyframe(self, keyframe: Keyframe, log_z: np.ndarray | None = None) -> 'LocalMap':
+        """
+        Add a keyframe.
+
+        :param log_z: (M,) how deep those of its points stand that are new [log mm]; None: as its
+            depth map says.
+        """
+        if log_z is None:
+            log_z = keyframe.log_depth + keyframe.log_scale
+        points = keyframe.lifted(self.scope.centre, log_z)
         keyframes = (*self.keyframes, keyframe)[-WINDOW:]
         fresh = self.known(keyframe.ids) < 0
         ids = np.concatenate([self.ids, keyframe.ids[fresh]])
         places = np.concatenate([self.points, points[fresh]])
+        track_sigma = np.concatenate([self.track_sigma, np.full(fresh.sum(), np.inf)])
         alive = np.isin(ids, np.concatenate([view.ids for view in keyframes]))
         order = np.argsort(ids[alive], kind='stable')
         moved = replace(
@@ -183,6 +194,7 @@ class LocalMap:
             keyframes=keyframes,
             ids=ids[alive][order],
             points=places[alive][order],
+            track_sigma=track_sigma[alive][order],
             belief=self._belief_at(keyframes[0]),
         )
         return moved._archived()
@@ -342,6 +354,8 @@ class LocalMap:
         stretch = np.exp(grown)
         points = self.points.copy()
         points[picked] = home + stretch * (scene.points - home)
+        track_sigma = self.track_sigma.copy()
+        track_sigma[picked] = solution.track_sigma
         keyframes = []
         for k, view in enumerate(self.keyframes):
             centre = home + stretch * (-scene.R[k].T @ scene.t[k] - home)
@@ -359,10 +373,11 @@ class LocalMap:
             self,
             keyframes=tuple(keyframes),
             points=points,
+            track_sigma=track_sigma,
             log_scale=float(scene.log_scale.mean()) + grown,
             solution=solution,
             step_covariance=self._step_covariance(solution.covariance),
-        )
+        )._with_others_placed(picked, scene.shared)
         if np.isinf(doubt):
             reference, newest = self.scope.focal[0], keyframes[-1].log_focal
             return replace(
@@ -412,6 +427,23 @@ class LocalMap:
             X *= np.exp(after.log_scale - before.log_scale)
             points[at] = (X - after.t) @ after.R
             waiting[at] = False
+
+    def _with_others_placed(self, picked: np.ndarray, shared: np.ndarray) -> 'LocalMap':
+        """
+        Points that were not adjusted, seen now and from another keyframe, go where those see them.
+
+        :param picked: places of those that were; shared: what the adjustment found, see `Scene`.
+        """
+        ids = np.setdiff1d(self.keyframes[-1].ids, self.ids[picked], assume_unique=True)
+        twice = np.isin(ids, np.concatenate([view.ids for view in self.keyframes[:-1]]))
+        others = self.known(ids[twice])
+        if not len(others):
+            return self
+        scene = replace(self._scene(others), shared=shared)
+        places, sigma = place_points(self._views(others), scene)
+        points, track_sigma = self.points.copy(), self.track_sigma.copy()
+        points[others], track_sigma[others] = places, sigma
+        return replace(self, points=points, track_sigma=track_sigma)
 
     def _prior_covariance(self, doubt: float) -> np.ndarray:
         """

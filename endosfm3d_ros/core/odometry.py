@@ -7,20 +7,19 @@ keyframes, and the map is adjusted between two frames, never while one waits.
     settled: bundle adjustment of the window
 """
 
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import cv2
 import numpy as np
 
 from endosfm3d_ros.core import tracks
-from endosfm3d_ros.core.bundle_adjustment import bends_at
+from endosfm3d_ros.core.agreement import Agreement, Seen, agree
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.local_map import Keyframe, LocalMap, Scope
 from endosfm3d_ros.core.prepare import Window, warp_between
 from endosfm3d_ros.core.resection import resect
+from endosfm3d_ros.core.sight import Sight, values_at
 
 TRACK_SIGMA_PX = 0.15  # of a track, of the network's picture
 POINT_SIGMA_PX = 0.35  # with what a point is off before the window was adjusted
@@ -29,61 +28,7 @@ LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
 FRAME_WANDER = 0.012  # of log zoom from frame to frame where no rim measures it
 ZOOM_FLOOR = 1e-3
 SETTLE_S = 0.3  # corrections of the place are fed in over about so long
-FIT_SIGMAS = np.array([0.3, 0.06, 0.09, 0.11])  # of a depth map's scale, tilts and bowl
-FIT_NOISE = 0.1
-FEWEST_FITTED = 20
 ROUNDS = 2  # of adjustment between two frames, at most
-
-
-@dataclass(frozen=True)
-class Sight:
-    """
-    What one frame shows.
-
-    :param texture: (h, w) uint8 of `tracks.texture`; allowed: (h, w) uint8 of `tracks.trackable`.
-    :param window: of the network picture.
-    :param size: (width, height) of the map's picture: the input picture, as if its pixels were
-        square [px].
-    :param to_map: (2, 2) what input pixels (u, v) are multiplied by, then what is added: one and
-        nothing, unless a given calibration has oblong pixels or changes.
-    :param coming: the network's depth map [mm]; only what needs it waits for it.
-    :param log_zoom: by the rim, against the reference; NaN without a rim; log_zoom_sigma of it.
-    :param dt: since the frame before [s].
-    """
-
-    texture: np.ndarray
-    allowed: np.ndarray
-    window: Window
-    size: tuple[int, int]
-    coming: 'Future[DepthMap]'
-    log_zoom: float
-    log_zoom_sigma: float
-    to_map: np.ndarray
-    dt: float
-
-    @cached_property
-    def log_depth(self) -> np.ndarray:
-        """Of the network's map, (h, w) [log mm]; NaN where unknown."""
-        with np.errstate(invalid='ignore'):
-            return np.log(self.coming.result().depth)
-
-    @property
-    def depth_sigma(self) -> np.ndarray:
-        """Standard deviation of log_depth, (h, w)."""
-        return self.coming.result().log_sigma
-
-    def map_pixels(self, points: np.ndarray) -> np.ndarray:
-        """Network pixels (N, 2) in the map's picture [px]."""
-        return (
-            self.window.input_pixels(points.astype(np.float64)) * self.to_map[0] + self.to_map[1]
-        )
-
-    @property
-    def pixel_size(self) -> float:
-        """Pixels of the map's picture in one network pixel."""
-        window = self.window
-        wide, high = window.width / window.network_width, window.height / window.network_height
-        return float(np.sqrt(wide * high * self.to_map[0].prod()))
 
 
 @dataclass(frozen=True)
@@ -123,8 +68,8 @@ class Placed:
     :param inliers: tracks that agree; share: of those that could be asked.
     :param covariance: (6, 6) of the step to this frame, as `Motion` has it [mm, rad].
     :param log_focal: of this frame [log px]; log_focal_sigma of the step from the reference's.
-    :param depth_offset: (4,) what to add to log depth: scale, and what x, y and r^2 bend it by;
-        see `offset_picture`.
+    :param depth: this frame's depth map, agreeing with the map's points.
+    :param log_scale: of the map over the network's millimetre, here.
     """
 
     T_world_cam: np.ndarray
@@ -134,7 +79,8 @@ class Placed:
     covariance: np.ndarray
     log_focal: float
     log_focal_sigma: float
-    depth_offset: np.ndarray
+    depth: DepthMap
+    log_scale: float
 
 
 @dataclass(frozen=True)
@@ -213,8 +159,8 @@ class Odometry:
             log_focal=found.log_focal,
             correction=_faded(now.correction, sight.dt),
         )
-        offset = now._depth_offset(sight)
-        now = replace(now, offset=offset)
+        agreement = now._agreement(sight)
+        now = replace(now, offset=agreement.smooth)
         placed = Placed(
             inverse(now.T_cam_world) @ now.correction,
             True,
@@ -223,9 +169,10 @@ class Odometry:
             now._step_covariance(found.covariance),
             found.log_focal,
             max(float(np.sqrt(found.covariance[6, 6])), ZOOM_FLOOR),
-            offset,
+            agreement.of(sight.coming.result(), sight),
+            float(agreement.smooth[0]),
         )
-        return (now._with_keyframe(sight, offset) if now._wants_keyframe() else now), placed
+        return (now._with_keyframe(sight, placed) if now._wants_keyframe() else now), placed
 
     def settled(self) -> 'Odometry':
         """
@@ -290,7 +237,7 @@ class Odometry:
             points, ok = tracks.follow_from(
                 held.texture, held.of(ids), before, sight.texture, points
             )
-            ok &= _at(sight.allowed, points) > 0
+            ok &= values_at(sight.allowed, points) > 0
             ids, points = ids[ok], points[ok]
         return replace(
             self,
@@ -325,10 +272,19 @@ class Odometry:
             texture=sight.texture,
             window=sight.window,
         )
-        offset = self.offset
         nothing = tracks.no_motion() if known else tracks.unknown_motion(sight.dt)
-        placed = Placed(T_world_cam, known, 0, 0.0, nothing.covariance, focal, ZOOM_FLOOR, offset)
-        return now._with_keyframe(sight, offset), placed
+        placed = Placed(
+            T_world_cam,
+            known,
+            0,
+            0.0,
+            nothing.covariance,
+            focal,
+            ZOOM_FLOOR,
+            Agreement(self.offset).of(sight.coming.result(), sight),
+            float(self.offset[0]),
+        )
+        return now._with_keyframe(sight, placed), placed
 
     def _wants_keyframe(self) -> bool:
         anchor = self.anchor
@@ -339,31 +295,32 @@ class Odometry:
         way = np.linalg.norm(self.points - anchor.of(self.ids), axis=1)
         return float(np.median(way)) >= LEAST_WAY_PX
 
-    def _with_keyframe(self, sight: Sight, offset: np.ndarray) -> 'Odometry':
+    def _with_keyframe(self, sight: Sight, placed: Placed) -> 'Odometry':
         fresh = tracks.corners(
             sight.texture, sight.allowed, self.points, tracks.WANTED - len(self.points)
         )
         points = np.concatenate([self.points, fresh])
         ids = np.concatenate([self.ids, self.next_id + np.arange(len(fresh))])
-        log_depth = _at(sight.log_depth, points).astype(np.float64)
+        log_depth = values_at(sight.log_depth, points).astype(np.float64)
         known = np.isfinite(log_depth)
         ids, points, log_depth = ids[known], points[known], log_depth[known]
+        log_z = np.log(values_at(placed.depth.depth, points).astype(np.float64))
         keyframe = Keyframe(
             number=self.number,
             ids=ids,
             pixels=sight.map_pixels(points),
             log_depth=log_depth,
-            depth_sigma=_at(sight.depth_sigma, points).astype(np.float64),
+            depth_sigma=values_at(sight.depth_sigma, points).astype(np.float64),
             log_zoom=sight.log_zoom,
             log_zoom_sigma=max(sight.log_zoom_sigma, ZOOM_FLOOR),
             R=self.T_cam_world[:3, :3].copy(),
             t=self.T_cam_world[:3, 3].copy(),
             log_focal=self.log_focal,
-            log_scale=float(offset[0]),
+            log_scale=placed.log_scale,
         )
         return replace(
             self,
-            map=self.map.with_keyframe(keyframe),
+            map=self.map.with_keyframe(keyframe, log_z),
             ids=ids,
             points=points,
             anchor=Anchor(sight.texture, sight.window, ids, points),
@@ -378,32 +335,14 @@ class Odometry:
         order = np.r_[3:6, 0:3]
         return resected[np.ix_(order, order)]
 
-    def _depth_offset(self, sight: Sight) -> np.ndarray:
-        """
-        Fit what this depth map is off by to the map's points: scale, tilts, bowl; (4,), robust.
-        """
+    def _agreement(self, sight: Sight) -> Agreement:
+        """What makes this frame's depth map agree with the map's points."""
         place = self.map.known(self.ids)
         use = place >= 0
-        T, points = self.T_cam_world, self.points[use]
+        T = self.T_cam_world
         z = (self.map.points[place[use]] @ T[:3, :3].T + T[:3, 3])[:, 2]
-        said = _at(sight.log_depth, points)
-        good = (z > 0) & np.isfinite(said)
-        held = np.array([self.map.log_scale, 0.0, 0.0, 0.0])
-        if good.sum() < FEWEST_FITTED:
-            return held
-        off = np.log(z[good]) - said[good]
-        pixels = sight.map_pixels(points[good])
-        shape = bends_at(pixels, said[good], *self.map.size)[:, :3]
-        B = np.column_stack([np.ones(len(off)), shape])
-        fit = held.copy()
-        fit[0] = float(np.median(off))
-        for _ in range(3):
-            r = (off - B @ fit) / FIT_NOISE
-            weight = 1.0 / (1.0 + r * r)
-            H = (B * weight[:, None]).T @ B / FIT_NOISE**2 + np.diag(FIT_SIGMAS**-2)
-            b = (B * weight[:, None]).T @ off / FIT_NOISE**2 + held / FIT_SIGMAS**2
-            fit = np.linalg.solve(H, b)
-        return fit
+        sigma = self.map.track_sigma[place[use]]
+        return agree(Seen.through(sight, self.points[use], z, sigma), sight, self.map.log_scale)
 
     # between frames
 
@@ -425,35 +364,8 @@ class Odometry:
         )
 
 
-def offset_picture(offset: np.ndarray, sight: Sight) -> np.ndarray:
-    """
-    What to add to the log depth of each network pixel: (h, w) float32.
-
-    :param offset: (4,) of `Placed`.
-    """
-    window, (width, height) = sight.window, sight.size
-    half = max(width, height) / 2
-    corner = sight.map_pixels(np.array([[0.0, 0.0], [1.0, 1.0]]))
-    steps = corner[1] - corner[0]
-    u = corner[0, 0] + steps[0] * np.arange(window.network_width)
-    v = corner[0, 1] + steps[1] * np.arange(window.network_height)
-    x = ((u - (width - 1) / 2) / half)[None, :]
-    y = ((v - (height - 1) / 2) / half)[:, None]
-    across = offset[0] + offset[1] * x + offset[3] * x * x
-    down = offset[2] * y + offset[3] * y * y
-    return (across + down).astype(np.float32)
-
-
 def _faded(correction: np.ndarray, dt: float) -> np.ndarray:
     """The rest of a correction after dt seconds."""
     keep = float(np.exp(-dt / SETTLE_S))
     turn = cv2.Rodrigues(correction[:3, :3])[0].ravel()
     return motion_from_vector(keep * turn, keep * correction[:3, 3])
-
-
-def _at(picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Nearest pixels of a picture (h, w) at points (N, 2)."""
-    height, width = picture.shape
-    u = np.clip(np.rint(points[:, 0]).astype(int), 0, width - 1)
-    v = np.clip(np.rint(points[:, 1]).astype(int), 0, height - 1)
-    return picture[v, u]

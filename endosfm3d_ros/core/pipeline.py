@@ -259,7 +259,7 @@ class Pipeline:
         taken = state.network_k_taken or said is not None
         self._state = _State(trajectory, mover, now, begun, network_k_taken=taken, cuts=state.cuts)
         trust, log_focal_sigma = _trust(estimate, given)
-        log_scale_sigma = float(np.median(depth_map.log_sigma[mask])) if mask.any() else 1.0
+        log_scale_sigma = float(np.median(view.depth.log_sigma[mask])) if mask.any() else 1.0
         return Reconstruction(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from endosfm3d_ros.core import tracks
-from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.motion import Moved, View
 from endosfm3d_ros.core.network_motion import K_SIGMA
-from endosfm3d_ros.core.odometry import Odometry, Placed, Sight, offset_picture
+from endosfm3d_ros.core.odometry import Odometry, Placed
+from endosfm3d_ros.core.sight import Sight
 
 GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration
 # Of the principal point [picture widths]; less than it is, as tracks outnumber their own errors.
@@ -73,10 +73,10 @@ class Windowed:
         moved = Moved(
             motion=motion,
             estimate=_told(view, estimate, after, placed),
-            depth=_agreeing(view, sight, placed),
+            depth=placed.depth,
             refinement='window' if after.map.solution else 'none',
             rigid_share=placed.share if motion.known and self.begun else float('nan'),
-            stretch=float(np.exp(placed.depth_offset[0])),
+            stretch=float(np.exp(placed.log_scale)),
             events=() if placed.known or not self.begun else (LOST,),
         )
         here = placed.T_world_cam
@@ -183,11 +183,3 @@ def _told(view: View, estimate: CameraEstimate, after: Odometry, placed: Placed)
     if not after.map.solution:
         return replace(estimate, zoom=zoom)
     return replace(estimate, zoom=zoom, centre=(float(scope.centre[0]), float(scope.centre[1])))
-
-
-def _agreeing(view: View, sight: Sight, placed: Placed) -> DepthMap:
-    """The depth map as the map's points say it should be."""
-    if not placed.depth_offset.any():
-        return view.depth
-    stretch = np.exp(offset_picture(placed.depth_offset, sight))
-    return replace(view.depth, depth=view.depth.depth * stretch)

@@ -237,6 +237,30 @@ def test_the_jacobian_is_the_slope_of_the_residuals() -> None:
         assert slope == pytest.approx(2 * system.b[unknown], rel=2e-3, abs=0.05)
 
 
+def test_points_that_were_not_adjusted_stand_where_the_keyframes_see_them() -> None:
+    """As near to the truth as those that were, and as sure of it as they err."""
+    local_map = built('orbit', 200.0, 1.0)
+    for _ in range(6):
+        picked = local_map._picked()
+        local_map = local_map.adjusted()
+    others = np.setdiff1d(local_map.known(local_map.keyframes[-1].ids), picked)
+    assert len(others) > 10 and np.isfinite(local_map.track_sigma[others]).all()
+    truth = scene_points(np.random.default_rng(0), 200.0)[local_map.ids]
+    T = local_map.keyframes[-1].T_cam_world
+    off = np.log((local_map.points @ T[:3, :3].T + T[:3, 3])[:, 2])
+    off -= np.log((truth @ T[:3, :3].T + T[:3, 3])[:, 2])
+    off -= np.median(off)
+    assert np.std(off[others]) < 0.02 < 0.04  # a network's map is 0.04 off at a point
+    surprise = off[others] / local_map.track_sigma[others]
+    assert 0.3 < np.median(np.abs(surprise)) / 0.6745 < 3.0
+
+
+def test_a_camera_at_rest_makes_no_point_sure() -> None:
+    local_map = solved(built('rest', 200.0, 1.0))
+    sigma = local_map.track_sigma[np.isfinite(local_map.track_sigma)]
+    assert len(sigma) > 100 and np.median(sigma) > 0.12  # a network's map is surer than that
+
+
 def test_resection_finds_pose_and_zoom_among_outliers() -> None:
     rng = np.random.default_rng(2)
     focal = 180.0

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a network's depth map is off by, told by the window's points that lie in it.
+
+A network sees one picture: it is a few per cent off, smoothly, over whole folds and organs. Points
+that the window saw from several places are where they are, network or not. So a map's error is
+taken for a scale, tilts and a bowl, and what is left of it for a Gaussian process over the picture
+whose spread is the network's own sigma (Rasmussen and Williams 2006, "Gaussian Processes for
+Machine Learning", section 2.2). Both are fitted to the points, each as sure as its parallax makes
+it. Where no point is near the map stays as the network said, and as unsure.
+"""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from endosfm3d_ros.core.bundle_adjustment import bends_at
+from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.core.sight import Sight, values_at
+
+FEWEST_POINTS = 20
+SMOOTH_SIGMAS = np.array([0.3, 0.06, 0.09, 0.11])  # of a map's log scale, its tilts and its bowl
+SMOOTH_NOISE = 0.1  # of a point against them: what is left for the relief
+REACH = 0.16  # of the network picture's width: so far errors go together
+REACH_DEPTH = 0.6  # and of log depth: not across an edge
+ALONE = 0.3  # share of the network's sigma that no neighbour tells of
+TRACK_FLOOR = 0.02  # of a point's log depth
+TRACK_DOUBT = 2.0  # tracks err together: a point is worth so many times less than they say
+KERNEL = 2.0  # sigmas beyond which a point loses its say (Cauchy)
+CELL_PX = 14  # of the points in a cell the surest speaks: its neighbours err as it does
+NODE_PX = 12  # between the nodes of the relief's grid
+
+
+@dataclass(frozen=True)
+class Relief:
+    """
+    The local part of what a map is off by, on a grid whose corners are the picture's.
+
+    :param mean: (h', w') float32 to add to log depth, in the network's own sigmas.
+    :param left: (h', w') float32 share of the network's sigma that is left, 0..1.
+    """
+
+    mean: np.ndarray
+    left: np.ndarray
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """
+    What makes a depth map agree with the map's points.
+
+    :param smooth: (4,) to add to log depth: scale, and what x, y and r^2 bend it by (`bends_at`).
+    :param relief: None where too few points are sure.
+    """
+
+    smooth: np.ndarray
+    relief: Relief | None = None
+
+    def of(self, depth_map: DepthMap, sight: Sight) -> DepthMap:
+        """The depth map of this sight, agreeing."""
+        if self.relief is None and not self.smooth.any():
+            return depth_map
+        log_sigma = depth_map.log_sigma
+        added = self._smooth_picture(sight)
+        if self.relief is not None:
+            added += log_sigma * _over(self.relief.mean, log_sigma.shape)
+            log_sigma = log_sigma * _over(self.relief.left, log_sigma.shape)
+        return replace(depth_map, depth=depth_map.depth * np.exp(added), log_sigma=log_sigma)
+
+    def _smooth_picture(self, sight: Sight) -> np.ndarray:
+        """The smooth part at each network pixel: (h, w) float32."""
+        window, (width, height) = sight.window, sight.size
+        half = max(width, height) / 2
+        corner = sight.map_pixels(np.array([[0.0, 0.0], [1.0, 1.0]]))
+        steps = corner[1] - corner[0]
+        u = corner[0, 0] + steps[0] * np.arange(window.network_width)
+        v = corner[0, 1] + steps[1] * np.arange(window.network_height)
+        x = ((u - (width - 1) / 2) / half)[None, :]
+        y = ((v - (height - 1) / 2) / half)[:, None]
+        across = self.smooth[0] + self.smooth[1] * x + self.smooth[3] * x * x
+        down = self.smooth[2] * y + self.smooth[3] * y * y
+        return (across + down).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """
+    The window's points in one picture, and what its depth map says there.
+
+    :param points: (N, 2) [network px].
+    :param bends: (N, 3) values of tilts and bowl there, see `bends_at`.
+    :param log_z: (N,) depth by the map of points [log mm]; sigma (N,) of it by tracks alone,
+        infinite where only networks told it.
+    :param said: (N,) by the depth map [log mm, up to its scale]; said_sigma (N,) of it.
+    """
+
+    points: np.ndarray
+    bends: np.ndarray
+    log_z: np.ndarray
+    sigma: np.ndarray
+    said: np.ndarray
+    said_sigma: np.ndarray
+
+    @classmethod
+    def through(cls, sight: Sight, points: np.ndarray, z: np.ndarray, sigma: np.ndarray) -> 'Seen':
+        """
+        Look the depth map up at points; those without depth are left out.
+
+        :param points: (N, 2) [network px]; z (N,) of them in this camera [mm]; sigma (N,) of it.
+        """
+        said = values_at(sight.log_depth, points)
+        good = (z > 0) & np.isfinite(said)
+        points, said = points[good], said[good].astype(np.float64)
+        bends = bends_at(sight.map_pixels(points), said, *sight.size)[:, :3]
+        said_sigma = values_at(sight.depth_sigma, points).astype(np.float64)
+        return cls(points, bends, np.log(z[good]), sigma[good], said, said_sigma)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def picked(self, which: np.ndarray) -> 'Seen':
+        """Some of them."""
+        return Seen(**{name: part[which] for name, part in vars(self).items()})
+
+
+def agree(seen: Seen, sight: Sight, log_scale: float) -> Agreement:
+    """
+    Fit a depth map to the map's points.
+
+    :param log_scale: of depth maps, as it is expected.
+    """
+    if len(seen) < FEWEST_POINTS:
+        return Agreement(np.array([log_scale, 0.0, 0.0, 0.0]))
+    smooth = _smooth(seen, log_scale)
+    sure = seen.picked(np.isfinite(seen.sigma))
+    if len(sure) < FEWEST_POINTS:
+        return Agreement(smooth)
+    off = sure.log_z - sure.said - smooth[0] - sure.bends @ smooth[1:]
+    return Agreement(smooth, _relief(sure, off, sight.log_depth))
+
+
+def _smooth(seen: Seen, log_scale: float) -> np.ndarray:
+    """Scale, tilts and bowl, robustly: (4,)."""
+    off = seen.log_z - seen.said
+    B = np.column_stack([np.ones(len(off)), seen.bends])
+    known = np.where(np.isfinite(seen.sigma), seen.sigma, 0.0)
+    sigma = np.hypot(SMOOTH_NOISE, TRACK_DOUBT * known)
+    start = np.array([log_scale, 0.0, 0.0, 0.0])
+    fit = np.array([float(np.median(off)), 0.0, 0.0, 0.0])
+    for _ in range(3):
+        r = (off - B @ fit) / sigma
+        weighted = (B / (sigma**2 * (1.0 + r * r))[:, None]).T
+        H = weighted @ B + np.diag(SMOOTH_SIGMAS**-2)
+        fit = np.linalg.solve(H, weighted @ off + start / SMOOTH_SIGMAS**2)
+    return fit
+
+
+def _relief(sure: Seen, off: np.ndarray, log_depth: np.ndarray) -> Relief:
+    """
+    The Gaussian process on a grid.
+
+    :param off: (N,) what is left of each point's log depth; log_depth (h, w) of the network's map.
+    """
+    surest = _one_a_cell(sure)
+    sure, y = sure.picked(surest), off[surest] / sure.said_sigma[surest]
+    nodes, shape = _nodes(log_depth)
+    places = _places(sure.points, sure.said, log_depth.shape[1])
+    noise = (np.hypot(TRACK_DOUBT * sure.sigma, TRACK_FLOOR) / sure.said_sigma) ** 2 + ALONE**2
+    between, across = _alike(places, places), _alike(nodes, places)
+    weight = np.ones(len(y))
+    for _ in range(2):  # robust: reweighted
+        told = between @ np.linalg.solve(between + np.diag(noise / weight), y)
+        weight = 1.0 / (1.0 + (y - told) ** 2 / (KERNEL**2 * noise))
+    gain = np.linalg.solve(between + np.diag(noise / weight), across.T)  # (N, nodes)
+    left = np.sqrt(np.clip(1.0 - np.einsum('mn,nm->m', across, gain), ALONE**2, 1.0))
+    return Relief(*(part.reshape(shape).astype(np.float32) for part in (y @ gain, left)))
+
+
+def _one_a_cell(seen: Seen) -> np.ndarray:
+    """The surest point of each cell of the picture: (M,) of N."""
+    order = np.argsort(seen.sigma, kind='stable')
+    column, row = (seen.points[order] // CELL_PX).astype(int).T
+    _, first = np.unique(column + 10_000 * row, return_index=True)
+    return order[first]
+
+
+def _nodes(log_depth: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """Places of the grid's nodes (M, 3), and its shape."""
+    height, width = log_depth.shape
+    shape = max(height // NODE_PX, 2), max(width // NODE_PX, 2)
+    v, u = np.linspace(0, height - 1, shape[0]), np.linspace(0, width - 1, shape[1])
+    points = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
+    deep = values_at(log_depth, points).astype(np.float64)
+    known = np.isfinite(deep)
+    middle = float(np.median(deep[known])) if known.any() else 0.0
+    return _places(points, np.where(known, deep, middle), width), shape
+
+
+def _places(points: np.ndarray, log_depth: np.ndarray, width: int) -> np.ndarray:
+    """Pixels and log depth in the unit in which errors go together: (N, 3)."""
+    return np.column_stack([points / (REACH * width), log_depth / REACH_DEPTH])
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Covariance of the network's error at places (M, 3) and (N, 3), in its sigmas: (M, N)."""
+    squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2.0 * (a @ b.T)
+    return np.asarray((1.0 - ALONE**2) * np.exp(-0.5 * np.maximum(squared, 0.0)))
+
+
+def _over(grid: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A grid spread over a picture of this shape (h, w): float32."""
+    rows, columns = grid.shape
+    height, width = shape
+    stretch = np.diag([(width - 1) / (columns - 1), (height - 1) / (rows - 1), 1.0])[:2]
+    flat = cv2.warpAffine(
+        grid, stretch, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(flat)

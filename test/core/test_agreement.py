@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A depth map that is smoothly wrong, and points that are right: does the map come to agree?"""
+
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core.agreement import ALONE, FEWEST_POINTS, Agreement, Seen, agree
+from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.core.prepare import Window
+from endosfm3d_ros.core.sight import Sight
+
+HEIGHT, WIDTH, SIGMA = 120, 150, 0.08
+V, U = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+TRUE = 40.0 + 0.1 * U + 5.0 * np.sin(V / 30.0)
+WRONG = SIGMA * np.sin(U / 20.0) * np.cos(V / 25.0)  # of log depth: a network's folds
+
+
+def sight_of(depth: np.ndarray) -> Sight:
+    coming: Future[DepthMap] = Future()
+    coming.set_result(DepthMap(depth, np.full(depth.shape, SIGMA, np.float32)))
+    return Sight(
+        texture=np.zeros(depth.shape, np.uint8),
+        allowed=np.zeros(depth.shape, np.uint8),
+        window=Window(0, 0, 2 * WIDTH, 2 * HEIGHT, WIDTH, HEIGHT),
+        size=(2 * WIDTH, 2 * HEIGHT),
+        coming=coming,
+        log_zoom=float('nan'),
+        log_zoom_sigma=1.0,
+        to_map=np.array([[1.0, 1.0], [0.0, 0.0]]),
+        dt=0.04,
+    )
+
+
+def points(
+    sight: Sight, count: int = 200, sigma: float = 0.01, right: float = WIDTH
+) -> tuple[Seen, np.ndarray]:
+    rng = np.random.default_rng(4)
+    at = np.column_stack([rng.uniform(2, right - 3, count), rng.uniform(2, HEIGHT - 3, count)])
+    at = at.astype(np.float32)
+    column, row = np.rint(at).astype(int).T
+    z = TRUE[row, column] * np.exp(0.005 * rng.standard_normal(count))
+    return Seen.through(sight, at, z.astype(np.float64), np.full(count, sigma)), at
+
+
+def off_by(depth: np.ndarray) -> np.ndarray:
+    error = np.log(depth / TRUE)
+    return np.abs(error - np.median(error))
+
+
+def mended(sight: Sight, seen: Seen) -> tuple[DepthMap, Agreement]:
+    agreement = agree(seen, sight, 0.0)
+    return agreement.of(sight.coming.result(), sight), agreement
+
+
+def test_points_all_over_take_three_quarters_of_a_smooth_error_away() -> None:
+    sight = sight_of((TRUE * np.exp(WRONG)).astype(np.float32))
+    before = float(np.mean(off_by(sight.coming.result().depth)))
+    seen, _ = points(sight)
+    said, _ = mended(sight, seen)
+    assert np.mean(off_by(said.depth)) < 0.25 * before
+    assert np.median(said.log_sigma) < 0.6 * SIGMA  # and the map says that it is surer now
+    assert (
+        said.log_sigma.min() >= ALONE * SIGMA - 1e-6
+    )  # but never surer than no neighbour makes it
+
+
+def test_where_no_point_is_near_the_map_stays_as_unsure_as_the_network_was() -> None:
+    sight = sight_of((TRUE * np.exp(WRONG)).astype(np.float32))
+    seen, _ = points(sight, right=50)
+    said, agreement = mended(sight, seen)
+    assert said.log_sigma[:, 120:].min() > 0.95 * SIGMA
+    assert said.log_sigma[20:100, 10:40].max() < 0.6 * SIGMA
+    assert agreement.relief is not None and np.abs(agreement.relief.mean[:, -2:]).max() < 0.05
+
+
+def test_points_without_parallax_bend_nothing() -> None:
+    """They stand where a network put them: what they say of another map is no news."""
+    sight = sight_of((TRUE * np.exp(WRONG)).astype(np.float32))
+    seen, _ = points(sight, sigma=float('inf'))
+    _, agreement = mended(sight, seen)
+    assert agreement.relief is None
+    seen, _ = points(sight, sigma=0.5)
+    said, _ = mended(sight, seen)
+    assert said.log_sigma.min() > 0.8 * SIGMA
+
+
+def test_a_scale_and_a_tilt_are_taken_over_whole() -> None:
+    tilted = TRUE * np.exp(0.05 * (U / WIDTH - 0.5)) / 1.2
+    sight = sight_of(tilted.astype(np.float32))
+    seen, _ = points(sight)
+    said, agreement = mended(sight, seen)
+    assert agreement.smooth[0] == pytest.approx(np.log(1.2), abs=0.02)
+    assert np.abs(np.log(said.depth / TRUE)).max() < 0.02
+
+
+def test_points_on_a_tool_do_not_drag_the_tissue_along() -> None:
+    sight = sight_of((TRUE * np.exp(WRONG)).astype(np.float32))
+    seen, at = points(sight)
+    tool = at[:, 0] > 130
+    wrong = Seen(**{**vars(seen), 'log_z': seen.log_z + np.where(tool, 1.0, 0.0)})
+    said, _ = mended(sight, wrong)
+    clean, _ = mended(sight, seen)
+    assert np.abs(np.log(said.depth / clean.depth))[:, :90].max() < 0.03
+
+
+def test_an_edge_is_not_smeared_across() -> None:
+    """A near fold that is told too near says nothing of the wall behind it."""
+    edge = np.where(U < 75, 20.0, 60.0)
+    sight = sight_of((edge * np.where(U < 75, 0.9, 1.0)).astype(np.float32))
+    rng = np.random.default_rng(1)
+    at = np.column_stack([rng.uniform(2, 147, 300), rng.uniform(2, 117, 300)]).astype(np.float32)
+    column, row = np.rint(at).astype(int).T
+    seen = Seen.through(sight, at, edge[row, column].astype(np.float64), np.full(300, 0.01))
+    said, _ = mended(sight, seen)
+    far = np.log(said.depth[:, 80:] / 60.0)
+    near = np.log(said.depth[:, :70] / 20.0)
+    assert np.abs(np.median(far) - np.median(near)) < 0.02
+    assert far.std() < 0.01 and near.std() < 0.01
+
+
+def test_few_points_hold_the_scale_that_was_expected() -> None:
+    sight = sight_of(TRUE.astype(np.float32))
+    seen, _ = points(sight, count=FEWEST_POINTS - 1)
+    agreement = agree(seen, sight, 0.3)
+    assert agreement.smooth.tolist() == [0.3, 0.0, 0.0, 0.0] and agreement.relief is None
+
+
+def test_a_map_with_holes_agrees_where_it_is_known() -> None:
+    depth = (TRUE * np.exp(WRONG)).astype(np.float32)
+    depth[:, :30] = np.nan
+    sight = sight_of(depth)
+    seen, _ = points(sight)
+    assert len(seen) < 200
+    said, _ = mended(sight, seen)
+    assert np.isnan(said.depth[:, :30]).all() and np.isfinite(said.depth[:, 30:]).all()
+    assert np.isfinite(said.log_sigma).all()
