@@ -14,6 +14,11 @@ from torch.nn import functional as F
 ASPECTS = (5 / 4, 5 / 4, 5 / 4, 3 / 2, 7 / 4)  # of the networks' pictures: one is drawn a batch
 ANISOTROPY = 0.05  # of pixels, as `prepare` makes them: standard deviation of its logarithm
 SMALLEST_CROP = 0.7  # of the side
+BOUNCED = 0.7  # share of pairs that get more light from all sides, ...
+STRENGTH = 1.6  # ... up to so many times the scope's own at the median distance, in red, ...
+PALER = (0.2, 0.7), (0.15, 0.6)  # ... and such a share of that in green and in blue
+FALLOFF = (0.2, 1.7)  # by this power of the distance; the scope's own falls off by the second
+MOST_BOUNCED = 6.0  # times the scope's own light: darker places show only noise
 LOOK_FOR_MORE = 500  # batches between two looks into the folder
 
 
@@ -120,7 +125,8 @@ def batches(pairs: Pairs, size: int, seed: int, single: bool) -> Iterator[Batch]
 def augmented(batch: Batch, rng: np.random.Generator) -> Batch:
     """One draw a pair: mirrored or not, a window of one aspect for all, other colours."""
     mirrored = _mirrored(batch, torch.from_numpy(rng.random(len(batch.images)) < 0.5))
-    return _recoloured(_cropped(mirrored, float(rng.choice(ASPECTS)), rng), rng)
+    cropped = _cropped(mirrored, float(rng.choice(ASPECTS)), rng)
+    return _recoloured(_bounced(cropped, rng), rng)
 
 
 def _batch(world: dict[str, np.ndarray]) -> Batch:
@@ -175,6 +181,58 @@ def _cropped(batch: Batch, aspect: float, rng: np.random.Generator) -> Batch:
         T_prev_cam=batch.T_prev_cam,
         cameras=torch.stack([fx / sw, fy / sh, (n_x - x0) / sw, (n_y - y0) / sh], -1),
     )
+
+
+def _bounced(batch: Batch, rng: np.random.Generator) -> Batch:
+    """
+    More light that comes from all sides, as closed cavities of bright tissue have it.
+
+    The scope's light falls off with the square of the distance and the cosine of its angle. Light
+    that tissue throws to and fro does so less, and is redder: path-traced cavities and bellies
+    have 0.8 to 1.4 times as much of it as direct light in red, 0.2 to 0.4 in green and blue,
+    falling off by the power 0.3 to 1.6 (`training.path_traced`). A network that does not know it
+    takes such scenes for flat walls.
+    """
+    B = len(batch.images)
+    rays, cosine = _distances(batch.depths, batch.cameras)
+    known = torch.isfinite(rays)
+    typical = torch.stack(
+        [r[k].median() if k.any() else r.new_ones(()) for r, k in zip(rays, known, strict=True)]
+    )
+    red = STRENGTH * rng.random(B) * (rng.random(B) < BOUNCED)
+    level = np.stack([red, *(red * rng.uniform(*paler, B) for paler in PALER)], axis=1)
+    rise = 2.0 - rng.uniform(*FALLOFF, B)
+    level_, rise_ = (torch.from_numpy(x.astype(np.float32)) for x in (level, rise))
+    way = (rays / typical[:, None, None, None]) ** rise_[:, None, None, None] / cosine
+    more = (
+        torch.where(known, way, torch.zeros_like(way))[:, :, None] * level_[:, None, :, None, None]
+    )
+    linear = batch.images**2.2
+    brighter = linear * (1.0 + more.clamp(max=MOST_BOUNCED))
+    gain = linear.mean((1, 2, 3, 4)) / brighter.mean((1, 2, 3, 4)).clamp(min=1e-6)
+    images = (brighter * gain[:, None, None, None, None]).clamp(0.0, 1.0) ** (1 / 2.2)
+    return replace(batch, images=images)
+
+
+def _distances(depths: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    Distance along the ray [mm], and the cosine of the angle at which a light beside the lens
+    meets the surface, 0.4 and more: both (B, N, H, W), NaN where unknown.
+    """
+    H, W = depths.shape[-2:]
+    fx, fy, n_x, n_y = (part[..., None, None] for part in cameras.unbind(-1))
+    v, u = torch.meshgrid((torch.arange(H) + 0.5) / H, (torch.arange(W) + 0.5) / W, indexing='ij')
+    X = torch.stack([(u - n_x) / fx * depths, (v - n_y) / fy * depths, depths], dim=-1)
+    rays = X.norm(dim=-1)
+    across, down = torch.zeros_like(X), torch.zeros_like(X)
+    across[..., :, 1:-1, :] = X[..., :, 2:, :] - X[..., :, :-2, :]
+    down[..., 1:-1, :, :] = X[..., 2:, :, :] - X[..., :-2, :, :]
+    normal = torch.linalg.cross(across, down)
+    size = normal.norm(dim=-1) * rays
+    cosine = ((normal * X).sum(-1).abs() / size.clamp(min=1e-9)).clamp(0.4, 1.0)
+    steep = (across[..., 2].abs() + down[..., 2].abs()) > 0.25 * depths  # an edge, or nearly
+    flat = torch.isfinite(cosine) & (size > 1e-9) & ~steep
+    return rays, torch.where(flat, cosine, torch.full_like(cosine, 0.5))
 
 
 def _recoloured(batch: Batch, rng: np.random.Generator) -> Batch:

@@ -28,8 +28,8 @@ ALONE = 0.3  # share of the network's sigma that no neighbour tells of
 TRACK_FLOOR = 0.02  # of a point's log depth
 TRACK_DOUBT = 2.0  # tracks err together: a point is worth so many times less than they say
 KERNEL = 2.0  # sigmas beyond which a point loses its say (Cauchy)
-CELL_PX = 14  # of the points in a cell the surest speaks: its neighbours err as it does
-NODE_PX = 12  # between the nodes of the relief's grid
+CELL_PX = 17  # of the points in a cell the surest speaks: its neighbours err as it does
+NODE_PX = 14  # between the nodes of the relief's grid
 
 
 @dataclass(frozen=True)
@@ -163,18 +163,19 @@ def _relief(sure: Seen, off: np.ndarray, log_depth: np.ndarray) -> Relief:
     :param off: (N,) what is left of each point's log depth; log_depth (h, w) of the network's map.
     """
     surest = _one_a_cell(sure)
-    sure, y = sure.picked(surest), off[surest] / sure.said_sigma[surest]
+    sure, y = sure.picked(surest), (off[surest] / sure.said_sigma[surest]).astype(np.float32)
     nodes, shape = _nodes(log_depth)
     places = _places(sure.points, sure.said, log_depth.shape[1])
-    noise = (np.hypot(TRACK_DOUBT * sure.sigma, TRACK_FLOOR) / sure.said_sigma) ** 2 + ALONE**2
+    track = np.hypot(TRACK_DOUBT * sure.sigma, TRACK_FLOOR) / sure.said_sigma
+    noise = (track**2 + ALONE**2).astype(np.float32)
     between, across = _alike(places, places), _alike(nodes, places)
-    weight = np.ones(len(y))
+    weight = np.ones_like(y)
     for _ in range(2):  # robust: reweighted
         told = between @ np.linalg.solve(between + np.diag(noise / weight), y)
         weight = 1.0 / (1.0 + (y - told) ** 2 / (KERNEL**2 * noise))
     gain = np.linalg.solve(between + np.diag(noise / weight), across.T)  # (N, nodes)
     left = np.sqrt(np.clip(1.0 - np.einsum('mn,nm->m', across, gain), ALONE**2, 1.0))
-    return Relief(*(part.reshape(shape).astype(np.float32) for part in (y @ gain, left)))
+    return Relief((y @ gain).reshape(shape), left.reshape(shape))
 
 
 def _one_a_cell(seen: Seen) -> np.ndarray:
@@ -198,14 +199,17 @@ def _nodes(log_depth: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def _places(points: np.ndarray, log_depth: np.ndarray, width: int) -> np.ndarray:
-    """Pixels and log depth in the unit in which errors go together: (N, 3)."""
-    return np.column_stack([points / (REACH * width), log_depth / REACH_DEPTH])
+    """Pixels and log depth in the unit in which errors go together: (N, 3)
+    float32."""
+    places = np.column_stack([points / (REACH * width), log_depth / REACH_DEPTH])
+    return places.astype(np.float32)
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Covariance of the network's error at places (M, 3) and (N, 3), in its sigmas: (M, N)."""
+    """Covariance of the network's error at places (M, 3) and (N, 3), in its sigmas: (M, N)
+    float32."""
     squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2.0 * (a @ b.T)
-    return np.asarray((1.0 - ALONE**2) * np.exp(-0.5 * np.maximum(squared, 0.0)))
+    return np.float32(1.0 - ALONE**2) * np.exp(np.float32(-0.5) * np.maximum(squared, 0.0))
 
 
 def _over(grid: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
