@@ -15,7 +15,18 @@ from training.networks.compact import (  # noqa: E402
     CompactMotion,
     _matches,
 )
-from training.pairs import Batch, Pairs, _batch, _cropped, _mirrored, augmented, batches  # noqa: E402
+from training.pairs import (  # noqa: E402
+    FALLOFF,
+    Batch,
+    Pairs,
+    _batch,
+    _bounced,
+    _cropped,
+    _distances,
+    _mirrored,
+    augmented,
+    batches,
+)
 
 H, W = 64, 96
 
@@ -190,3 +201,46 @@ def test_an_augmented_batch_is_finite_and_in_range(pairs: Batch) -> None:
         batch = augmented(pairs, np.random.default_rng(seed))
         assert torch.isfinite(batch.images).all()
         assert batch.images.min() >= 0 and batch.images.max() <= 1
+
+
+def wall(slant: float = 0.0) -> Batch:
+    """A grey wall 40 mm away that leans back to the right, lit from the camera: cos / r^2."""
+    camera = torch.tensor([0.5, 0.5 * W / H, 0.5, 0.5]).expand(3, 1, 4)
+    v, u = torch.meshgrid((torch.arange(H) + 0.5) / H, (torch.arange(W) + 0.5) / W, indexing='ij')
+    x, y = (u - 0.5) / 0.5, (v - 0.5) * H / W / 0.5
+    depth = 40.0 / (1.0 - slant * x)
+    ray = depth * torch.sqrt(x * x + y * y + 1.0)
+    cosine = (40.0 / np.hypot(1.0, slant)) / ray
+    light = 0.1 * cosine * (40.0 / ray) ** 2
+    images = (light ** (1 / 2.2)).expand(3, 1, 3, H, W)
+    return Batch(images, depth.expand(3, 1, H, W), torch.eye(4).expand(3, 4, 4), camera)
+
+
+def test_the_angle_of_the_light_is_that_of_the_wall() -> None:
+    batch = wall(slant=0.6)
+    ray, cosine = _distances(batch.depths, batch.cameras)
+    true = (40.0 / np.hypot(1.0, 0.6)) / ray
+    inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+    assert torch.allclose(cosine[inner], true[inner].clamp(0.4, 1.0), atol=0.01)
+
+
+def test_bounced_light_falls_off_by_less_than_the_scope_s_own_and_is_redder() -> None:
+    """What is added to a lit wall is red above all, and over distance as slow as FALLOFF says."""
+    batch = wall(slant=0.6)
+    before, ray = batch.images**2.2, batch.depths
+    changed = 0
+    for seed in range(12):
+        after = _bounced(batch, np.random.default_rng(seed)).images ** 2.2
+        assert after.mean((1, 2, 3, 4)) == pytest.approx(before.mean((1, 2, 3, 4)), rel=0.05)
+        for one in range(3):
+            gain = (after / before)[one, 0]
+            if float(gain.std()) < 1e-3:
+                assert torch.allclose(gain, torch.ones_like(gain), atol=1e-3)
+                continue
+            changed += 1
+            far, near = ray[one, 0] > 60.0, ray[one, 0] < 30.0
+            rise = [float(gain[c][far].mean() / gain[c][near].mean()) for c in range(3)]
+            assert rise[0] > rise[1] > 1.0 and rise[0] > rise[2] > 1.0
+            most = float((ray[one, 0][far].mean() / ray[one, 0][near].mean()) ** 2)
+            assert rise[0] < 1.5 * most  # never brighter than even light would be
+    assert changed > 15 and FALLOFF[1] < 2.0
