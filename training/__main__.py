@@ -20,6 +20,7 @@ COMMANDS = {
     'compact': ('training.compact', 'train the compact networks on them'),
     'judge': ('training.judge', 'judge bundles on held-out worlds and marked pictures'),
     'judge-films': ('training.judge_films', 'judge zoom, focal length and path on unseen films'),
+    'path-trace': ('training.path_traced.command', 'films of another renderer, to be judged on'),
     'geometry': ('training.geometry.command', 'judge the window beside the best possible'),
     'train': ('training.train', 'train by a configuration, or go on with a run'),
     'ablate': ('training.ablate', 'what each switch is worth, the same seeds with one turned'),
