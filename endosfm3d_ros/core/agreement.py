@@ -29,6 +29,7 @@ TRACK_FLOOR = 0.02  # of a point's log depth
 TRACK_DOUBT = 2.0  # tracks err together: a point is worth so many times less than they say
 KERNEL = 2.0  # sigmas beyond which a point loses its say (Cauchy)
 CELL_PX = 17  # of the points in a cell the surest speaks: its neighbours err as it does
+LEAST_SIGMA = 1e-3  # of log depth: no network is surer
 NODE_PX = 14  # between the nodes of the relief's grid
 
 
@@ -113,8 +114,9 @@ class Seen:
         good = (z > 0) & np.isfinite(said)
         points, said = points[good], said[good].astype(np.float64)
         bends = bends_at(sight.map_pixels(points), said, *sight.size)[:, :3]
-        said_sigma = values_at(sight.depth_sigma, points).astype(np.float64)
-        return cls(points, bends, np.log(z[good]), sigma[good], said, said_sigma)
+        said_sigma = np.maximum(values_at(sight.depth_sigma, points), LEAST_SIGMA)
+        log_z, wide = np.log(z[good]), said_sigma.astype(np.float64)
+        return cls(points, bends, log_z, sigma[good], said, wide)
 
     def __len__(self) -> int:
         return len(self.points)
@@ -124,11 +126,12 @@ class Seen:
         return Seen(**{name: part[which] for name, part in vars(self).items()})
 
 
-def agree(seen: Seen, sight: Sight, log_scale: float) -> Agreement:
+def agree(seen: Seen, sight: Sight, log_scale: float, log_focal_sigma: float = 0.0) -> Agreement:
     """
     Fit a depth map to the map's points.
 
     :param log_scale: of depth maps, as it is expected.
+    :param log_focal_sigma: how sure the focal length is: a wrong one stretches the points' relief.
     """
     if len(seen) < FEWEST_POINTS:
         return Agreement(np.array([log_scale, 0.0, 0.0, 0.0]))
@@ -137,7 +140,7 @@ def agree(seen: Seen, sight: Sight, log_scale: float) -> Agreement:
     if len(sure) < FEWEST_POINTS:
         return Agreement(smooth)
     off = sure.log_z - sure.said - smooth[0] - sure.bends @ smooth[1:]
-    return Agreement(smooth, _relief(sure, off, sight.log_depth))
+    return Agreement(smooth, _relief(sure, off, sight, log_focal_sigma))
 
 
 def _smooth(seen: Seen, log_scale: float) -> np.ndarray:
@@ -156,26 +159,35 @@ def _smooth(seen: Seen, log_scale: float) -> np.ndarray:
     return fit
 
 
-def _relief(sure: Seen, off: np.ndarray, log_depth: np.ndarray) -> Relief:
+def _relief(sure: Seen, off: np.ndarray, sight: Sight, log_focal_sigma: float) -> Relief:
     """
     The Gaussian process on a grid.
 
-    :param off: (N,) what is left of each point's log depth; log_depth (h, w) of the network's map.
+    :param off: (N,) what is left of each point's log depth.
     """
     surest = _one_a_cell(sure)
     sure, y = sure.picked(surest), (off[surest] / sure.said_sigma[surest]).astype(np.float32)
-    nodes, shape = _nodes(log_depth)
-    places = _places(sure.points, sure.said, log_depth.shape[1])
-    track = np.hypot(TRACK_DOUBT * sure.sigma, TRACK_FLOOR) / sure.said_sigma
-    noise = (track**2 + ALONE**2).astype(np.float32)
-    between, across = _alike(places, places), _alike(nodes, places)
+    middle = float(np.median(sure.said))
+    stretched = log_focal_sigma * (sure.said - middle)
+    error = np.sqrt((TRACK_DOUBT * sure.sigma) ** 2 + TRACK_FLOOR**2 + stretched**2)
+    noise = ((error / sure.said_sigma) ** 2 + ALONE**2).astype(np.float32)
+    width = sight.log_depth.shape[1]
+    at, deep, shape = _nodes(sight.log_depth, middle)
+    places = _places(sure.points, sure.said, width)
+    between, across = _alike(places, places), _alike(_places(at, deep, width), places)
     weight = np.ones_like(y)
     for _ in range(2):  # robust: reweighted
-        told = between @ np.linalg.solve(between + np.diag(noise / weight), y)
-        weight = 1.0 / (1.0 + (y - told) ** 2 / (KERNEL**2 * noise))
+        smoothed = between @ np.linalg.solve(between + np.diag(noise / weight), y)
+        weight = 1.0 / (1.0 + (y - smoothed) ** 2 / (KERNEL**2 * noise))
     gain = np.linalg.solve(between + np.diag(noise / weight), across.T)  # (N, nodes)
-    left = np.sqrt(np.clip(1.0 - np.einsum('mn,nm->m', across, gain), ALONE**2, 1.0))
-    return Relief((y @ gain).reshape(shape), left.reshape(shape))
+    known = np.einsum('mn,nm->m', across, gain)  # share of the network's variance
+    common = (
+        log_focal_sigma
+        * (deep - middle)
+        / np.maximum(values_at(sight.depth_sigma, at), LEAST_SIGMA)
+    )
+    left = np.sqrt(np.clip(1.0 - known + known * common**2, ALONE**2, 1.0))
+    return Relief((y @ gain).reshape(shape), left.reshape(shape).astype(np.float32))
 
 
 def _one_a_cell(seen: Seen) -> np.ndarray:
@@ -186,28 +198,28 @@ def _one_a_cell(seen: Seen) -> np.ndarray:
     return order[first]
 
 
-def _nodes(log_depth: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """Places of the grid's nodes (M, 3), and its shape."""
+def _nodes(log_depth: np.ndarray, middle: float) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    """The grid's nodes (M, 2) [network px], log depth (M,) there or the middle, and its shape."""
     height, width = log_depth.shape
     shape = max(height // NODE_PX, 2), max(width // NODE_PX, 2)
     v, u = np.linspace(0, height - 1, shape[0]), np.linspace(0, width - 1, shape[1])
-    points = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
-    deep = values_at(log_depth, points).astype(np.float64)
-    known = np.isfinite(deep)
-    middle = float(np.median(deep[known])) if known.any() else 0.0
-    return _places(points, np.where(known, deep, middle), width), shape
+    at = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
+    deep = values_at(log_depth, at).astype(np.float64)
+    return at, np.where(np.isfinite(deep), deep, middle), shape
 
 
 def _places(points: np.ndarray, log_depth: np.ndarray, width: int) -> np.ndarray:
     """Pixels and log depth in the unit in which errors go together: (N, 3)
-    float32."""
+    float32.
+    """
     places = np.column_stack([points / (REACH * width), log_depth / REACH_DEPTH])
     return places.astype(np.float32)
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Covariance of the network's error at places (M, 3) and (N, 3), in its sigmas: (M, N)
-    float32."""
+    float32.
+    """
     squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2.0 * (a @ b.T)
     return np.float32(1.0 - ALONE**2) * np.exp(np.float32(-0.5) * np.maximum(squared, 0.0))
 

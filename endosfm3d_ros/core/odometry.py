@@ -342,7 +342,8 @@ class Odometry:
         T = self.T_cam_world
         z = (self.map.points[place[use]] @ T[:3, :3].T + T[:3, 3])[:, 2]
         sigma = self.map.track_sigma[place[use]]
-        return agree(Seen.through(sight, self.points[use], z, sigma), sight, self.map.log_scale)
+        seen = Seen.through(sight, self.points[use], z, sigma)
+        return agree(seen, sight, self.map.log_scale, self.scope.log_focal_sigma)
 
     # between frames
 

@@ -54,12 +54,12 @@ def mended(sight: Sight, seen: Seen) -> tuple[DepthMap, Agreement]:
     return agreement.of(sight.coming.result(), sight), agreement
 
 
-def test_points_all_over_take_three_quarters_of_a_smooth_error_away() -> None:
+def test_points_all_over_take_seven_tenths_of_a_smooth_error_away() -> None:
     sight = sight_of((TRUE * np.exp(WRONG)).astype(np.float32))
     before = float(np.mean(off_by(sight.coming.result().depth)))
     seen, _ = points(sight)
     said, _ = mended(sight, seen)
-    assert np.mean(off_by(said.depth)) < 0.25 * before
+    assert np.mean(off_by(said.depth)) < 0.3 * before
     assert np.median(said.log_sigma) < 0.6 * SIGMA  # and the map says that it is surer now
     assert (
         said.log_sigma.min() >= ALONE * SIGMA - 1e-6
@@ -136,3 +136,17 @@ def test_a_map_with_holes_agrees_where_it_is_known() -> None:
     said, _ = mended(sight, seen)
     assert np.isnan(said.depth[:, :30]).all() and np.isfinite(said.depth[:, 30:]).all()
     assert np.isfinite(said.log_sigma).all()
+
+
+def test_an_unsure_focal_length_makes_no_map_sure() -> None:
+    """A wrong focal length stretches the relief of all points: no number of them helps."""
+    deep = np.where(U < 75, 25.0, 60.0) + 0.05 * U
+    sight = sight_of(deep.astype(np.float32))
+    rng = np.random.default_rng(2)
+    at = np.column_stack([rng.uniform(2, 147, 300), rng.uniform(2, 117, 300)]).astype(np.float32)
+    column, row = np.rint(at).astype(int).T
+    log_z = 1.3 * np.log(deep[row, column])
+    seen = Seen.through(sight, at, np.exp(log_z), np.full(300, 0.005))
+    sure, unsure = (agree(seen, sight, 0.0, sigma).relief for sigma in (0.005, 0.3))
+    assert sure is not None and unsure is not None
+    assert np.median(unsure.left) > 1.5 * np.median(sure.left)
