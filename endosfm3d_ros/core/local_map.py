@@ -33,7 +33,7 @@ from endosfm3d_ros.core.parallax import zoom_doubt
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
 FEWEST_SHARED = 20  # points
-WANDER = 0.003  # of log zoom, a frame, where no rim measures it
+WANDER = 0.012  # of log zoom, a frame, where no rim measures it
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
 BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
