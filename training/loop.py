@@ -24,6 +24,7 @@ from training.config import Config
 from training.data.dataset import Samples, Steps, steps_an_epoch
 from training.data.sample import Batch, batched
 from training.model import Networks
+from training.networks.shared_norm import share_norms
 from training.networks_of import networks_of
 from training.processes import on_cpu
 from training.steps import Losses, Weights, flow_step, joint_step
@@ -89,6 +90,8 @@ class Loop:
             self.config, self.train, len(self.scopes), half, self.tell, anew=found is None
         )
         self.nets = nets.to(self.accelerator.device)  # before the optimisers remember where
+        if self.accelerator.num_processes > 1:
+            share_norms(nets, self.accelerator.device)
         if teacher is not None:
             teacher.to(self.accelerator.device)
         self.optimizers = _optimizers(self.config, nets)

@@ -194,12 +194,14 @@ def pyramid_photometric(
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """
-    Mean of (B, C, H, W) where mask (B, 1, H, W) is 1; 0 where it is nowhere 1.
+    Mean of (B, C, H, W) where mask (B, 1, H, W) is 1: of each picture, then of the pictures, so
+    that it hangs on no other picture of the batch; 0 for one that is masked out as a whole.
 
     What is masked out may be anything, infinite too: it reaches neither value nor gradient.
     """
     kept = torch.where(mask > 0, values, torch.zeros_like(values))
-    return kept.sum() / (mask.sum() * values.shape[1]).clamp(min=1)
+    counts = mask.sum((1, 2, 3)) * values.shape[1]
+    return (kept.sum((1, 2, 3)) / counts.clamp(min=1)).mean()
 
 
 def smoothness(values: Tensor, picture: Tensor) -> Tensor:
