@@ -137,11 +137,12 @@ def _measured(process: psutil.Process, seconds: float, sample_s: float | None) -
     """CPU time, memory and the clock at both ends of a stretch of work, and in between."""
 
     def now() -> dict[str, float]:
-        used = process.cpu_times()
+        used, memory = process.cpu_times(), process.memory_info()
         return {
             'clock_ns': time.time_ns(),
             'cpu_ms': (used.user + used.system) * 1e3,
-            'rss_mb': process.memory_info().rss / 1e6,
+            'rss_mb': memory.rss / 1e6,
+            'own_mb': (memory.rss - memory.shared) / 1e6,  # not files, not what DDS shares
         }
 
     samples = [now()]
@@ -176,15 +177,21 @@ def _figures(said: dict[str, Any], window: dict[str, Any], begun: int) -> dict[s
 
 
 def _course(said: dict[str, Any], window: dict[str, Any]) -> dict[str, Any]:
-    """Memory [s, MB] and every depth's age [s, ms] since the begin of the stretch."""
+    """
+    Of the process [s, MB, MB without files and shared memory, CPU-ms] and every depth's age
+    [s, ms], since the begin of the stretch.
+    """
     begin, end = window['begin']['clock_ns'], window['end']['clock_ns']
-    memory = [((one['clock_ns'] - begin) * 1e-9, one['rss_mb']) for one in window['samples']]
+    process = [
+        ((one['clock_ns'] - begin) * 1e-9, one['rss_mb'], one['own_mb'], one['cpu_ms'])
+        for one in window['samples']
+    ]
     ages = [
         ((came - begin) * 1e-9, (came - stamp) * 1e-6)
         for stamp, came in said['listener']['heard']['depth/image']
         if begin <= came < end
     ]
-    return {'memory': memory, 'ages': ages}
+    return {'process': process, 'ages': ages}
 
 
 def _spin(node: Any, stop: threading.Event) -> None:

@@ -58,9 +58,12 @@ def a_run(rate: float = 30.0, seconds: float = 40.0, slower: float = 0.0) -> dic
     ages = [round((20 + slower * i / len(answered)) * MS) for i in range(len(answered))]
     came = [(stamp, stamp + age) for stamp, age in zip(answered, ages, strict=True)]
     samples = [
-        {'clock_ns': begin + s * S, 'cpu_ms': 1000.0 + 300.0 * s, 'rss_mb': 400 + s / 60}
+        {
+            'clock_ns': begin + s * S, 'cpu_ms': 1000.0 + 300.0 * s,
+            'rss_mb': 400 + s / 60, 'own_mb': 300.0,
+        }
         for s in range(0, int(seconds), 5)
-    ]
+    ]  # fmt: skip
     said = {'player': {'stamps_ns': stamps}, 'listener': {'heard': {'depth/image': came}}}
     window = {'begin': samples[0], 'end': samples[-1], 'samples': samples}
     return {'said': said, 'window': window, 'begun': begin - 3 * S}
@@ -89,6 +92,8 @@ def test_the_soak_finds_a_leak_and_a_slowing_down(monkeypatch: pytest.MonkeyPatc
     found = soak.soak(live.Case(rate=30.0), minutes=35 / 60)
     assert found['slope_mb_per_min'] == pytest.approx(1.0, rel=0.01)
     assert found['p50_ratio'] == pytest.approx(29 / 21.5, rel=0.05)
+    assert found['own_slope_mb_per_min'] == pytest.approx(0.0, abs=1e-6)
+    assert found['cpu_ratio'] == pytest.approx(1.0, abs=0.05)  # the node itself is no slower
     assert '+1.000 MB/min' in soak.as_text(found)
 
 
@@ -124,3 +129,19 @@ def test_the_torch_form_of_the_shipped_network_says_what_the_graph_says() -> Non
     from bench.torch_network import shipped_network
 
     shipped_network()  # holds itself against the graph, or raises
+
+
+def test_the_plain_node_tells_how_its_camera_moved() -> None:
+    pytest.importorskip('torch', reason='the plain node needs torch: make setup-training')
+    pytest.importorskip('rclpy')
+    from bench.plain_node import FOCAL, SIZE, RgbdOdometry
+
+    width, height = SIZE
+    coarse = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
+    wall = cv2.resize(coarse, SIZE, interpolation=cv2.INTER_CUBIC)
+    away_m, step_m = 0.1, 0.001
+    shift = np.array([[1, 0, -FOCAL * step_m / away_m], [0, 1, 0]])  # the wall goes to the left
+    odometry, metres = RgbdOdometry(), np.full((height, width), away_m, np.float32)
+    odometry.take(wall, metres)
+    odometry.take(cv2.warpAffine(wall, shift, SIZE, borderMode=cv2.BORDER_REFLECT), metres)
+    assert odometry.T_odom_cam[:3, 3] == pytest.approx([step_m, 0, 0], abs=0.1 * step_m)
