@@ -13,8 +13,8 @@ from typing import Any
 
 from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.core.overlays import boxes_from
-from endosfm3d_ros.core.pipeline import Settings
 from endosfm3d_ros.core.scale import CONSTANT, Scale
+from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.engines.loading import Options
 
 Value = bool | int | float | str | list[float]

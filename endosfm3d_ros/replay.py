@@ -21,8 +21,8 @@ from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bundle import BundleError, open_bundle
-from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth

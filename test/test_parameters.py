@@ -7,7 +7,7 @@ import yaml
 
 from endosfm3d_ros import parameters
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.core.pipeline import Settings
+from endosfm3d_ros.core.settings import Settings
 
 CONFIG = Path(__file__).parents[1] / 'config' / 'endosfm3d.yaml'
 

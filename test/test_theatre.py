@@ -17,8 +17,9 @@ from endosfm3d_ros.core.deinterlace import is_interlaced, one_field
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
 from endosfm3d_ros.core.overlays import boxes_from, uncovered
-from endosfm3d_ros.core.pipeline import Pipeline, Settings
+from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.rectify import Calibration, rectified_boxes, rectify
+from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.inputs import Inputs
 from endosfm3d_ros.messages_in import rectified
 from endosfm3d_ros.share import DEMO_CLIP

@@ -10,7 +10,8 @@ import pytest
 from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.core.frame import Frame, Reconstruction
-from endosfm3d_ros.core.pipeline import Pipeline, Settings
+from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.evaluation.trajectory import trajectory_errors
 from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder

@@ -19,7 +19,8 @@ import numpy as np
 
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.core.frame import Frame, Reconstruction
-from endosfm3d_ros.core.pipeline import Pipeline, Settings
+from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.evaluation.depth import depth_errors
 from endosfm3d_ros.evaluation.intrinsics import focal_length, intrinsics_errors

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core.bundle_adjustment import bends_at
 from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.core.scene import bends_at
 from endosfm3d_ros.core.sight import Sight, values_at
 
 FEWEST_POINTS = 20

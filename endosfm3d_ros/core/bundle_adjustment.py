@@ -15,90 +15,25 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-POSE, FOCAL, SCALE, PER_VIEW = slice(0, 6), 6, 7, 8  # unknowns of one keyframe: turn, shift, ...
-CENTRE, BENDS, REFERENCE = slice(0, 2), slice(2, 6), 6  # and those that all of them share
-RELIEF = 5  # of the shared ones
-SHARED = 7
+from endosfm3d_ros.core.priors import Priors
+from endosfm3d_ros.core.scene import (
+    BENDS,
+    CENTRE,
+    FOCAL,
+    PER_VIEW,
+    POSE,
+    RELIEF,
+    SCALE,
+    SHARED,
+    Beliefs,
+    Scene,
+    Views,
+)
+
 PIXEL_KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 DEPTH_KERNEL = 2.0
-TIED = 1e-4  # sigma of what is held or equal
 MOST_ZOOM_STEP, MOST_DEPTH_STEP = 0.5, 0.7  # of the logarithms, an iteration
 NEAREST_MM = 0.05  # a point is never nearer to a camera that sees it
-
-
-@dataclass(frozen=True)
-class Views:
-    """
-    What was measured in K keyframes of N points; NaN where a keyframe does not see a point.
-
-    :param pixels: (N, K, 2) u, v in the input picture [px].
-    :param pixel_sigma: (N, K) standard deviation of either coordinate [px].
-    :param log_depth: (N, K) log of the depth map's z at that pixel [log mm], NaN where unknown.
-    :param depth_sigma: (N, K) standard deviation of it, each taken as if a track's keyframes told
-        one thing.
-    :param bends: (N, K, 4) the smooth terms' values there, see `bends_at`.
-    :param log_zoom: (K,) measured log zoom against the reference; NaN where no rim was seen.
-    :param log_zoom_sigma: (K,) of it.
-    :param wander: (K - 1,) sigma of how far log zoom may move to the next keyframe where nothing
-        measures it.
-    """
-
-    pixels: np.ndarray
-    pixel_sigma: np.ndarray
-    log_depth: np.ndarray
-    depth_sigma: np.ndarray
-    bends: np.ndarray
-    log_zoom: np.ndarray
-    log_zoom_sigma: np.ndarray
-    wander: np.ndarray
-
-
-@dataclass(frozen=True)
-class Beliefs:
-    """
-    What is known before: means and standard deviations of Gaussians.
-
-    :param focal: (2,) log of the reference focal length [log px], and log zoom of the first
-        keyframe against it; focal_covariance (2, 2) of both.
-    :param centre: (2,) principal point [px]; centre_sigma [px].
-    :param log_scale: of the depth maps: world over network; log_scale_sigma of it.
-    :param scale_flicker: sigma between the scales of neighbouring keyframes.
-    :param bend_sigma: (4,) of the smooth terms' coefficients.
-    :param relief_sigma: how far the maps' relief may really be off. It is not left to the
-        adjustment, which would buy a better fit with a flat scene and a long lens (bas-relief
-        ambiguity; Belhumeur et al. 1999); the covariance considers it (Schmidt 1966).
-    """
-
-    focal: np.ndarray
-    focal_covariance: np.ndarray
-    centre: np.ndarray
-    centre_sigma: float
-    log_scale: float
-    log_scale_sigma: float
-    scale_flicker: float
-    bend_sigma: np.ndarray
-    relief_sigma: float
-
-
-@dataclass(frozen=True)
-class Scene:
-    """
-    The unknowns.
-
-    :param R: (K, 3, 3) and t: (K, 3): keyframe_T_world [mm].
-    :param log_focal: (K,) [log px].
-    :param log_scale: (K,) of each depth map.
-    :param shared: (7,) principal point (2) [px], coefficients of the bends (4), reference log
-        focal.
-    :param points: (N, 3) in the world [mm].
-    """
-
-    R: np.ndarray
-    t: np.ndarray
-    log_focal: np.ndarray
-    log_scale: np.ndarray
-    shared: np.ndarray
-    points: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -125,21 +60,6 @@ class Solution:
     cost: float
     pixel_rms: float
     converged: bool
-
-
-def bends_at(pixels: np.ndarray, log_depth: np.ndarray, width: int, height: int) -> np.ndarray:
-    """
-    Values of the smooth terms by which a depth map may be wrong: tilts, a bowl, and relief.
-
-    :param pixels: (..., 2) [px]; log_depth: (...) of the map there; width, height: of the picture.
-    :return: (..., 4): x, y, r^2 about the picture's centre (of half its longer side), and log
-        depth less its median.
-    """
-    half = max(width, height) / 2
-    x = (pixels[..., 0] - (width - 1) / 2) / half
-    y = (pixels[..., 1] - (height - 1) / 2) / half
-    relief = log_depth - np.nanmedian(log_depth) if np.isfinite(log_depth).any() else log_depth
-    return np.stack([x, y, x * x + y * y, relief], axis=-1)
 
 
 def adjust(
@@ -265,7 +185,7 @@ class _Problem:
         self.bends = np.where(deep[:, None], views.bends[seen], 0.0)
         self.deep = deep
         if beliefs is not None:
-            self.priors = _Priors(views, beliefs)
+            self.priors = Priors(views, beliefs)
 
     def residuals(self, scene: Scene) -> np.ndarray:
         """(M, 3) whitened: u, v, log depth; 0 where no depth was known."""
@@ -419,56 +339,3 @@ class _Problem:
         for k, mine in enumerate(self.by_view):
             X[mine] = scene.points[self.n[mine]] @ scene.R[k].T + scene.t[k]
         return X, np.maximum(X[:, 2], NEAREST_MM)
-
-
-class _Priors:
-    """Everything believed, as rows slopes @ unknowns = target, each with its sigma."""
-
-    def __init__(self, views: Views, beliefs: Beliefs) -> None:
-        self.K = K = len(views.log_zoom)
-        self._rows: list[tuple[dict[int, float], float, float]] = []  # slopes, target, sigma
-        shared = PER_VIEW * K
-        reference = shared + REFERENCE
-        for axis in range(2):
-            self._row({shared + axis: 1.0}, float(beliefs.centre[axis]), beliefs.centre_sigma)
-        for bend, sigma in enumerate(beliefs.bend_sigma, shared + BENDS.start):
-            self._row({bend: 1.0}, 0.0, float(sigma))
-        whiten = np.linalg.inv(np.linalg.cholesky(beliefs.focal_covariance))
-        for (a, b), target in zip(whiten.tolist(), whiten @ beliefs.focal, strict=True):
-            self._row({reference: a - b, FOCAL: b}, float(target), 1.0)
-        measured = np.isfinite(views.log_zoom).tolist()
-        for k in range(K):
-            if measured[k]:
-                slopes = {PER_VIEW * k + FOCAL: 1.0, reference: -1.0}
-                self._row(slopes, float(views.log_zoom[k]), float(views.log_zoom_sigma[k]))
-        for k in range(K - 1):
-            here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
-            self._row({ahead + SCALE: 1.0, here + SCALE: -1.0}, 0.0, beliefs.scale_flicker)
-        mean = {PER_VIEW * k + SCALE: 1.0 / K for k in range(K)}
-        self._row(mean, beliefs.log_scale, beliefs.log_scale_sigma)
-        for held in range(POSE.start, POSE.stop):
-            self._row({held: 1.0}, 0.0, TIED)
-        self._zooms = len(self._rows)
-        for k in range(K - 1):
-            if not (measured[k] and measured[k + 1]):
-                here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
-                self._row({ahead + FOCAL: 1.0, here + FOCAL: -1.0}, 0.0, float(views.wander[k]))
-        self._slopes = np.zeros((len(self._rows), shared + SHARED))
-        for at, (row, _, _) in enumerate(self._rows):
-            self._slopes[at, list(row)] = list(row.values())
-        self._target = np.array([target for _, target, _ in self._rows])
-        self._sigma = np.array([sigma for _, _, sigma in self._rows])
-
-    def _row(self, slopes: dict[int, float], target: float, sigma: float) -> None:
-        self._rows.append((slopes, target, sigma))
-
-    def at(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        """Whitened errors at this scene, and their Jacobian (rows, C)."""
-        unknowns = np.zeros(self._slopes.shape[1])
-        views = unknowns[: PER_VIEW * self.K].reshape(self.K, PER_VIEW)
-        views[:, FOCAL], views[:, SCALE] = scene.log_focal, scene.log_scale
-        unknowns[PER_VIEW * self.K :] = scene.shared
-        off, sigma = self._slopes @ unknowns - self._target, self._sigma.copy()
-        wander = sigma[self._zooms :]  # a zoom rests, or runs: |x|
-        wander *= np.sqrt(np.maximum(1.0, np.abs(off[self._zooms :]) / wander))
-        return off / sigma, self._slopes / sigma[:, None]

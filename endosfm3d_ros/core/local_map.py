@@ -11,7 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.bundle_adjustment import (
+from endosfm3d_ros.core.bundle_adjustment import Solution, adjust, place_points
+from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
+from endosfm3d_ros.core.keyframe import Keyframe
+from endosfm3d_ros.core.parallax import zoom_doubt
+from endosfm3d_ros.core.priors import TIED
+from endosfm3d_ros.core.scene import (
     BENDS,
     CENTRE,
     FOCAL,
@@ -20,15 +25,10 @@ from endosfm3d_ros.core.bundle_adjustment import (
     SCALE,
     Beliefs,
     Scene,
-    Solution,
     Views,
-    adjust,
     bends_at,
-    place_points,
 )
-from endosfm3d_ros.core.geometry import rigid
-from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
-from endosfm3d_ros.core.parallax import zoom_doubt
+from endosfm3d_ros.core.scope import Scope
 
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
@@ -37,7 +37,6 @@ WANDER = 0.012  # of log zoom, a frame, where no rim measures it
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
 BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
-TIED = 1e-4
 # Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
 # fed in late. Of log focal and of a step's shift, and of its turn:
 MODEL_ERROR, TURN_ERROR = 1.7, 3.4
@@ -49,83 +48,6 @@ STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arr
 MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 100  # ... but first so many of each keyframe: a fast one shares few tracks
 CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
-
-
-@dataclass(frozen=True)
-class Keyframe:
-    """
-    A frame that stays for a while.
-
-    :param number: of the frame in the video.
-    :param ids: (M,) of its points, rising; pixels (M, 2) in the input picture [px].
-    :param log_depth: (M,) of the network's map there [log mm], NaN where unknown; depth_sigma of
-        it.
-    :param log_zoom: measured log zoom, NaN without a rim; log_zoom_sigma of it.
-    :param R: (3, 3) and t (3,): cam_T_world [mm]; log_focal; log_scale of its depth map.
-    """
-
-    number: int
-    ids: np.ndarray
-    pixels: np.ndarray
-    log_depth: np.ndarray
-    depth_sigma: np.ndarray
-    log_zoom: float
-    log_zoom_sigma: float
-    R: np.ndarray
-    t: np.ndarray
-    log_focal: float
-    log_scale: float
-
-    @property
-    def T_cam_world(self) -> np.ndarray:  # noqa: N802  the field's own name
-        """(4, 4) [mm]."""
-        return rigid(self.R, self.t)
-
-    def lifted(self, centre: np.ndarray, log_z: np.ndarray) -> np.ndarray:
-        """Its points at depths (M,) [log mm]: (M, 3) in the world [mm]."""
-        z = np.exp(log_z)[:, None]
-        X = np.column_stack([(self.pixels - centre) / np.exp(self.log_focal) * z, z])
-        return (X - self.t) @ self.R
-
-
-@dataclass(frozen=True)
-class Scope:
-    """
-    What is believed of the endoscope: a focal length that never changes, times its zoom.
-
-    :param focal: (2,) log focal length at the reference [log px of the input picture], and log
-        zoom against it at the keyframe `number`; covariance (2, 2) of both.
-    :param centre: (2,) principal point [px]; centre_sigma.
-    :param number: of the last keyframe whose measurements this belief rests on; -1: a guess.
-    """
-
-    focal: np.ndarray
-    covariance: np.ndarray
-    centre: np.ndarray
-    centre_sigma: float
-    number: int = -1
-
-    @classmethod
-    def guessed(
-        cls, log_focal: float, sigma: float, centre: np.ndarray, centre_sigma: float
-    ) -> 'Scope':
-        """Before anything was measured; the first frame's zoom is the reference."""
-        covariance = np.diag([sigma**2, TIED**2])
-        return cls(np.array([log_focal, 0.0]), covariance, centre, centre_sigma)
-
-    def measured(self, log_focal: float, sigma: float) -> 'Scope':
-        """After a measurement of the focal length at that keyframe (Kalman)."""
-        gain = self.covariance.sum(axis=1) / (self.covariance.sum() + sigma**2)
-        return replace(
-            self,
-            focal=self.focal + gain * (log_focal - self.focal.sum()),
-            covariance=self.covariance - np.outer(gain, self.covariance.sum(axis=0)),
-        )
-
-    @property
-    def log_focal_sigma(self) -> float:
-        """Of the focal length at that keyframe."""
-        return float(np.sqrt(self.covariance.sum()))
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.agreement import Agreement, Seen, agree
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
-from endosfm3d_ros.core.local_map import Keyframe, LocalMap, Scope
+from endosfm3d_ros.core.keyframe import Keyframe
+from endosfm3d_ros.core.local_map import LocalMap
 from endosfm3d_ros.core.prepare import Window, warp_between
 from endosfm3d_ros.core.resection import resect
+from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight, values_at
 
 TRACK_SIGMA_PX = 0.15  # of a track, of the network's picture

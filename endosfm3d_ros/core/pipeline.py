@@ -12,8 +12,7 @@ from endosfm3d_ros.core import tracks, validity
 from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unknown_depth
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
-from endosfm3d_ros.core.intrinsics import ZOOM_ACCELERATION, CameraEstimate
-from endosfm3d_ros.core.local_map import Scope
+from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Moved, Mover, View
 from endosfm3d_ros.core.network_motion import (
     K_SIGMA,
@@ -24,46 +23,13 @@ from endosfm3d_ros.core.network_motion import (
 )
 from endosfm3d_ros.core.pairwise import Pairwise
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
+from endosfm3d_ros.core.scope import Scope
+from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 from endosfm3d_ros.core.windowed import Windowed
 
 GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim's zoom and its own differ by more
 RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long
-
-
-@dataclass(frozen=True)
-class Settings:
-    """
-    What a user may choose; the node's parameters of the same names explain each.
-
-    :param intrinsics_source: 'estimated', 'camera_info' or 'fixed'.
-    :param fixed_camera: intrinsics of the input picture for 'fixed'.
-    :param prior_field_of_view_deg: full angle across the round picture, else across the diagonal
-        [deg].
-    :param prior_focal_sigma: standard deviation of the log of the focal length that follows from
-        it.
-    :param zoom_agility: spectral density of the zoom's acceleration [1/s^1.5].
-    :param scale: factor on depth and translation; None while nothing anchors it.
-    :param find_circle: look for the round field stop.
-    :param zoom_by_rim: its radius tells the zoom; not where an electronic stop stands still.
-    :param frozen_after: a picture repeated this often is frozen.
-    :param tissue_colour: tissue is red: smoke and rooms are told by their colours.
-    :param gap_s: a longer gap between stamps opens a new epoch [s].
-    :param refinement: 'window' or 'none': what tells motion, the focal length and depth's scale.
-    """
-
-    intrinsics_source: str = 'estimated'
-    fixed_camera: Intrinsics | None = None
-    prior_field_of_view_deg: float = 75.0
-    prior_focal_sigma: float = 0.35
-    zoom_agility: float = ZOOM_ACCELERATION
-    scale: float | None = None
-    find_circle: bool = True
-    zoom_by_rim: bool = True
-    frozen_after: int = 5
-    tissue_colour: bool = True
-    gap_s: float = 2.0
-    refinement: str = 'window'
 
 
 @dataclass(frozen=True)
@@ -215,7 +181,7 @@ class Pipeline:
         :raises ArithmeticError: the motion has no solution; a reset helps.
         """
         self.settle()
-        given = self._given(frame)
+        given = self.settings.calibration_of(frame)
         state = self._opened(frame)
         past = state.past
         dt = (frame.stamp_ns - past.stamp_ns) * 1e-9 if past else 0.0
@@ -287,26 +253,6 @@ class Pipeline:
                 *moved.events,
             ),
         )
-
-    def _given(self, frame: Frame) -> Intrinsics | None:
-        """The calibration that the settings say to believe, of this frame's very size."""
-        source = self.settings.intrinsics_source
-        if source == 'estimated':
-            return None
-        given = frame.camera if source == 'camera_info' else self.settings.fixed_camera
-        height, width = frame.image.shape[:2]
-        if given is None:
-            raise ValueError(
-                f"intrinsics.source is '{source}' and no calibration came with the picture; "
-                'publish '
-                'camera_info, give intrinsics.fixed, or set intrinsics.source to estimated'
-            )
-        if (given.width, given.height) != (width, height):
-            raise ValueError(
-                f'the calibration is of a {given.width}x{given.height} picture, '
-                f'this one is {width}x{height}'
-            )
-        return given
 
     def _opened(self, frame: Frame) -> _State:
         """The state that this frame goes on from: the last one, or that of a new epoch."""

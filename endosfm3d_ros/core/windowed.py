@@ -9,10 +9,10 @@ from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.intrinsics import CameraEstimate
-from endosfm3d_ros.core.local_map import Scope
 from endosfm3d_ros.core.motion import Moved, View
 from endosfm3d_ros.core.network_motion import K_SIGMA
 from endosfm3d_ros.core.odometry import Odometry, Placed
+from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight
 
 GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration

@@ -11,7 +11,8 @@ from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Frame, Intrinsics
 from endosfm3d_ros.core.geometry import motion_from_vector
 from endosfm3d_ros.core.network_motion import K_SIGMA, NetworkMotion, network_camera, network_step
-from endosfm3d_ros.core.pipeline import Pipeline, Settings
+from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.settings import Settings
 
 SIZES = ((224, 280),)
 FIXED = Settings('fixed', Intrinsics(280, 224, 200.0, 200.0, 139.5, 111.5), find_circle=False)

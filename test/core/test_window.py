@@ -10,16 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.bundle_adjustment import (
-    FOCAL,
-    PER_VIEW,
-    REFERENCE,
-    _Problem,
-)
+from endosfm3d_ros.core.bundle_adjustment import _Problem
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
-from endosfm3d_ros.core.local_map import MOST_POINTS, Keyframe, LocalMap, Scope
+from endosfm3d_ros.core.keyframe import Keyframe
+from endosfm3d_ros.core.local_map import MOST_POINTS, LocalMap
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.resection import resect
+from endosfm3d_ros.core.scene import FOCAL, PER_VIEW, REFERENCE
+from endosfm3d_ros.core.scope import Scope
 
 WIDTH, HEIGHT = 320, 256
 CENTRE = np.array([159.5, 127.5])

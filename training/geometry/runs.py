@@ -12,7 +12,8 @@ from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork
 from endosfm3d_ros.core.field_of_view import find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.geometry import inverse
-from endosfm3d_ros.core.pipeline import Pipeline, Settings
+from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.trajectory import Trajectory
 from endosfm3d_ros.evaluation.trajectory import trajectory_errors
 from training.geometry.bound import Assumed, Seen, focal_bound

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is believed of a window, as rows of its least-squares problem."""
+
+import numpy as np
+
+from endosfm3d_ros.core.scene import (
+    BENDS,
+    FOCAL,
+    PER_VIEW,
+    POSE,
+    REFERENCE,
+    SCALE,
+    SHARED,
+    Beliefs,
+    Scene,
+    Views,
+)
+
+TIED = 1e-4  # sigma of what is held or equal
+
+
+class Priors:
+    """Everything believed, as rows slopes @ unknowns = target, each with its sigma."""
+
+    def __init__(self, views: Views, beliefs: Beliefs) -> None:
+        self.K = K = len(views.log_zoom)
+        self._rows: list[tuple[dict[int, float], float, float]] = []  # slopes, target, sigma
+        shared = PER_VIEW * K
+        reference = shared + REFERENCE
+        for axis in range(2):
+            self._row({shared + axis: 1.0}, float(beliefs.centre[axis]), beliefs.centre_sigma)
+        for bend, sigma in enumerate(beliefs.bend_sigma, shared + BENDS.start):
+            self._row({bend: 1.0}, 0.0, float(sigma))
+        whiten = np.linalg.inv(np.linalg.cholesky(beliefs.focal_covariance))
+        for (a, b), target in zip(whiten.tolist(), whiten @ beliefs.focal, strict=True):
+            self._row({reference: a - b, FOCAL: b}, float(target), 1.0)
+        measured = np.isfinite(views.log_zoom).tolist()
+        for k in range(K):
+            if measured[k]:
+                slopes = {PER_VIEW * k + FOCAL: 1.0, reference: -1.0}
+                self._row(slopes, float(views.log_zoom[k]), float(views.log_zoom_sigma[k]))
+        for k in range(K - 1):
+            here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
+            self._row({ahead + SCALE: 1.0, here + SCALE: -1.0}, 0.0, beliefs.scale_flicker)
+        mean = {PER_VIEW * k + SCALE: 1.0 / K for k in range(K)}
+        self._row(mean, beliefs.log_scale, beliefs.log_scale_sigma)
+        for held in range(POSE.start, POSE.stop):
+            self._row({held: 1.0}, 0.0, TIED)
+        self._zooms = len(self._rows)
+        for k in range(K - 1):
+            if not (measured[k] and measured[k + 1]):
+                here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
+                self._row({ahead + FOCAL: 1.0, here + FOCAL: -1.0}, 0.0, float(views.wander[k]))
+        self._slopes = np.zeros((len(self._rows), shared + SHARED))
+        for at, (row, _, _) in enumerate(self._rows):
+            self._slopes[at, list(row)] = list(row.values())
+        self._target = np.array([target for _, target, _ in self._rows])
+        self._sigma = np.array([sigma for _, _, sigma in self._rows])
+
+    def _row(self, slopes: dict[int, float], target: float, sigma: float) -> None:
+        self._rows.append((slopes, target, sigma))
+
+    def at(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+        """Whitened errors at this scene, and their Jacobian (rows, C)."""
+        unknowns = np.zeros(self._slopes.shape[1])
+        views = unknowns[: PER_VIEW * self.K].reshape(self.K, PER_VIEW)
+        views[:, FOCAL], views[:, SCALE] = scene.log_focal, scene.log_scale
+        unknowns[PER_VIEW * self.K :] = scene.shared
+        off, sigma = self._slopes @ unknowns - self._target, self._sigma.copy()
+        wander = sigma[self._zooms :]  # a zoom rests, or runs: |x|
+        wander *= np.sqrt(np.maximum(1.0, np.abs(off[self._zooms :]) / wander))
+        return off / sigma, self._slopes / sigma[:, None]
