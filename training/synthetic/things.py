@@ -83,6 +83,7 @@ def build(
     bump: float = 0.7,
     hollow: bool = False,
     mottle: float = 0.10,
+    crease: float = 2.5,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     Sample the surface and the colours of a room with its things.
@@ -91,6 +92,7 @@ def build(
     :param cell: grid spacing [mm].
     :param bump: height of the lumps that all surfaces have [mm].
     :param mottle: how much every surface is darker and paler in places.
+    :param crease: width over which what meets is rounded [mm].
     :param hollow: the things are not bodies in a room but passages through tissue.
     :return: samples (Z, Y, X) float32 for `Field.from_samples`, its lower corner (3,) [mm], and
         colours (Z, Y, X, 3) float32 linear reflectance every TINT_CELL.
@@ -102,7 +104,7 @@ def build(
     samples = np.empty(tuple(size[::-1]), np.float32)
     tint = np.empty((*(int(n * cell / TINT_CELL) + 2 for n in samples.shape), 3), np.float32)
     bumps = lattice(rng, (32, 32, 32), 2)
-    _fill(samples, lower, cell, room, balls, rods, bumps, bump, hollow)
+    _fill(samples, lower, cell, room, balls, rods, bumps, bump, hollow, crease)
     _paint(
         tint, lower, TINT_CELL, room, balls, rods, bumps, hollow,
         np.array(things.paints, np.float32), mottle, rng.uniform(5.0, 20.0),
@@ -181,8 +183,9 @@ def _fill(
     bumps: np.ndarray,
     bump_height: float,
     hollow: bool,
+    crease: float,
 ) -> None:
-    """Sample the distance to the nearest thing, creases rounded over a few mm."""
+    """Sample the distance to the nearest thing, creases rounded."""
     for k in numba.prange(samples.shape[0]):
         z = lower[2] + k * cell
         near_balls, near_rods = _nearby(balls, rods, z)
@@ -192,9 +195,9 @@ def _fill(
                 x = lower[0] + i * cell
                 f = FAR if hollow else _wall(room, x, y, z)
                 for n in near_balls:
-                    f = _smooth_min(f, _ellipsoid(balls[n], x, y, z), 2.5)
+                    f = _smooth_min(f, _ellipsoid(balls[n], x, y, z), crease)
                 for n in near_rods:
-                    f = _smooth_min(f, _rod(rods[n], x, y, z), 2.5)
+                    f = _smooth_min(f, _rod(rods[n], x, y, z), crease)
                 bump = lattice_noise(bumps, x / 11.0, y / 11.0, z / 11.0, 0)
                 bump += 0.3 * lattice_noise(bumps, x / 4.5, y / 4.5, z / 4.5, 1)
                 samples[k, j, i] = (-f if hollow else f) + bump_height * bump
