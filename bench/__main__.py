@@ -8,6 +8,7 @@ explains the columns.
     python -m bench engines      depth in every runtime, and in torch
     python -m bench stages       one frame, stage by stage
     python -m bench messages     messages to arrays and back
+    python -m bench paper        the paper's networks on this CPU, in int8 and in torch
     python -m bench soak         half an hour at 30 Hz
     python -m bench transport    what DDS takes, with an empty node (26 minutes)
 """
@@ -22,7 +23,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from bench import dds_transport, engines, live, messages, picture, soak
+from bench import dds_transport, engines, live, messages, paper, picture, soak
 from endosfm3d_ros import bench as user
 from endosfm3d_ros import parameters
 from endosfm3d_ros.allocator import keep_freed_pictures
@@ -76,6 +77,16 @@ def run_messages(asked: argparse.Namespace, tell: Callable[[str], None]) -> list
     return rows
 
 
+def run_paper(_: argparse.Namespace, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Random weights of its size."""
+    if not find_spec('torch') or not find_spec('nncf'):
+        tell('left out: it needs torch and NNCF, run: make setup-training')
+        return []
+    rows = paper.measure()
+    tell(paper.as_table(rows))
+    return rows
+
+
 def run_soak(asked: argparse.Namespace, tell: Callable[[str], None]) -> dict[str, Any]:
     """At 30 Hz."""
     row = soak.soak(live.Case(size=asked.sizes[0], rate=30.0), asked.minutes)
@@ -88,6 +99,7 @@ PARTS: dict[str, Callable[[argparse.Namespace, Callable[[str], None]], Any]] = {
     'messages': run_messages,
     'engines': run_engines,
     'live': run_live,
+    'paper': run_paper,
     'soak': run_soak,
 }
 

@@ -108,7 +108,7 @@ def quantize(
         samples = _spread(list(_samples(graph, opened, videos, worlds)), most)
         file = f'{graph.path.stem}_int8.onnx'
         if file not in made:  # one file may serve several sizes
-            made[file] = _quantized(graph, [sample.picture for sample in samples[::2]])
+            made[file] = quantized(graph, [sample.picture for sample in samples[::2]])
         narrow = Graph(graph.path.with_name(file), made[file], graph.height, graph.width, '')
         name = f'depth {graph.height}x{graph.width}'
         rows += _rows(name, graph, narrow)
@@ -156,7 +156,7 @@ def measure(graph: Graph, narrow: Graph, samples: Sequence[Sample]) -> Cost:
     )
 
 
-def _quantized(graph: Graph, pictures: list[np.ndarray]) -> bytes:
+def quantized(graph: Graph, pictures: list[np.ndarray]) -> bytes:
     """The graph with int8 convolutions and products, in ONNX's own quantisation operators."""
     import endosfm3d_ros.engines.openvino  # noqa: F401, I001 - silences the telemetry that NNCF shares
     import nncf

@@ -39,17 +39,15 @@ class Priors:
             if measured[k]:
                 slopes = {PER_VIEW * k + FOCAL: 1.0, reference: -1.0}
                 self._row(slopes, float(views.log_zoom[k]), float(views.log_zoom_sigma[k]))
-        for k in range(K - 1):
-            here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
-            self._row({ahead + SCALE: 1.0, here + SCALE: -1.0}, 0.0, beliefs.scale_flicker)
         mean = {PER_VIEW * k + SCALE: 1.0 / K for k in range(K)}
         self._row(mean, beliefs.log_scale, beliefs.log_scale_sigma)
         for held in range(POSE.start, POSE.stop):
             self._row({held: 1.0}, 0.0, TIED)
-        self._zooms = len(self._rows)
+        self._jumping = len(self._rows)  # from here on
         for k in range(K - 1):
+            here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
+            self._row({ahead + SCALE: 1.0, here + SCALE: -1.0}, 0.0, beliefs.scale_flicker)
             if not (measured[k] and measured[k + 1]):
-                here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
                 self._row({ahead + FOCAL: 1.0, here + FOCAL: -1.0}, 0.0, float(views.wander[k]))
         self._slopes = np.zeros((len(self._rows), shared + SHARED))
         for at, (row, _, _) in enumerate(self._rows):
@@ -67,6 +65,7 @@ class Priors:
         views[:, FOCAL], views[:, SCALE] = scene.log_focal, scene.log_scale
         unknowns[PER_VIEW * self.K :] = scene.shared
         off, sigma = self._slopes @ unknowns - self._target, self._sigma.copy()
-        wander = sigma[self._zooms :]  # a zoom rests, or runs: |x|
-        wander *= np.sqrt(np.maximum(1.0, np.abs(off[self._zooms :]) / wander))
+        # a zoom rests, or runs; a network's scale stays, or jumps as a tool comes in: |x|
+        jumps = sigma[self._jumping :]
+        jumps *= np.sqrt(np.maximum(1.0, np.abs(off[self._jumping :]) / jumps))
         return off / sigma, self._slopes / sigma[:, None]

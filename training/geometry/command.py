@@ -20,9 +20,11 @@ from training.geometry.films import films
 from training.geometry.picture import picture
 from training.geometry.runs import Remembered, Run, Start, run
 from training.geometry.tables import tables
+from training.geometry.troubles import come_through, table
 from training.synthetic.film import MOVES
 
 FACTORS = (0.6, 1.4)
+TROUBLED_MOVES, LEAST_TROUBLED_S = ('advance', 'orbit', 'mixed'), 5.0
 STARTS = [
     Start(factor, guess, refinement)
     for factor in FACTORS
@@ -56,24 +58,56 @@ def main() -> int:
     parser.add_argument('--seconds', type=float, default=3.0, help='of each film (at least 2.5)')
     parser.add_argument('--bundle', default='compact', help='whose depth is used')
     parser.add_argument(
+        '--troubles',
+        action='store_true',
+        help='instead: films (5 s and more) in which something goes wrong, to OUT/troubles.md',
+    )
+    parser.add_argument(
         '--again', action='store_true', help='only tables and picture, of OUT/runs.json'
     )
     a = parser.parse_args()
     kept = a.out / 'runs.json'
+    if a.troubles:
+        return _troubles(a.out, _seeds(a.seeds), max(a.seconds, LEAST_TROUBLED_S), a.bundle)
     if a.again:
         runs = [_read(one) for one in json.loads(kept.read_text())]
     else:
         if a.seconds < 2.5:
             raise ValueError(f'--seconds is {a.seconds:g}, at least 2.5 are needed')
-        first, _, end = a.seeds.partition(':')
-        if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
-            raise ValueError(f'--seeds is {a.seeds!r}, needed FIRST:END, such as 10:14')
-        seeds = range(int(first), int(end))
-        runs = measured(a.out, a.moves, seeds, a.seconds, a.bundle)
+        runs = measured(a.out, a.moves, _seeds(a.seeds), a.seconds, a.bundle)
         kept.write_text(json.dumps([asdict(one) for one in runs]))
     text = tables(runs)
     (a.out / 'tables.md').write_text(text)
     (a.out / 'geometry.svg').write_text(picture(runs))
+    print(text)
+    return 0
+
+
+def _seeds(text: str) -> range:
+    first, _, end = text.partition(':')
+    if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise ValueError(f'--seeds is {text!r}, needed FIRST:END, such as 10:14')
+    return range(int(first), int(end))
+
+
+def _troubles(out: Path, seeds: range, seconds: float, bundle: str) -> int:
+    cv2.setNumThreads(1)
+    opened = open_bundle(bundle)
+    network = Remembered(DepthGraphs(opened, 'auto'))
+    found = []
+    for one in come_through(
+        films(out / 'films_troubled', TROUBLED_MOVES, seeds, seconds), network, opened.sizes
+    ):
+        found.append(one)
+        film, trouble, said = one
+        print(
+            f'{film:20s} {trouble:16s} focal off by {100 * said.focal_before:.1f} before, '
+            f'{100 * said.focal:.1f} % at the end',
+            file=sys.stderr,
+            flush=True,
+        )
+    text = table(found)
+    (out / 'troubles.md').write_text(text)
     print(text)
     return 0
 

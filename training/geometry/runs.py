@@ -102,28 +102,14 @@ def run(
     film: Filmed, network: Remembered, sizes: tuple[tuple[int, int], ...], start: Start
 ) -> Run:
     """Play a film through a pipeline of its own."""
-    field = find_field_of_view(film.images[0], None)
-    radius = field.circle[2] if field.circle else float(np.hypot(field.width, field.height)) / 2
-    angle = 2 * np.degrees(np.arctan(radius / (start.factor * film.K[0, 0, 0])))
-    settings = Settings(prior_field_of_view_deg=float(angle), refinement=start.refinement)
-    network.guess = start.guess
-    pipeline = Pipeline(network, sizes, settings)
-    said, step_ms, settle_ms = [], [], []
-    for number, image in enumerate(film.images):
-        frame = Frame(image, round(film.stamps[number] * 1e9) + 1, 'scope')
-        network.cpu_s, begun = 0.0, time.process_time()
-        said.append(pipeline.step(frame))
-        stepped = time.process_time()
-        pipeline.settle()
-        _ = pipeline.learnt_scope  # waits for it
-        step_ms.append(1e3 * (stepped - begun - network.cpu_s))
-        settle_ms.append(1e3 * (time.process_time() - stepped))
+    said, step_ms, settle_ms = played(film, network, sizes, start)
     focal = np.array([one.input_camera.fx for one in said])
     error = np.log(focal / film.K[:, 0, 0])
     path_mm = float(np.linalg.norm(np.diff(film.T_world_cam[:, :3, 3], axis=0), axis=1).sum())
     T_odom_cam = np.stack([one.T_odom_cam for one in said])
     ate = trajectory_errors(T_odom_cam, film.T_world_cam).ate_sim3
-    windowed, rim = start.refinement == 'window', field.circle is not None
+    windowed = start.refinement == 'window'
+    rim = find_field_of_view(film.images[0], None).circle is not None
     return Run(
         film=film.name,
         start=start,
@@ -140,6 +126,29 @@ def run(
         step_ms=step_ms,
         settle_ms=settle_ms,
     )
+
+
+def played(
+    film: Filmed, network: Remembered, sizes: tuple[tuple[int, int], ...], start: Start
+) -> tuple[list[Reconstruction], list[float], list[float]]:
+    """What is said of every frame, and CPU time of the steps and of what follows each [ms]."""
+    field = find_field_of_view(film.images[0], None)
+    radius = field.circle[2] if field.circle else float(np.hypot(field.width, field.height)) / 2
+    angle = 2 * np.degrees(np.arctan(radius / (start.factor * film.K[0, 0, 0])))
+    settings = Settings(prior_field_of_view_deg=float(angle), refinement=start.refinement)
+    network.guess = start.guess
+    pipeline = Pipeline(network, sizes, settings)
+    said, step_ms, settle_ms = [], [], []
+    for number, image in enumerate(film.images):
+        frame = Frame(image, round(film.stamps[number] * 1e9) + 1, 'scope')
+        network.cpu_s, begun = 0.0, time.process_time()
+        said.append(pipeline.step(frame))
+        stepped = time.process_time()
+        pipeline.settle()
+        _ = pipeline.learnt_scope  # waits for it
+        step_ms.append(1e3 * (stepped - begun - network.cpu_s))
+        settle_ms.append(1e3 * (time.process_time() - stepped))
+    return said, step_ms, settle_ms
 
 
 def _scale_drift(film: Filmed, said: Sequence[Reconstruction]) -> float:
