@@ -17,7 +17,8 @@ from training.networks.flow_motion import FlowMotion
 from training.objective import motions, zoom_roughness
 
 COMPACT_STEP = 0.02  # a compact motion network begins with small motions
-SMALL = ((8, 16, 32, 64, 96), (1, 1, 1, 1))  # widths and depths of networks for quick trials
+# widths, depths and overviews of networks for quick trials
+SMALL = ((8, 16, 32, 64, 96), (1, 1, 1, 1), (0, 0, 0, 2))
 
 
 @dataclass(frozen=True)

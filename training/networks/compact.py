@@ -81,23 +81,29 @@ class Encoder(nn.Module):
     Maps at 1/4, 1/8, 1/16 and 1/32 of the picture.
 
     :param widths: channels at 1/2, 1/4, 1/8, 1/16 and 1/32.
-    :param depths: residual blocks at 1/4, 1/8, 1/16 and 1/32.
+    :param depths: residual blocks at 1/4, 1/8, 1/16 and 1/32; overviews: `Overview`s behind them.
     """
 
-    def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], depths: tuple[int, ...], overviews: tuple[int, ...]
+    ) -> None:
         super().__init__()
         self.stem = Down(3, widths[0])
         self.stages = nn.ModuleList(
-            nn.Sequential(Down(before, now), *(Residual(now) for _ in range(depth)))
-            for before, now, depth in zip(widths[:-1], widths[1:], depths, strict=True)
+            nn.Sequential(
+                Down(before, now),
+                *(Residual(now) for _ in range(depth)),
+                *(Overview(now) for _ in range(overview)),
+            )
+            for before, now, depth, overview in zip(
+                widths[:-1], widths[1:], depths, overviews, strict=True
+            )
         )
-        self.overview = nn.Sequential(Overview(widths[-1]), Overview(widths[-1]))
 
     def forward(self, picture: Tensor) -> list[Tensor]:
         maps = [self.stem(picture)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
-        maps[-1] = self.overview(maps[-1])
         return maps  # 1/2, 1/4, 1/8, 1/16, 1/32
 
 
@@ -133,10 +139,11 @@ class CompactDepth(nn.Module):
     def __init__(
         self,
         widths: tuple[int, ...] = (16, 32, 64, 128, 192),
-        depths: tuple[int, ...] = (1, 2, 2, 2),
+        depths: tuple[int, ...] = (1, 2, 4, 4),
+        overviews: tuple[int, ...] = (0, 0, 2, 4),
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(widths, depths)
+        self.encoder = Encoder(widths, depths, overviews)
         coarse_first = widths[::-1]
         self.laterals = nn.ModuleList(
             nn.Conv2d(above, here, 1) for above, here in pairwise(coarse_first)
