@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from lifecycle_msgs.msg import Transition
+from nav_msgs.msg import Odometry
 from robot import (
     HEIGHT,
     PATIENCE_S,
@@ -26,6 +27,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from endosfm3d_ros.complaints import PAUSE_S
+from endosfm3d_ros.core.geometry import rotation_from_quaternion
 
 pytestmark = pytest.mark.ros
 TRIES = 5
@@ -35,6 +37,22 @@ METRIC_ONLY = ('depth/image', 'depth/confidence', 'points', 'tf')
 @pytest.fixture
 def robot(with_node: Callable[..., RobotWithNode]) -> RobotWithNode:
     return with_node()
+
+
+def depth_of(message: Image) -> np.ndarray:
+    """(h, w) of a 32FC1 message [m]."""
+    return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
+
+
+def looked_at(odometry: Odometry, depth_m: float) -> np.ndarray:
+    """
+    The place so far along the optical axis (3,) in odom [m].
+
+    A flat wall that slides by tells a turn hardly from a shift; both move what is looked at.
+    """
+    at, turn = odometry.pose.pose.position, odometry.pose.pose.orientation
+    R = rotation_from_quaternion(turn.x, turn.y, turn.z, turn.w)
+    return np.array([at.x, at.y, at.z]) + depth_m * R[:, 2]
 
 
 def test_every_output_of_a_frame_bears_its_stamp_and_the_right_frame_and_size(
@@ -66,9 +84,8 @@ def test_every_output_of_a_frame_bears_its_stamp_and_the_right_frame_and_size(
     odometry = robot.seen['odometry'][-1]
     assert (odometry.header.frame_id, odometry.child_frame_id) == ('odom', 'scope_optical')
     assert odometry.pose.pose.position.y == pytest.approx(transform.transform.translation.y)
-    assert (
-        odometry.pose.pose.position.y < -1e-4
-    )  # the wall slid left: the camera went right, which is odom's -y
+    aim = looked_at(odometry, float(np.nanmedian(depth_of(depth))))
+    assert aim[1] < -1e-4  # the wall slid left: the scope looks farther right, which is odom's -y
     status = robot.status()
     assert (status['valid'], status['scale_state']) == ('true', 'nominal')
     assert status['camera_model'] == 'pinhole_approximation'
