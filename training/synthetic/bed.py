@@ -3,20 +3,18 @@
 
 import numpy as np
 
-from training.synthetic.field import Field
 from training.synthetic.things import (
     BOWEL,
     FAT,
     GALL,
     LIGAMENT,
     LIVER,
-    TINT_CELL,
     WALL,
     Things,
     build,
+    clothed,
 )
-from training.synthetic.tissue import draw_tissue
-from training.synthetic.world import World, random_rotation, smooth_curve
+from training.synthetic.world import World, smooth_curve
 
 
 def make_bed(seed: int, cell: float = 1.0, side: int = 1024) -> World:
@@ -29,19 +27,9 @@ def make_bed(seed: int, cell: float = 1.0, side: int = 1024) -> World:
     room = rng.uniform([62.0, 46.0, 62.0], [78.0, 56.0, 84.0])  # semi-axes [mm]
     things = _furnish(rng, room)
     bump, mottle = rng.uniform(0.3, 1.0), rng.uniform(0.05, 0.5)
-    samples, lower, tint = build(rng, room, things, cell, bump, mottle=mottle)
-    guide, gaze = _way(rng, room)
-    return World(
-        name=f'bed-{seed}',
-        field=Field.from_samples(samples, lower, cell),
-        tissue=draw_tissue(rng, side, extent=(35.0, 60.0)),
-        R_texture_world=random_rotation(rng),
-        tint=tint,
-        tint_cell=TINT_CELL,
-        guide=guide,
-        gaze=gaze,
-        horizon=0.15,
-    )
+    built = build(rng, room, things, cell, bump, mottle=mottle)
+    way = _way(rng, room)
+    return clothed(f'bed-{seed}', rng, built, cell, way, side, (35.0, 60.0), 0.15)
 
 
 def _furnish(rng: np.random.Generator, room: np.ndarray) -> Things:

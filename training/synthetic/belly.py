@@ -3,20 +3,18 @@
 
 import numpy as np
 
-from training.synthetic.field import Field
 from training.synthetic.things import (
     BOWEL,
     FAT,
     GALL,
     LIGAMENT,
     LIVER,
-    TINT_CELL,
     WALL,
     Things,
     build,
+    clothed,
 )
-from training.synthetic.tissue import draw_tissue
-from training.synthetic.world import World, random_rotation, smooth_curve
+from training.synthetic.world import World, smooth_curve
 
 
 def make_belly(seed: int, cell: float = 1.3, side: int = 1024) -> World:
@@ -29,22 +27,12 @@ def make_belly(seed: int, cell: float = 1.3, side: int = 1024) -> World:
     room = rng.uniform([70.0, 48.0, 72.0], [108.0, 78.0, 112.0])  # semi-axes [mm]
     floor = float(rng.uniform(0.3, 0.6) * room[1])
     things = _furnish(rng, room, floor)
-    samples, lower, tint = build(
+    built = build(
         rng, room, things, cell, bump=rng.uniform(0.2, 0.9), mottle=rng.uniform(0.05, 0.4),
         crease=float(rng.uniform(0.4, 2.5)),
     )  # fmt: skip
-    guide, gaze = _way(rng, room, floor)
-    return World(
-        name=f'belly-{seed}',
-        field=Field.from_samples(samples, lower, cell),
-        tissue=draw_tissue(rng, side, extent=(40.0, 80.0)),
-        R_texture_world=random_rotation(rng),
-        tint=tint,
-        tint_cell=TINT_CELL,
-        guide=guide,
-        gaze=gaze,
-        horizon=0.15,
-    )
+    way = _way(rng, room, floor)
+    return clothed(f'belly-{seed}', rng, built, cell, way, side, (40.0, 80.0), 0.15)
 
 
 def _furnish(rng: np.random.Generator, room: np.ndarray, floor: float) -> Things:

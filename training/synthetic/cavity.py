@@ -3,19 +3,17 @@
 
 import numpy as np
 
-from training.synthetic.field import Field
 from training.synthetic.things import (
     BOWEL,
     FAT,
     GALL,
     LIGAMENT,
     LIVER,
-    TINT_CELL,
     Things,
     build,
+    clothed,
 )
-from training.synthetic.tissue import draw_tissue
-from training.synthetic.world import World, random_rotation, smooth_curve
+from training.synthetic.world import World, smooth_curve
 
 
 def make_cavity(seed: int, cell: float = 1.0, side: int = 1024) -> World:
@@ -27,19 +25,9 @@ def make_cavity(seed: int, cell: float = 1.0, side: int = 1024) -> World:
     rng = np.random.default_rng([seed, 4])
     room = rng.uniform([52.0, 36.0, 66.0], [66.0, 46.0, 80.0])  # semi-axes [mm]
     things = _furnish(rng, room)
-    samples, lower, tint = build(rng, room, things, cell, mottle=rng.uniform(0.05, 0.4))
-    guide, gaze = _way(rng, room, things)
-    return World(
-        name=f'cavity-{seed}',
-        field=Field.from_samples(samples, lower, cell),
-        tissue=draw_tissue(rng, side, extent=(45.0, 60.0)),
-        R_texture_world=random_rotation(rng),
-        tint=tint,
-        tint_cell=TINT_CELL,
-        guide=guide,
-        gaze=gaze,
-        horizon=0.2,
-    )
+    built = build(rng, room, things, cell, mottle=rng.uniform(0.05, 0.4))
+    way = _way(rng, room, things)
+    return clothed(f'cavity-{seed}', rng, built, cell, way, side, (45.0, 60.0), 0.2)
 
 
 def _furnish(rng: np.random.Generator, room: np.ndarray) -> Things:

@@ -3,10 +3,8 @@
 
 import numpy as np
 
-from training.synthetic.field import Field
-from training.synthetic.things import BOWEL, LIGAMENT, TINT_CELL, WALL, Things, build
-from training.synthetic.tissue import draw_tissue
-from training.synthetic.world import World, random_rotation
+from training.synthetic.things import BOWEL, LIGAMENT, WALL, Things, build, clothed
+from training.synthetic.world import World
 
 SPACING = 2.0  # of the points of a branch [mm]
 
@@ -37,18 +35,10 @@ def make_fork(seed: int, cell: float = 0.8, side: int = 1024) -> World:
     points = np.concatenate([way[0], way[1][1:], way[2][1:]])
     middle = np.array(things.rods)[:, :6].reshape(-1, 3)
     room = np.maximum(np.abs(middle).max(axis=0), 1.0) + 22.0
-    samples, lower, tint = build(rng, room, things, cell, bump=0.4, hollow=True)
+    built = build(rng, room, things, cell, bump=0.4, hollow=True)
     look = 8
-    return World(
-        name=f'fork-{seed}',
-        field=Field.from_samples(samples, lower, cell),
-        tissue=draw_tissue(rng, side, extent=(25.0, 45.0)),
-        R_texture_world=random_rotation(rng),
-        tint=tint,
-        tint_cell=TINT_CELL,
-        guide=points[2:-look],
-        gaze=points[2 + look :],
-    )
+    ahead = points[2:-look], points[2 + look :]
+    return clothed(f'fork-{seed}', rng, built, cell, ahead, side, (25.0, 45.0))
 
 
 def _branch(

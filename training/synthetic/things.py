@@ -8,9 +8,10 @@ A family of worlds says which things stand where; this file makes surface and pa
 import numba
 import numpy as np
 
+from training.synthetic.field import Field
 from training.synthetic.kernels import kernel, parallel_kernel
-from training.synthetic.tissue import linear
-from training.synthetic.world import lattice, lattice_noise
+from training.synthetic.tissue import draw_tissue, linear
+from training.synthetic.world import World, lattice, lattice_noise, random_rotation
 
 PALETTE = np.stack(
     [
@@ -110,6 +111,37 @@ def build(
         np.array(things.paints, np.float32), mottle, rng.uniform(5.0, 20.0),
     )  # fmt: skip
     return samples, lower, tint
+
+
+def clothed(
+    name: str,
+    rng: np.random.Generator,
+    built: tuple[np.ndarray, np.ndarray, np.ndarray],
+    cell: float,
+    way: tuple[np.ndarray, np.ndarray],
+    side: int,
+    extent: tuple[float, float],
+    horizon: float | None = None,
+) -> World:
+    """
+    Lay tissue over what was built, and make a world of it.
+
+    :param built: what `build` gave at this `cell` [mm]; way: guide and gaze, as `World` has them.
+    :param side: of the texture [texels]; extent: of its tile, from and to [mm].
+    """
+    samples, lower, tint = built
+    guide, gaze = way
+    return World(
+        name=name,
+        field=Field.from_samples(samples, lower, cell),
+        tissue=draw_tissue(rng, side, extent=extent),
+        R_texture_world=random_rotation(rng),
+        tint=tint,
+        tint_cell=TINT_CELL,
+        guide=guide,
+        gaze=gaze,
+        horizon=horizon,
+    )
 
 
 @kernel
