@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bench import engines, live, messages, picture, soak
+from bench import engines, live, messages, paper, picture, soak
 from bench.frames import ReadyFrames
 from endosfm3d_ros import bench as user
 from endosfm3d_ros.cli import main
@@ -129,6 +129,17 @@ def test_the_torch_form_of_the_shipped_network_says_what_the_graph_says() -> Non
     from bench.torch_network import shipped_network
 
     shipped_network()  # holds itself against the graph, or raises
+
+
+@pytest.mark.slow
+def test_the_paper_networks_run_in_every_way() -> None:
+    pytest.importorskip('torch', reason='the baselines need torch: make setup-training')
+    rows = paper.measure(runs=1)
+    assert len({row['way'] for row in rows}) == len(rows) == 5
+    assert all(row['p50'] > 0 and row['cpu'] > 0 for row in rows)
+    (eager,) = (row for row in rows if row['way'] == paper.EAGER)
+    assert eager['ratio'] == 1.0
+    assert paper.as_table(rows).count('\n') == len(rows) + 1
 
 
 def test_the_plain_node_tells_how_its_camera_moved() -> None:

@@ -85,7 +85,7 @@ def test_every_output_of_a_frame_bears_its_stamp_and_the_right_frame_and_size(
     assert (odometry.header.frame_id, odometry.child_frame_id) == ('odom', 'scope_optical')
     assert odometry.pose.pose.position.y == pytest.approx(transform.transform.translation.y)
     aim = looked_at(odometry, float(np.nanmedian(depth_of(depth))))
-    assert aim[1] < -1e-4  # the wall slid left: the scope looks farther right, which is odom's -y
+    assert aim[1] < -5e-4  # the wall slid left: the scope looks farther right, which is odom's -y
     status = robot.status()
     assert (status['valid'], status['scale_state']) == ('true', 'nominal')
     assert status['camera_model'] == 'pinhole_approximation'

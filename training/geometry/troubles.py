@@ -44,7 +44,8 @@ class Outcome:
     :param focal: |error of log focal length| at the end; focal_before: when the trouble began.
     :param path: ATE after Sim(3), as a share of the path's length, from FEW frames after the
         trouble on; where it lasts to the end, from a second on.
-    :param scale: |log| of depth's scale at the end over that before the trouble.
+    :param scale: |log| of depth's scale at the end over that before the trouble; where it lasts,
+        over that in the frames after the first second.
     :param warned: share of its frames that were not valid, or whose step was not known, or that
         said that less than RIGID of the tracks move as one.
     :param unknown: steps after it that were not known.
@@ -104,7 +105,7 @@ def outcome(troubled: Troubled, said: Sequence[Reconstruction]) -> Outcome:
     T = film.T_world_cam[after.start :]
     path_mm = float(np.linalg.norm(np.diff(T[:, :3, 3], axis=0), axis=1).sum())
     T_said = np.stack([said[n].T_odom_cam for n in after])
-    before = range(max(begin - FEW, 0), max(begin, 1))
+    before = range(SECOND, SECOND + FEW) if lasts else range(begin - FEW, begin)
     late = range(len(said) - FEW, len(said))
     scales = [float(np.nanmedian([np.nanmedian(depth_ratio(film, said, n)) for n in part]))
               for part in (before, late)]  # fmt: skip
@@ -222,9 +223,12 @@ def _breathing(film: Filmed, rng: np.random.Generator) -> Troubled:
         map_u, map_v = (
             (at - np.nan_to_num(off)).astype(np.float32) for at, off in ((u, off_u), (v, off_v))
         )
-        film.images[n] = cv2.remap(film.images[n], map_u, map_v, cv2.INTER_LINEAR)
-        deeper = x[..., 2].astype(np.float32)
-        film.depth[n] = cv2.remap(deeper, map_u, map_v, cv2.INTER_NEAREST)
+        film.images[n] = cv2.remap(
+            film.images[n], map_u, map_v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
+        film.depth[n] = cv2.remap(
+            x[..., 2].astype(np.float32), map_u, map_v, cv2.INTER_NEAREST, borderValue=np.nan
+        )
     return Troubled(film, (0, len(film.images)))
 
 
