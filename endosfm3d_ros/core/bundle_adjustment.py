@@ -48,6 +48,7 @@ class Solution:
     :param weights: (N, K) 0 to 1, how much each observation agrees; 0 where there is none.
     :param track_sigma: (N,) of a point's log depth by its tracks alone, in the last keyframe that
         sees it, the cameras taken as right; large where there is no parallax.
+    :param misfit: (N,) root mean square of a point's reprojection over its stated sigma.
     :param cost: robust cost, priors included.
     :param pixel_rms: robust spread of reprojection over its stated sigma; about 1 when honest.
     :param converged: False where more iterations would go on.
@@ -57,6 +58,7 @@ class Solution:
     covariance: np.ndarray
     weights: np.ndarray
     track_sigma: np.ndarray
+    misfit: np.ndarray
     cost: float
     pixel_rms: float
     converged: bool
@@ -73,48 +75,40 @@ def adjust(
     :param tolerance: it has converged when the cost falls by less, relatively.
     """
     problem = _Problem(views, beliefs)
-    scene, damping, converged = start, 1e-4, False
-    residuals = problem.residuals(scene)
-    cost = problem.cost(scene, residuals)
-    for _ in range(iterations):
-        system = problem.linearised(scene, residuals)
-        for _ in range(4):
-            moved = problem.moved(scene, *system.solved(damping))
-            new_residuals = problem.residuals(moved)
-            new_cost = problem.cost(moved, new_residuals)
-            if new_cost < cost:
-                break
-            damping *= 8.0
-        else:
-            converged = True  # no step makes it better
-            break
-        converged = cost - new_cost < tolerance * cost
-        scene, residuals, cost = moved, new_residuals, new_cost
-        damping = max(damping / 6.0, 1e-6)
-        if converged:
-            break
+    scene, residuals, cost, converged = problem.minimised(start, iterations, tolerance)
     covariance = problem.linearised(scene, residuals).covariance(beliefs.relief_sigma)
     weights = np.zeros(problem.shape)
     weights[problem.seen] = problem.weights(residuals)[:, 0]
     track_sigma = problem.track_sigma(scene, residuals)
     pixel_rms = float(1.4826 * np.median(np.abs(residuals[:, :2]))) if len(residuals) else 1.0
-    return Solution(scene, covariance, weights, track_sigma, cost, pixel_rms, converged)
+    misfit = problem.misfit(residuals)
+    return Solution(scene, covariance, weights, track_sigma, misfit, cost, pixel_rms, converged)
 
 
-def place_points(views: Views, scene: Scene, iterations: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def misfit_after(views: Views, beliefs: Beliefs, start: Scene, iterations: int = 1) -> np.ndarray:
+    """Only the `misfit` of what `adjust` would find, for a fraction of its price: (N,)."""
+    problem = _Problem(views, beliefs)
+    _, residuals, _, _ = problem.minimised(start, iterations)
+    return problem.misfit(residuals)
+
+
+def place_points(
+    views: Views, scene: Scene, iterations: int = 3
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     Points that an adjustment left out: where its keyframes, taken as right, see them.
 
     :param views: of those N points.
     :param scene: its cameras, and where the points are to begin with.
-    :return: (N, 3) in the world [mm], and (N,) the `track_sigma` of each, see `Solution`.
+    :return: (N, 3) in the world [mm], and (N,) `track_sigma` and `misfit`, see `Solution`.
     """
     problem = _Problem(views)
     still = np.zeros(PER_VIEW * len(scene.t) + SHARED)
     for _ in range(iterations):
         H, b = problem.points_alone(scene, problem.residuals(scene))
         scene = problem.moved(scene, still, -np.linalg.solve(H, b[..., None])[..., 0])
-    return scene.points, problem.track_sigma(scene, problem.residuals(scene))
+    residuals = problem.residuals(scene)
+    return scene.points, problem.track_sigma(scene, residuals), problem.misfit(residuals)
 
 
 @dataclass(frozen=True)
@@ -187,6 +181,32 @@ class _Problem:
         if beliefs is not None:
             self.priors = Priors(views, beliefs)
 
+    def minimised(
+        self, scene: Scene, iterations: int, tolerance: float = 5e-4
+    ) -> tuple[Scene, np.ndarray, float, bool]:
+        """Go downhill, see `adjust`: where it ends, its residuals and cost, converged."""
+        damping, converged = 1e-4, False
+        residuals = self.residuals(scene)
+        cost = self.cost(scene, residuals)
+        for _ in range(iterations):
+            system = self.linearised(scene, residuals)
+            for _ in range(4):
+                moved = self.moved(scene, *system.solved(damping))
+                new_residuals = self.residuals(moved)
+                new_cost = self.cost(moved, new_residuals)
+                if new_cost < cost:
+                    break
+                damping *= 8.0
+            else:
+                converged = True  # no step makes it better
+                break
+            converged = cost - new_cost < tolerance * cost
+            scene, residuals, cost = moved, new_residuals, new_cost
+            damping = max(damping / 6.0, 1e-6)
+            if converged:
+                break
+        return scene, residuals, cost, converged
+
     def residuals(self, scene: Scene) -> np.ndarray:
         """(M, 3) whitened: u, v, log depth; 0 where no depth was known."""
         X, z = self._in_cameras(scene)
@@ -213,6 +233,11 @@ class _Problem:
         pixel = 1.0 / (1.0 + (squared[:, 0] + squared[:, 1]) / PIXEL_KERNEL**2)
         depth = self.depth_share / (1.0 + squared[:, 2] / DEPTH_KERNEL**2)
         return np.stack([pixel, depth], axis=-1)
+
+    def misfit(self, residuals: np.ndarray) -> np.ndarray:
+        """See `Solution`."""
+        squared = (residuals[:, :2] ** 2).sum(axis=1)
+        return np.sqrt(np.bincount(self.n, squared) / np.bincount(self.n))
 
     def linearised(self, scene: Scene, residuals: np.ndarray) -> _System:
         """Build the normal equations at this scene."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from endosfm3d_ros.core import rigid
 from endosfm3d_ros.core.bundle_adjustment import Solution, adjust, place_points
 from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
 from endosfm3d_ros.core.keyframe import Keyframe
@@ -47,6 +48,7 @@ BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only mov
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 100  # ... but first so many of each keyframe: a fast one shares few tracks
+TRIALS, TRIED_FROM = 2, 5  # parts left out after an adjustment, of so many keyframes or more
 CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
 
 
@@ -62,7 +64,9 @@ class LocalMap:
         its last is in the window any more.
     :param keyframes: oldest first.
     :param ids: (M,) rising; points (M, 3) in the world [mm]; track_sigma (M,) of their log depth
-        by tracks alone, infinite where they were not adjusted.
+        by tracks alone, infinite where they were not adjusted; misfit (M,) of each, see
+        `Solution`, NaN where it was not told; moving (M,) bool, not of the rigid majority.
+    :param trials: parts of the picture that were left out to see whether the rest fits better.
     :param scope: the best there is now: from the belief and this window.
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param solution: of the last adjustment; None before the first.
@@ -78,6 +82,9 @@ class LocalMap:
     ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     track_sigma: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    misfit: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    moving: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    trials: int = 0
     log_scale: float = 0.0
     solution: Solution | None = None
     step_covariance: np.ndarray | None = None
@@ -94,6 +101,11 @@ class LocalMap:
         place = np.clip(np.searchsorted(self.ids, ids), 0, len(self.ids) - 1)
         return np.where(self.ids[place] == ids, place, -1)
 
+    def moving_of(self, ids: np.ndarray) -> np.ndarray:
+        """Whether points of ids (N,) move on their own: (N,) bool, False where it is none."""
+        place = self.known(ids)
+        return self.moving[place] & (place >= 0) if len(self.moving) else np.zeros(len(ids), bool)
+
     def with_keyframe(self, keyframe: Keyframe, log_z: np.ndarray | None = None) -> 'LocalMap':
         """
         Add a keyframe.
@@ -108,7 +120,10 @@ class LocalMap:
         fresh = self.known(keyframe.ids) < 0
         ids = np.concatenate([self.ids, keyframe.ids[fresh]])
         places = np.concatenate([self.points, points[fresh]])
-        track_sigma = np.concatenate([self.track_sigma, np.full(fresh.sum(), np.inf)])
+        new = np.full(fresh.sum(), np.inf)
+        track_sigma = np.concatenate([self.track_sigma, new])
+        misfit = np.concatenate([self.misfit, new * np.nan])
+        moving = np.concatenate([self.moving, np.zeros(len(new), bool)])
         alive = np.isin(ids, np.concatenate([view.ids for view in keyframes]))
         order = np.argsort(ids[alive], kind='stable')
         moved = replace(
@@ -117,9 +132,11 @@ class LocalMap:
             ids=ids[alive][order],
             points=places[alive][order],
             track_sigma=track_sigma[alive][order],
+            misfit=misfit[alive][order],
+            moving=moving[alive][order],
             belief=self._belief_at(keyframes[0]),
         )
-        return moved._archived()
+        return moved._judged()._archived()
 
     def _belief_at(self, first: Keyframe) -> Scope:
         """The belief, its zoom carried on to the keyframe that is now the oldest."""
@@ -149,7 +166,28 @@ class LocalMap:
         resumed = self.solution is not None and len(self.keyframes) == WINDOW
         scene = self._scene(picked)
         solution = adjust(views, beliefs, scene, RESUMED if resumed else BEGUN)
-        return self._taken_over(picked, solution, doubt)
+        if len(self.keyframes) < TRIED_FROM or np.isinf(doubt):
+            return self._taken_over(picked, solution, doubt)
+        tried = replace(self, trials=self.trials + TRIALS)
+        better = rigid.without_part(views, beliefs, solution, range(self.trials, tried.trials))
+        if better is None:
+            return tried._taken_over(picked, solution, doubt)
+        kept, solution = better
+        misled = replace(tried, pending=None)  # by what moved in it unseen
+        return misled._taken_over(picked[kept], solution, doubt)._judged(anyway=True)
+
+    def _judged(self, anyway: bool = False) -> 'LocalMap':
+        """
+        Say again of the newest keyframe's points which move, where some did.
+
+        :param anyway: where none did, too.
+        """
+        if not (anyway or self.moving.any()):
+            return self
+        newest = self.keyframes[-1]
+        place, moving = self.known(newest.ids), self.moving.copy()
+        moving[place] = rigid.strays(newest.pixels, self.misfit[place], moving[place])
+        return replace(self, moving=moving)
 
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
         """After somebody else measured the focal length now; what is seen stays where it is."""
@@ -174,11 +212,12 @@ class LocalMap:
         return LocalMap(self.size, self.sigma_px, scope, scope, log_scale=self.log_scale)
 
     def _picked(self) -> np.ndarray:
-        """Places of the points that two keyframes or more see."""
+        """Places of the points that two keyframes or more see, and that do not move."""
         ids, counts = np.unique(
             np.concatenate([view.ids for view in self.keyframes]), return_counts=True
         )
-        ids, counts = ids[counts >= 2], counts[counts >= 2]
+        still = (counts >= 2) & ~self.moving[self.known(ids)]
+        ids, counts = ids[still], counts[still]
         if len(ids) > MOST_POINTS:
             ids = np.sort(self._most_seen(ids[np.argsort(-counts, kind='stable')]))
         place = self.known(ids)
@@ -278,6 +317,8 @@ class LocalMap:
         points[picked] = home + stretch * (scene.points - home)
         track_sigma = self.track_sigma.copy()
         track_sigma[picked] = solution.track_sigma
+        misfit = self.misfit.copy()
+        misfit[picked] = solution.misfit
         keyframes = []
         for k, view in enumerate(self.keyframes):
             centre = home + stretch * (-scene.R[k].T @ scene.t[k] - home)
@@ -291,15 +332,20 @@ class LocalMap:
                 )
             )
         self._carry_others(picked, keyframes, points)
-        moved = replace(
-            self,
-            keyframes=tuple(keyframes),
-            points=points,
-            track_sigma=track_sigma,
-            log_scale=float(scene.log_scale.mean()) + grown,
-            solution=solution,
-            step_covariance=self._step_covariance(solution.covariance),
-        )._with_others_placed(picked, scene.shared)
+        moved = (
+            replace(
+                self,
+                keyframes=tuple(keyframes),
+                points=points,
+                track_sigma=track_sigma,
+                misfit=misfit,
+                log_scale=float(scene.log_scale.mean()) + grown,
+                solution=solution,
+                step_covariance=self._step_covariance(solution.covariance),
+            )
+            ._with_others_placed(picked, scene.shared)
+            ._judged()
+        )
         if np.isinf(doubt):
             reference, newest = self.scope.focal[0], keyframes[-1].log_focal
             return replace(
@@ -362,10 +408,12 @@ class LocalMap:
         if not len(others):
             return self
         scene = replace(self._scene(others), shared=shared)
-        places, sigma = place_points(self._views(others), scene)
         points, track_sigma = self.points.copy(), self.track_sigma.copy()
-        points[others], track_sigma[others] = places, sigma
-        return replace(self, points=points, track_sigma=track_sigma)
+        misfit = self.misfit.copy()
+        points[others], track_sigma[others], misfit[others] = place_points(
+            self._views(others), scene
+        )
+        return replace(self, points=points, track_sigma=track_sigma, misfit=misfit)
 
     def _prior_covariance(self, doubt: float) -> np.ndarray:
         """

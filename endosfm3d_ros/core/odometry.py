@@ -138,7 +138,8 @@ class Odometry:
         if now.anchor is None:
             return now._begun_again(sight, T_before, known=self.number < 0)
         place = now.map.known(now.ids)
-        use = place >= 0
+        moving = now.map.moving_of(now.ids)
+        use = (place >= 0) & ~moving
         prior, sigma = now._prior_focal(sight)
         found = resect(
             now.map.points[place[use]],
@@ -167,7 +168,7 @@ class Odometry:
             inverse(now.T_cam_world) @ now.correction,
             True,
             int(found.agree.sum()),
-            float(found.agree.mean()),
+            float(found.agree.sum() / max(use.sum() + moving.sum(), 1)),
             now._step_covariance(found.covariance),
             found.log_focal,
             max(float(np.sqrt(found.covariance[6, 6])), ZOOM_FLOOR),
@@ -340,7 +341,7 @@ class Odometry:
     def _agreement(self, sight: Sight) -> Agreement:
         """What makes this frame's depth map agree with the map's points."""
         place = self.map.known(self.ids)
-        use = place >= 0
+        use = (place >= 0) & ~self.map.moving_of(self.ids)
         T = self.T_cam_world
         z = (self.map.points[place[use]] @ T[:3, :3].T + T[:3, 3])[:, 2]
         sigma = self.map.track_sigma[place[use]]

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from endosfm3d_ros.core import rigid
 from endosfm3d_ros.core.bundle_adjustment import _Problem
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.keyframe import Keyframe
@@ -188,6 +189,52 @@ def test_tracks_that_move_by_themselves_lose_their_say() -> None:
     picked = after.ids[after._picked()]
     assert weights[~breathing[picked]].mean() > 2 * weights[breathing[picked]].mean()
     assert float(after.scope.focal[0]) == pytest.approx(np.log(focal), abs=0.06)
+
+
+def swaying(local_map: LocalMap, border_px: float) -> tuple[LocalMap, np.ndarray]:
+    """The same map, all right of a border swaying by 8 px; and how much of it a point has."""
+    weight = np.zeros(POINTS)
+    for view in reversed(local_map.keyframes):
+        weight[view.ids] = 1 / (1 + np.exp((border_px - view.pixels[:, 0]) / 12))
+    keyframes = []
+    for view in local_map.keyframes:
+        shift = 8.0 * np.sin(0.09 * view.number) * weight[view.ids]
+        keyframes.append(replace(view, pixels=view.pixels + shift[:, None] * [0.9, 0.4]))
+    return replace(local_map, keyframes=tuple(keyframes)), weight[local_map.ids]
+
+
+@pytest.mark.parametrize(('kind', 'border_px'), [('advance', 195), ('orbit', 225)])
+def test_a_third_that_sways_smoothly_is_found_and_left_out(
+    kind: str, border_px: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    focal = 0.6 * WIDTH
+    start, moves = swaying(built(kind, focal, 1.2, seed=1), border_px)
+
+    def after() -> tuple[LocalMap, float]:
+        local_map = start
+        for _ in range(9):
+            local_map = local_map.adjusted()
+        return local_map, abs(float(local_map.scope.focal[0]) - np.log(focal))
+
+    found, off = after()
+    newest = np.isin(found.ids, found.keyframes[-1].ids)
+    assert found.moving[newest & (moves > 0.5)].mean() > 0.9
+    assert found.moving[newest & (moves < 0.01)].mean() < 0.1
+    assert not found.moving[found._picked()].any()
+    monkeypatch.setattr(rigid, 'without_part', lambda *_: None)
+    misled, off_without = after()
+    assert not misled.moving.any()
+    assert off < max(0.5 * off_without, 0.03)  # an advance resists by itself
+
+
+@pytest.mark.parametrize('kind', ['advance', 'orbit', 'sideways', 'rest'])
+def test_nothing_moves_by_itself_in_a_still_scene(kind: str) -> None:
+    for seed in range(3):
+        local_map = built(kind, 0.6 * WIDTH, 1.2, seed)
+        for _ in range(10):  # every part was left out once and again
+            local_map = local_map.adjusted()
+        assert local_map.trials >= 20 or kind == 'rest'
+        assert not local_map.moving.any()
 
 
 def test_a_fast_move_leaves_no_keyframe_without_its_share_of_the_points() -> None:

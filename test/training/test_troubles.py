@@ -113,7 +113,7 @@ def test_nearly_a_third_breathes_by_a_twenty_fifth_of_its_distance() -> None:
     way = np.linalg.norm(flow, axis=-1)
     most = troubles.BREATH * FOCAL  # px, at the end of a breath
     assert np.percentile(way, 95) == pytest.approx(most, rel=0.2)
-    assert (way > most / 2).mean() == pytest.approx(troubles.BREATHES, abs=0.1)
+    assert (way > troubles.STIRS * most).mean() == pytest.approx(troubles.BREATHES, abs=0.1)
     assert np.percentile(way, 40) < 0.1 * most
     assert np.nanmax(np.abs(made.depth[quarter].astype(float) - DISTANCE)) < 0.05 * DISTANCE
 

@@ -18,6 +18,8 @@ BLUR_PX = 15
 SHAFT = 0.22  # width of the instrument [picture widths]
 SPOTS, SPOT_PX = 14, (3.0, 9.0)
 BREATHES, BREADTH_MM = 0.3, 3.0  # share of the picture, and over how much it fades out
+STIRS = 0.15  # of the sway: what moves by less is not counted as breathing
+SIDES_TRIED = 8
 BREATH, BREATH_S = 0.04, 3.0  # how far [distances], and how long one takes
 FEW = 12  # frames after a trouble that are not yet counted as after it
 RIGID = 0.8  # of the tracks: a smaller share is a warning
@@ -201,20 +203,15 @@ def _breathing(film: Filmed, rng: np.random.Generator) -> Troubled:
     Each point X of the world moves by w(X) d(t); the picture is warped as that moves its pixels.
     """
     film = _taken(film, range(len(film.images)))
-    X = _points(film, 0)
-    seen = np.isfinite(X).all(axis=-1)
+    side, border = _breathing_side(film, rng)
     R, distance = film.T_world_cam[0][:3, :3], float(np.nanmedian(film.depth[0].astype(float)))
-    angle = rng.uniform(0.0, 2 * np.pi)
-    side = R @ [np.cos(angle), np.sin(angle), 0.0]
-    border = np.quantile(X[seen] @ side, 1 - BREATHES)
-    turn = angle + rng.uniform(0.3, 0.7) * np.pi
+    turn = np.arctan2(*(side @ R)[1::-1]) + rng.uniform(0.3, 0.7) * np.pi
     sway = BREATH * distance * (R @ [np.cos(turn), np.sin(turn), 0.3])
     height, width = film.images.shape[1:3]
     u, v = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     for n, stamp in enumerate(film.stamps):
         X = _points(film, n)
-        with np.errstate(over='ignore'):
-            weight = 1 / (1 + np.exp((border - X @ side) / BREADTH_MM))
+        weight = _breath_at(X @ side - border)
         moved = X + weight[..., None] * sway * np.sin(2 * np.pi * stamp / BREATH_S)
         T = inverse(film.T_world_cam[n])
         x = moved @ T[:3, :3].T + T[:3, 3]
@@ -230,6 +227,30 @@ def _breathing(film: Filmed, rng: np.random.Generator) -> Troubled:
             x[..., 2].astype(np.float32), map_u, map_v, cv2.INTER_NEAREST, borderValue=np.nan
         )
     return Troubled(film, (0, len(film.images)))
+
+
+def _breathing_side(film: Filmed, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """
+    Where it breathes: X @ side > border, of all films' frames BREATHES in the mean, and of those
+    sides that are tried the one of which the fullest frame has least.
+    """
+    places = [X[np.isfinite(X).all(axis=-1)] for X in
+              (_points(film, n)[::4, ::4] for n in range(0, len(film.images), 5))]  # fmt: skip
+    R, found = film.T_world_cam[0][:3, :3], []
+    for angle in rng.uniform(0.0, 2 * np.pi, SIDES_TRIED):
+        side = R @ [np.cos(angle), np.sin(angle), 0.0]
+        along = [X @ side for X in places]
+        border = float(np.quantile(np.concatenate(along), 1 - BREATHES))
+        fullest = max(float((one > border).mean()) for one in along)
+        found.append((fullest, side, border + BREADTH_MM * np.log(1 / STIRS - 1)))
+    _, side, border = min(found, key=lambda one: one[0])
+    return side, border
+
+
+def _breath_at(beyond_mm: np.ndarray) -> np.ndarray:
+    """How much of the sway a place so far beyond the border has: 0 to 1, half at the border."""
+    with np.errstate(over='ignore', invalid='ignore'):
+        return 1 / (1 + np.exp(-beyond_mm / BREADTH_MM))
 
 
 def _points(film: Filmed, number: int) -> np.ndarray:

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a picture, and the judgement of single points; whole windows are in test_window.py."""
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core import rigid
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.uniform((0, 0), (320, 256), (300, 2))
+
+
+def test_every_part_is_its_share_and_every_place_lies_in_some() -> None:
+    parts = np.stack([rigid.part(PIXELS, number) for number in range(rigid.PARTS)])
+    assert parts.mean(axis=1) == pytest.approx(rigid.LEFT_OUT, abs=0.01)
+    assert parts.any(axis=0).all()
+    assert not (parts[0] & parts[rigid.SIDES // 2]).any()  # opposite sides
+    assert not (parts[rigid.SIDES] & parts[rigid.SIDES + 1]).any()  # the rest, and the middle
+    assert (rigid.part(PIXELS, rigid.PARTS) == parts[0]).all()
+
+
+def test_what_strays_hangs_together() -> None:
+    """A patch that misfits strays; single points that do, and those not yet told, follow it."""
+    inside = np.linalg.norm(PIXELS - (80, 80), axis=1) < 60
+    misfit = np.where(inside, 3.0, 0.3) + 0.05 * RNG.standard_normal(len(PIXELS))
+    far = np.linalg.norm(PIXELS - (80, 80), axis=1) > 90
+    alone = np.flatnonzero(far)[:5]
+    misfit[alone] = 5.0
+    untold = np.flatnonzero(inside)[:8]
+    misfit[untold] = np.nan
+    found = rigid.strays(PIXELS, misfit, np.zeros(len(PIXELS), bool))
+    core = np.linalg.norm(PIXELS - (80, 80), axis=1) < 45
+    assert found[core].all() and found[untold][core[untold]].all()
+    assert not found[far].any()
+
+
+def test_where_most_would_stray_the_judgement_stays() -> None:
+    before = PIXELS[:, 0] > 0.7 * 320
+    some = np.where(PIXELS[:, 0] > 0.6 * 320, 4.0, 0.3)
+    most = np.where(PIXELS[:, 0] > 0.4 * 320, 4.0, 0.3)
+    assert before.sum() < rigid.strays(PIXELS, some, before).sum() < 150
+    assert (rigid.strays(PIXELS, most, before) == before).all()
+
+
+def test_too_few_calm_points_judge_nobody() -> None:
+    misfit = np.full(len(PIXELS), np.nan)
+    misfit[: rigid.FEWEST - 1] = 0.3
+    assert not rigid.strays(PIXELS, misfit, np.ones(len(PIXELS), bool)).any()
