@@ -12,7 +12,6 @@ trimmed points lie together), and where that tells, points are judged one by one
 from dataclasses import replace
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from endosfm3d_ros.core.bundle_adjustment import Solution, adjust, misfit_after
 from endosfm3d_ros.core.scene import Beliefs, Views
@@ -88,7 +87,9 @@ def strays(pixels: np.ndarray, misfit: np.ndarray, moving: np.ndarray) -> np.nda
     calm = told[~moving[told]]
     if len(calm) < FEWEST:
         return np.zeros_like(moving)
-    _, beside = cKDTree(pixels[told]).query(pixels, NEIGHBOURS)
+    x, y = pixels.T
+    away = (x[:, None] - x[told]) ** 2 + (y[:, None] - y[told]) ** 2
+    beside = np.argpartition(away, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
     usual = max(float(np.median(misfit[calm])), USUAL)
     found = np.median(misfit[told][beside], axis=1) > STRAY * usual
     return found if found.mean() <= MOST else moving
