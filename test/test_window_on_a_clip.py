@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The window on the rendered clip that ships: beside the truth, and beside the way without it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.settings import Settings
+from endosfm3d_ros.core.windowed import Windowed
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.evaluation.trajectory import trajectory_errors
 from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder
@@ -151,3 +152,23 @@ def test_an_electronic_stop_that_stands_still_does_not_hide_the_zoom_from_the_tr
     errors = focal_errors(run(network, frames, zoom_by_rim=False), truth)
     assert np.log(truth.K[FRAMES - 1, 0, 0] / truth.K[0, 0, 0]) > 0.4  # what was missed
     assert np.abs(errors[SECOND:]).max() < 0.2 and abs(errors[-1]) < 0.06
+
+
+def test_points_behind_something_that_went_by_are_the_same_points_again(
+    frames: list[Frame], network: DepthGraphs
+) -> None:
+    pipeline, known = run(network, frames[:30]).pipeline, None
+    for number, frame in enumerate(frames[30:48]):
+        if number < 8:
+            image = frame.image.copy()
+            image[:, : image.shape[1] // 2] = 90
+            frame = replace(frame, image=image)
+        if number == 0:
+            known = pipeline._state.mover
+        pipeline.step(frame)
+    assert isinstance(known, Windowed) and known.odometry and known.odometry.window
+    left = known.odometry.points[:, 0] < known.odometry.window.network_width / 2 - 10
+    now = pipeline._state.mover
+    assert isinstance(now, Windowed) and now.odometry
+    again = np.isin(known.odometry.ids[left], now.odometry.ids)
+    assert left.sum() > 60 and again.mean() > 0.3

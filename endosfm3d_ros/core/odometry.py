@@ -17,7 +17,7 @@ from endosfm3d_ros.core.agreement import Agreement, Seen, agree
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.local_map import LocalMap
+from endosfm3d_ros.core.local_map import WINDOW, LocalMap
 from endosfm3d_ros.core.prepare import Window, warp_between
 from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scope import Scope
@@ -26,6 +26,8 @@ from endosfm3d_ros.core.sight import Sight, values_at
 TRACK_SIGMA_PX = 0.15  # of a track, of the network's picture
 POINT_SIGMA_PX = 0.35  # with what a point is off before the window was adjusted
 LEAST_GAP, LEAST_WAY_PX = 3, 2.5  # frames and median way of tracks to the next keyframe
+FEWEST_LOST = 8  # points of a keyframe that are worth looking for
+MISFIT = 2.0  # medians: a point that fitted worse was no good before it was lost
 LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
 FRAME_WANDER = 0.012  # of log zoom from frame to frame where no rim measures it
 ZOOM_FLOOR = 1e-3
@@ -96,7 +98,8 @@ class Odometry:
     :param correction: (4, 4) camera now in the map -> camera as told; fades to the identity.
     :param log_focal: of the last frame.
     :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
-    :param anchor: what tracks are held to: the last keyframe; None before the first.
+    :param anchors: pictures of the map's keyframes, oldest first: tracks are held to the last one,
+        and lost points are looked for by the others.
     :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
     :param due: a keyframe was added, and the adjustment it calls for is not done.
     """
@@ -110,7 +113,7 @@ class Odometry:
     window: Window | None = None
     ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    anchor: Anchor | None = None
+    anchors: tuple[Anchor, ...] = ()
     next_id: int = 0
     offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
@@ -125,6 +128,11 @@ class Odometry:
         sigma_px = TRACK_SIGMA_PX * sight.pixel_size
         first = float(scope.focal.sum())
         return cls(LocalMap(sight.size, sigma_px, scope, scope), log_focal=first)
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """What tracks are held to: the last keyframe; None before the first."""
+        return self.anchors[-1] if self.anchors else None
 
     @property
     def scope(self) -> Scope:
@@ -175,7 +183,9 @@ class Odometry:
             agreement.of(sight.coming.result(), sight),
             float(agreement.smooth[0]),
         )
-        return (now._with_keyframe(sight, placed) if now._wants_keyframe() else now), placed
+        if now._wants_keyframe():
+            now = now._with_lost_found(sight)._with_keyframe(sight, placed)
+        return now, placed
 
     def settled(self) -> 'Odometry':
         """
@@ -211,7 +221,7 @@ class Odometry:
             map=self.map.forgotten(),
             texture=None,
             window=None,
-            anchor=None,
+            anchors=(),
             ids=self.ids[:0],
             points=self.points[:0],
             due=False,
@@ -298,6 +308,46 @@ class Odometry:
         way = np.linalg.norm(self.points - anchor.of(self.ids), axis=1)
         return float(np.median(way)) >= LEAST_WAY_PX
 
+    def _with_lost_found(self, sight: Sight) -> 'Odometry':
+        """Take up points of the map again that were lost on the way and ought to be seen here."""
+        told = self.map.misfit[np.isfinite(self.map.misfit)]
+        sure = self.map.misfit < MISFIT * (np.median(told) if len(told) else 0.0)
+        lost = np.flatnonzero(sure & ~np.isin(self.map.ids, self.ids) & ~self.map.moving)
+        X = self.map.points[lost] @ self.T_cam_world[:3, :3].T + self.T_cam_world[:3, 3]
+        lost, X = lost[X[:, 2] > 0], X[X[:, 2] > 0]
+        pixels = self.scope.centre + np.exp(self.log_focal) * X[:, :2] / X[:, 2:]
+        expected = sight.network_points(pixels).astype(np.float32)
+        free = np.flatnonzero(self._may_look_at(expected, sight))
+        lost, expected = self.map.ids[lost[free]], expected[free]
+        ids, points = [self.ids], [self.points]
+        for anchor in reversed(self.anchors):
+            here = np.isin(lost, anchor.ids)
+            if here.sum() < FEWEST_LOST:
+                continue
+            both = np.isin(self.ids, anchor.ids)
+            held = anchor.seen_through(sight.window)
+            wanted = np.concatenate([lost[here], self.ids[both]])
+            there = np.concatenate([expected[here], self.points[both]])
+            alive = np.arange(len(wanted)) >= here.sum()
+            found, ok = tracks.find_again(
+                held.texture, held.of(wanted), sight.texture, there, alive
+            )
+            ids.append(wanted[ok])
+            points.append(found[ok])
+            lost, expected = lost[~here], expected[~here]
+        order = np.argsort(np.concatenate(ids), kind='stable')
+        return replace(self, ids=np.concatenate(ids)[order], points=np.concatenate(points)[order])
+
+    def _may_look_at(self, points: np.ndarray, sight: Sight) -> np.ndarray:
+        """Whether points (N, 2) lie where tissue is seen, and no track already."""
+        height, width = sight.texture.shape
+        inside = ((points >= 0) & (points < (width, height))).all(axis=1)
+        free = inside & (values_at(sight.allowed, points) > 0)
+        if len(self.points):
+            away = np.linalg.norm(points[:, None] - self.points, axis=-1).min(axis=1)
+            free = free & (away > tracks.SPACING_PX / 2)
+        return free
+
     def _with_keyframe(self, sight: Sight, placed: Placed) -> 'Odometry':
         fresh = tracks.corners(
             sight.texture, sight.allowed, self.points, tracks.WANTED - len(self.points)
@@ -326,7 +376,7 @@ class Odometry:
             map=self.map.with_keyframe(keyframe, log_z),
             ids=ids,
             points=points,
-            anchor=Anchor(sight.texture, sight.window, ids, points),
+            anchors=(*self.anchors, Anchor(sight.texture, sight.window, ids, points))[-WINDOW:],
             next_id=self.next_id + len(fresh),
             due=True,
         )

@@ -54,6 +54,10 @@ class Sight:
             self.window.input_pixels(points.astype(np.float64)) * self.to_map[0] + self.to_map[1]
         )
 
+    def network_points(self, pixels: np.ndarray) -> np.ndarray:
+        """The other way: pixels (N, 2) of the map's picture in the network's [px]."""
+        return self.window.network_pixels((pixels - self.to_map[1]) / self.to_map[0])
+
     @property
     def pixel_size(self) -> float:
         """Pixels of the map's picture in one network pixel."""

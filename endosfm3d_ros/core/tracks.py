@@ -23,6 +23,8 @@ HIGHLIGHT_LEVEL = 240  # ... and off wet highlights, which do not move with the 
 HIGHLIGHT_PX = 5
 HOME_PX = 0.5  # a track must come home this well when followed backwards
 SLIDE_PX = 0.6  # so far a track may have slid off its anchor's patch in one frame
+ALIKE = 0.8  # of the other's sharpness: a picture that has less is blurred, and fits anywhere
+AGAIN_PX, AGAIN_MISFIT = 2.0, 1.6  # so near to where it ought to be, and fitting so well
 MISFIT = 2.5  # medians: a patch that fits worse is another one
 REPROJECTION_PX = 1.5  # an inlier's distance at most
 MIN_INLIERS = 12
@@ -193,14 +195,52 @@ def follow_from(
         return points, np.zeros(0, bool)
     there, ok, _ = _lucas_kanade(before, now, points, points, _WINDOW)
     warp = Warp.fitted(anchored[ok], there[ok], anchor.shape[::-1])
-    undone = cv2.remap(now, *warp.pixels(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    guess = warp.back(anchored, there)
-    found, fits, error = _lucas_kanade(anchor, undone, anchored, guess, _NEAR)
-    held = warp(found)
+    held, fits, error = _on_patches(anchor, now, anchored, there, warp)
     ok &= fits & (np.linalg.norm(held - there, axis=1) < SLIDE_PX)
     if ok.any():
         ok &= error <= MISFIT * np.median(error[ok])
     return held.astype(np.float32), ok
+
+
+def find_again(
+    anchor: np.ndarray,
+    anchored: np.ndarray,
+    now: np.ndarray,
+    expected: np.ndarray,
+    alive: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Look for points that were lost where they ought to be by now: behind an instrument that went
+    by, smoke, a blur (guided search, Klein and Murray 2007).
+
+    :param anchor: (h, w) uint8, an older picture; anchored: (N, 2) float32 points in it [px].
+    :param now: (h, w) uint8; expected: (N, 2) float32 where they should be in it [px].
+    :param alive: (N,) bool, points that were never lost: how well these fit is how well others
+        must.
+    :return: (N, 2) float32 in `now` [px], and (N,) bool: lost ones that are there again.
+    """
+    edges = [cv2.Sobel(picture, cv2.CV_16S, 1, 0) for picture in (anchor, now)]
+    least, most = sorted(float(np.abs(one).mean()) for one in edges)
+    if not alive.any() or least < ALIKE * most:
+        return expected, np.zeros(len(expected), bool)
+    warp = Warp.fitted(anchored, expected, anchor.shape[::-1])
+    held, fits, error = _on_patches(anchor, now, anchored, expected, warp)
+    near = np.linalg.norm(held - expected, axis=1) < AGAIN_PX
+    ok = fits & near & ~alive & (error <= AGAIN_MISFIT * np.median(error[alive]))
+    return held.astype(np.float32), ok
+
+
+def _on_patches(
+    anchor: np.ndarray, now: np.ndarray, anchored: np.ndarray, there: np.ndarray, warp: Warp
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Where near `there` the anchor's patches fit, once `now` is warped back: places (N, 2) [px],
+    whether they were found, and how ill each fits.
+    """
+    undone = cv2.remap(now, *warp.pixels(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    guess = warp.back(anchored, there)
+    found, fits, error = _lucas_kanade(anchor, undone, anchored, guess, _NEAR)
+    return warp(found), fits, error
 
 
 def _lucas_kanade(

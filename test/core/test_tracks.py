@@ -169,6 +169,25 @@ def test_a_track_whose_patch_is_covered_is_not_held_to_be_followed() -> None:
     assert fits[left].mean() < 0.1 and fits[there[:, 0] > 85].mean() > 0.9
 
 
+def test_lost_points_are_found_again_where_they_should_be_and_only_there() -> None:
+    pictures, start, truth = advance(8)
+    now, seen = pictures[8], ((truth[8] > 12) & (truth[8] < (267, 211))).all(axis=1)
+    start, there = start[seen], truth[8][seen]
+    alive = there[:, 0] > 160
+    off = np.random.default_rng(0).uniform(-1.0, 1.0, there.shape)
+    expected = np.where(alive[:, None], there, there + off).astype(np.float32)
+    found, ok = tracks.find_again(pictures[0], start, now, expected, alive)
+    assert ok[~alive].mean() > 0.8 and not ok[alive].any()
+    assert np.median(np.linalg.norm(found - there, axis=1)[ok]) < 0.3
+    covered = now.copy()
+    covered[:, :160] = now[:, 279:119:-1]  # another thing lies there
+    assert tracks.find_again(pictures[0], start, covered, expected, alive)[1].mean() < 0.03
+    blurred = cv2.GaussianBlur(now, (0, 0), 4.0)
+    assert not tracks.find_again(pictures[0], start, blurred, expected, alive)[1].any()
+    nobody = np.zeros(len(start), bool)  # nothing tells how well patches fit
+    assert not tracks.find_again(pictures[0], start, now, expected, nobody)[1].any()
+
+
 def test_no_tracks_and_one_track_are_followed_like_many() -> None:
     pictures, start, truth = advance(1)
     for count in (0, 1, 3):
