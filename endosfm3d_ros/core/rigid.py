@@ -23,7 +23,7 @@ BETTER = 0.82  # times the misfit: still films stay above 0.84, films that breat
 AGAIN = 8  # iterations without the part
 FEWEST = 40  # points left
 NEIGHBOURS = 5  # a point is judged with those beside it
-STRAY, USUAL = 2.5, 0.3  # times the usual misfit, which is taken to be so large at least
+STRAY, USUAL = 2.5, 0.6  # times the usual misfit, which is taken to be so large at least
 MOST = 0.5  # of the points: if more stray, nobody knows which are the majority
 
 
