@@ -317,7 +317,7 @@ class Odometry:
         lost, X = lost[X[:, 2] > 0], X[X[:, 2] > 0]
         pixels = self.scope.centre + np.exp(self.log_focal) * X[:, :2] / X[:, 2:]
         expected = sight.network_points(pixels).astype(np.float32)
-        free = np.flatnonzero(self._may_look_at(expected, sight))
+        free = self._may_look_at(expected, sight)
         lost, expected = self.map.ids[lost[free]], expected[free]
         ids, points = [self.ids], [self.points]
         for anchor in reversed(self.anchors):
@@ -339,14 +339,14 @@ class Odometry:
         return replace(self, ids=np.concatenate(ids)[order], points=np.concatenate(points)[order])
 
     def _may_look_at(self, points: np.ndarray, sight: Sight) -> np.ndarray:
-        """Whether points (N, 2) lie where tissue is seen, and no track already."""
+        """Which of points (N, 2) lie where tissue is seen, and no track already: their places."""
         height, width = sight.texture.shape
         inside = ((points >= 0) & (points < (width, height))).all(axis=1)
-        free = inside & (values_at(sight.allowed, points) > 0)
-        if len(self.points):
-            away = np.linalg.norm(points[:, None] - self.points, axis=-1).min(axis=1)
-            free = free & (away > tracks.SPACING_PX / 2)
-        return free
+        free = np.flatnonzero(inside & (values_at(sight.allowed, points) > 0))
+        u, v = points[free].T
+        x, y = self.points.T
+        square = (u[:, None] - x) ** 2 + (v[:, None] - y) ** 2
+        return free[square.min(axis=1, initial=np.inf) > (tracks.SPACING_PX / 2) ** 2]
 
     def _with_keyframe(self, sight: Sight, placed: Placed) -> 'Odometry':
         fresh = tracks.corners(

@@ -219,15 +219,25 @@ def find_again(
         must.
     :return: (N, 2) float32 in `now` [px], and (N,) bool: lost ones that are there again.
     """
-    edges = [cv2.Sobel(picture, cv2.CV_16S, 1, 0) for picture in (anchor, now)]
-    least, most = sorted(float(np.abs(one).mean()) for one in edges)
-    if not alive.any() or least < ALIKE * most:
+    if not alive.any():
+        return expected, np.zeros(len(expected), bool)
+    least, most = sorted((_sharpness(anchor, anchored[alive]), _sharpness(now, expected[alive])))
+    if least < ALIKE * most:
         return expected, np.zeros(len(expected), bool)
     warp = Warp.fitted(anchored, expected, anchor.shape[::-1])
     held, fits, error = _on_patches(anchor, now, anchored, expected, warp)
     near = np.linalg.norm(held - expected, axis=1) < AGAIN_PX
     ok = fits & near & ~alive & (error <= AGAIN_MISFIT * np.median(error[alive]))
     return held.astype(np.float32), ok
+
+
+def _sharpness(picture: np.ndarray, points: np.ndarray) -> float:
+    """How steep edges are about points (N, 2) of a picture, in the mean [levels / px]."""
+    steep = np.abs(cv2.Sobel(picture, cv2.CV_32F, 1, 0, scale=1 / 8))
+    there = cv2.blur(steep, _NEAR['winSize'])
+    u, v = np.rint(points).astype(int).T
+    height, width = picture.shape
+    return float(there[np.clip(v, 0, height - 1), np.clip(u, 0, width - 1)].mean())
 
 
 def _on_patches(
