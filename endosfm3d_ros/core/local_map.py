@@ -48,6 +48,7 @@ BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only mov
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 100  # ... but first so many of each keyframe: a fast one shares few tracks
+UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
 TRIALS, TRIED_FROM = 2, 5  # parts left out after an adjustment, of so many keyframes or more
 CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
 
@@ -161,7 +162,7 @@ class LocalMap:
         if len(self.keyframes) < FEWEST_VIEWS or len(picked) < FEWEST_SHARED:
             return self
         views = self._views(picked)
-        doubt = zoom_doubt(views.pixels, self.sigma_px)
+        doubt = zoom_doubt(views.pixels, self.sigma_px) * (UNSURE if self.moving.any() else 1.0)
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
         resumed = self.solution is not None and len(self.keyframes) == WINDOW
         scene = self._scene(picked)
@@ -173,8 +174,9 @@ class LocalMap:
         if better is None:
             return tried._taken_over(picked, solution, doubt)
         kept, solution = better
-        misled = replace(tried, pending=None)  # by what moved in it unseen
-        return misled._taken_over(picked[kept], solution, doubt)._judged(anyway=True)
+        if not self.moving.any():  # what the forerunner told was misled by what moved unseen
+            tried, doubt = replace(tried, pending=None), UNSURE * doubt
+        return tried._taken_over(picked[kept], solution, doubt)._judged(anyway=True)
 
     def _judged(self, anyway: bool = False) -> 'LocalMap':
         """
