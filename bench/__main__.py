@@ -15,6 +15,7 @@ explains the columns.
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -122,6 +123,8 @@ def main(words: list[str]) -> int:
     parser.add_argument('--out', type=Path, default=Path('bench_out'), help='folder')
     asked = parser.parse_args(words)
     keep_freed_pictures()
+    # a bench that is killed ends its player, node and listener too, which else run for ever
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     asked.out.mkdir(parents=True, exist_ok=True)
     parts = [asked.part] if asked.part else [name for name in PARTS if name != 'soak']
     found: dict[str, Any] = {'machine': user.machine()}
