@@ -19,7 +19,7 @@ from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rot
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import WINDOW, LocalMap
 from endosfm3d_ros.core.prepare import Window, warp_between
-from endosfm3d_ros.core.resection import resect
+from endosfm3d_ros.core.resection import NEAREST_MM, resect
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight, values_at
 
@@ -27,7 +27,7 @@ TRACK_SIGMA_PX = 0.15  # of a track, of the network's picture
 POINT_SIGMA_PX = 0.35  # with what a point is off before the window was adjusted
 LEAST_GAP, LEAST_WAY_PX = 3, 2.5  # frames and median way of tracks to the next keyframe
 FEWEST_LOST = 8  # points of a keyframe that are worth looking for
-MISFIT = 2.0  # medians: a point that fitted worse was no good before it was lost
+FITTED = 2.0  # medians: a point that fitted worse was no good before it was lost
 LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
 FRAME_WANDER = 0.012  # of log zoom from frame to frame where no rim measures it
 ZOOM_FLOOR = 1e-3
@@ -311,10 +311,11 @@ class Odometry:
     def _with_lost_found(self, sight: Sight) -> 'Odometry':
         """Take up points of the map again that were lost on the way and ought to be seen here."""
         told = self.map.misfit[np.isfinite(self.map.misfit)]
-        sure = self.map.misfit < MISFIT * (np.median(told) if len(told) else 0.0)
+        sure = self.map.misfit < FITTED * (np.median(told) if len(told) else 0.0)
         lost = np.flatnonzero(sure & ~np.isin(self.map.ids, self.ids) & ~self.map.moving)
         X = self.map.points[lost] @ self.T_cam_world[:3, :3].T + self.T_cam_world[:3, 3]
-        lost, X = lost[X[:, 2] > 0], X[X[:, 2] > 0]
+        ahead = X[:, 2] > NEAREST_MM
+        lost, X = lost[ahead], X[ahead]
         pixels = self.scope.centre + np.exp(self.log_focal) * X[:, :2] / X[:, 2:]
         expected = sight.network_points(pixels).astype(np.float32)
         free = self._may_look_at(expected, sight)

@@ -21,7 +21,7 @@ PARTS = SIDES + 2
 LEFT_OUT = 0.4  # of the points
 BETTER = 0.82  # times the misfit: six still films stayed above 0.84, with breath it was 0.4 to 0.8
 AGAIN = 8  # iterations without the part
-FEWEST = 40  # points left
+FEWEST, FEWEST_OF_A_VIEW = 40, 12  # points left, and of them in each keyframe
 NEIGHBOURS = 5  # a point is judged with those beside it
 STRAY, USUAL = 2.5, 0.6  # times the usual misfit, which is taken to be so large at least
 MOST = 0.5  # of the points: if more stray, nobody knows which are the majority
@@ -54,18 +54,20 @@ def without_part(
         all are tried, and the best is taken.
     :return: (N,) bool, the points of the rest, and their solution; None where it is no better.
     """
-    where = np.nanmean(views.pixels, axis=1)
+    where, seen = np.nanmean(views.pixels, axis=1), np.isfinite(views.pixels[..., 0])
     if len(where) * (1 - LEFT_OUT) < FEWEST:
         return None
 
     def share(number: int) -> float:
         kept = ~part(where, number)
+        if seen[kept].sum(axis=0).min() < FEWEST_OF_A_VIEW:
+            return np.inf  # a keyframe would hang in the air
         start = replace(solution.scene, points=solution.scene.points[kept])
         misfit = misfit_after(views.of(kept), beliefs, start)
         return float(np.median(misfit) / np.median(solution.misfit[kept]))
 
     shares = {number: share(number) for number in numbers}
-    if min(shares.values()) > BETTER:
+    if not min(shares.values()) < BETTER:
         return None
     for number in range(numbers.stop, numbers.start + PARTS):
         shares[number] = share(number)

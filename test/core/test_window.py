@@ -227,6 +227,23 @@ def test_a_third_that_sways_smoothly_is_found_and_left_out(
     assert off < max(0.5 * off_without, 0.03)  # an advance resists by itself
 
 
+def test_no_part_is_left_out_without_which_a_keyframe_would_hang_in_the_air() -> None:
+    """One keyframe sees the right side only: without it nothing says where that stood."""
+    local_map = built('orbit', 0.6 * WIDTH, 1.1, seed=2)
+    keyframes = list(local_map.keyframes)
+    view = keyframes[5]
+    some = view.pixels[:, 0] > 230
+    of = {
+        name: getattr(view, name)[some] for name in ('ids', 'pixels', 'log_depth', 'depth_sigma')
+    }
+    keyframes[5] = replace(view, **of)
+    window = replace(local_map, keyframes=tuple(keyframes))
+    for _ in range(6):
+        window = window.adjusted()  # every part had its turn, and none raised
+    assert window.trials >= rigid.PARTS and not window.moving.any()
+    assert window.solution is not None and np.isfinite(window.solution.covariance).all()
+
+
 @pytest.mark.parametrize('kind', ['advance', 'orbit', 'sideways', 'rest'])
 def test_nothing_moves_by_itself_in_a_still_scene(kind: str) -> None:
     for seed in range(3):
