@@ -231,7 +231,7 @@ def _breathing(film: Filmed, rng: np.random.Generator) -> Troubled:
 
 def _breathing_side(film: Filmed, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """
-    Where it breathes: X @ side > border, of all films' frames BREATHES in the mean, and of those
+    Where it breathes: X @ side > border, BREATHES of all its frames in the mean, and of those
     sides that are tried the one of which the fullest frame has least.
     """
     places = [X[np.isfinite(X).all(axis=-1)] for X in
