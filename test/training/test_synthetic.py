@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip('numba', reason='numba compiles the renderer: make setup-training')
 pytest.importorskip('scipy', reason='scipy measures free space: make setup-training')
 
+from training.synthetic import render as rendering
 from training.synthetic.bed import make_bed
 from training.synthetic.camera import Camera, Flight, Scope, fly
 from training.synthetic.cavity import make_cavity
@@ -17,7 +18,7 @@ from training.synthetic.clip import RATE, read_depth, shoot
 from training.synthetic.field import Field
 from training.synthetic.fork import make_fork
 from training.synthetic.instrument import Instrument, draw_instrument, lay_over
-from training.synthetic.light import Light
+from training.synthetic.light import Light, Scene, make_scene
 from training.synthetic.render import View, render
 from training.synthetic.sensor import Sensor
 from training.synthetic.tissue import make_tissue
@@ -302,3 +303,30 @@ def test_the_picture_inverts_to_the_radiance():
 def test_a_missing_depth_picture_is_refused(tmp_path):
     with pytest.raises(ValueError, match='16-bit'):
         read_depth(tmp_path / '0000.png')
+
+
+def test_what_is_taken_for_lit_is_lit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ray spares most points the question whether a light sees them; who asks all, agrees."""
+
+    def posts_before_a_wall(points: np.ndarray) -> np.ndarray:
+        x, y, z = np.moveaxis(points, -1, 0)
+        posts = [np.hypot(x - at, z - 35.0) - 2.5 for at in (-12.0, 1.0, 11.0)]
+        return np.minimum.reduce([60.0 - z + 2.0 * np.sin(y / 4.0), *posts])
+
+    world = plain_world(
+        Field.from_function(posts_before_a_wall, (-50.0, -40.0, -6.0), (50.0, 40.0, 70.0), 1.0)
+    )
+    light, camera = Light.pair(apart=6.0), SCOPE.camera(np.eye(4), 1.0, WIDTH, HEIGHT)
+    spared = render(world, light, camera).radiance
+    unlit = render(world, replace(light, shadows=False), camera).radiance
+
+    def asking_everywhere(*given: object) -> Scene:
+        return make_scene(*given)._replace(spread=1e9)  # so far beside is nothing ever free
+
+    monkeypatch.setattr(rendering, 'make_scene', asking_everywhere)
+    asked = render(world, light, camera).radiance
+    dark = (unlit - asked).max(axis=-1) > 0.02 * unlit.max(axis=-1) + 1e-6
+    assert dark.mean() > 0.01
+    missed = dark & (np.abs(spared - asked).max(axis=-1) > 0.02 * unlit.max(axis=-1))
+    assert missed.sum() < 0.05 * dark.sum()
+    assert spared[~dark] == pytest.approx(asked[~dark], abs=1e-6)

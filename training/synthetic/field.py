@@ -250,45 +250,78 @@ def cast(
     dy: float,
     dz: float,
     t_max: float,
-) -> float:
+    beside: float,
+) -> tuple[float, bool]:
     """
     Find where a ray first meets the surface.
 
     Leap by the clearance, walk by the trilinear field, and close to the surface walk by the
     spline itself until it changes sign; then close in on the root.
 
+    On its way the ray learns how wide its surroundings are free. A light so far `beside` its start
+    sees the hit along a line that is (1 - t / hit) times as far beside the ray; where the
+    surroundings are wider all the way, that line is free, too, and needs no walk of its own.
+
     :param ox: (and oy, oz) start [grid coordinates].
     :param dx: (and dy, dz) unit direction / cell [grid cells per mm].
     :param t_max: where to give up [mm].
-    :return: distance of the hit [mm], or MISS.
+    :param beside: distance of the farthest light from the start [mm].
+    :return: distance of the hit [mm], or MISS; and whether lights surely see it.
     """
     t, before, f_before = 0.0, 0.0, -1.0
+    lit = 2.0 * t_max  # a hit that is nearer than this is surely lit
+    room_before, went = 0.0, 0.0
     for _ in range(600):
         x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
         i, j, k = _block(clearance, x, y, z)
         if i < 0 or t > t_max:
-            return MISS
-        leap = clearance[k, j, i]
-        if leap > 0.0:
-            t += max(leap, 0.5 * cell)
-            continue
+            return MISS, False
+        leap, f = clearance[k, j, i], 1.0
         pace = 1.0 / steepness[k, j, i]
-        rough = spline_linear(c, x, y, z) * pace
-        if rough > 0.15 * cell:
-            t += min(rough, 2.0 * cell)
-            continue
-        f = spline_value(c, x, y, z)
+        room = leap
+        if leap < 1.2 * beside:  # and the clearance is some cells too careful
+            most = leap + cell if leap > 0.0 else 2.0 * cell
+            room = max(leap, min(spline_linear(c, x, y, z) * pace, most))
+        if leap > 0.0:
+            step = max(leap, 0.5 * cell)
+        elif room > 0.15 * cell:
+            step = room
+        else:
+            f = spline_value(c, x, y, z)
+            room = f * pace
+            step = max(room, 0.06 * cell)
+        if f > 0.0 and went > 0.0 and min(room, room_before) < 1.2 * beside:
+            lit = min(lit, _lit_until(t, went, room_before, room, beside, cell))
         if f > 0.0:
-            before, f_before = t, f
-            t += max(f * pace, 0.06 * cell)
+            if leap == 0.0 and room <= 0.15 * cell:
+                before, f_before = t, f
+            room_before, went = room, step
+            t += step
             continue
         if f_before <= 0.0 or t - before > 2.0 * cell:
             before = max(t - 0.5 * cell, 0.0)
             f_before = spline_value(c, ox + before * dx, oy + before * dy, oz + before * dz)
         if f_before <= 0.0:
-            return before
-        return _close_in(c, ox, oy, oz, dx, dy, dz, before, f_before, t, f)
-    return MISS
+            return before, False
+        hit = _close_in(c, ox, oy, oz, dx, dy, dz, before, f_before, t, f)
+        return hit, hit < lit
+    return MISS, False
+
+
+@kernel
+def _lit_until(
+    t: float, went: float, room_before: float, room: float, beside: float, cell: float
+) -> float:
+    """
+    Up to which hit the light's line stays in the two free balls about a ray's last places.
+
+    :param t: of the second place, went from the first [mm]; room: of each, the balls' radii [mm].
+    """
+    meet = (room_before * room_before - room * room + went * went) / (2.0 * went)
+    meet = min(max(meet, 0.0), went)  # from the first place: there the balls are narrowest
+    wide = np.sqrt(max(room_before * room_before - meet * meet, 0.0))
+    wide += 0.05 * cell if room < 0.06 * cell else 0.0  # the surface itself is no shadow on it
+    return (t - went + meet) * beside / (beside - wide) if wide < beside else 1e9
 
 
 @kernel

@@ -59,6 +59,7 @@ class Scene(NamedTuple):
     focus: float
     indirect: float
     shadows: bool
+    spread: float
 
 
 def make_scene(world: World, light: Light, T_world_cam: np.ndarray) -> Scene:
@@ -85,6 +86,7 @@ def make_scene(world: World, light: Light, T_world_cam: np.ndarray) -> Scene:
         float(light.focus),
         float(light.indirect),
         bool(light.shadows),
+        float(np.linalg.norm(light.positions, axis=1).max()),
     )
 
 
@@ -98,12 +100,14 @@ def shade(
     ry: float,
     rz: float,
     footprint: float,
+    lit: bool,
 ) -> tuple[float, float, float, float, float, float]:
     """
     Light one point of the surface. Scalars all through: small arrays would cost more than light.
 
     :param px: (and py, pz) the point, world [mm]; rx: (and ry, rz) unit, from the camera to it.
     :param footprint: width of a pixel at this distance, facing the camera [mm].
+    :param lit: nothing stands between it and any light; else every light is asked.
     :return: radiance r, g, b and albedo r, g, b.
     """
     cell, origin = scene.cell, scene.origin
@@ -142,7 +146,8 @@ def shade(
         )
         if nx * lx + ny * ly + nz * lz <= 0.0:
             continue
-        if scene.shadows and _in_shadow(scene, gx, gy, gz, nx, ny, nz, lx, ly, lz, distance):
+        asked = scene.shadows and not lit
+        if asked and _in_shadow(scene, gx, gy, gz, nx, ny, nz, lx, ly, lz, distance):
             continue
         direct = power / square
         cosine = mx * lx + my * ly + mz * lz

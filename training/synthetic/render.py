@@ -71,7 +71,7 @@ def _sample(
     rx = (T[0, 0] * x + T[0, 1] * y + T[0, 2]) / stretch
     ry = (T[1, 0] * x + T[1, 1] * y + T[1, 2]) / stretch
     rz = (T[2, 0] * x + T[2, 1] * y + T[2, 2]) / stretch
-    hit = cast(
+    hit, lit = cast(
         scene.coefficients,
         scene.clearance,
         scene.steepness,
@@ -83,12 +83,13 @@ def _sample(
         ry / scene.cell,
         rz / scene.cell,
         FARTHEST,
+        scene.spread,
     )
     if hit == MISS:
         return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     depth = hit / stretch
     px, py, pz = T[0, 3] + hit * rx, T[1, 3] + hit * ry, T[2, 3] + hit * rz
-    return depth, *shade(scene, px, py, pz, rx, ry, rz, depth / lens[0])
+    return depth, *shade(scene, px, py, pz, rx, ry, rz, depth / lens[0], lit)
 
 
 @parallel_kernel
