@@ -15,6 +15,7 @@ from endosfm3d_ros.core import rigid
 from endosfm3d_ros.core.bundle_adjustment import Solution, adjust, place_points
 from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
 from endosfm3d_ros.core.keyframe import Keyframe
+from endosfm3d_ros.core.landmarks import Landmarks
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.scene import (
@@ -24,6 +25,7 @@ from endosfm3d_ros.core.scene import (
     PER_VIEW,
     REFERENCE,
     SCALE,
+    SHARED,
     Beliefs,
     Scene,
     Views,
@@ -36,7 +38,10 @@ FEWEST_VIEWS = 3  # before that nothing is adjusted
 FEWEST_SHARED = 20  # points
 WANDER = 0.012  # of log zoom, a frame, where no rim measures it
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
-BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
+# Of what bends depth maps (`bends_at`): two tilts, a bowl, and relief, which is all but held.
+BEND_SIGMAS = np.array([0.085, 0.09, 0.13, 0.05])
+BEND_MEANS = np.array([0.0, 0.0, 0.0, 0.05])  # open scenes are told flat
+RELIEF_SIGMA = 0.16  # how far it may really be off, see `Beliefs`
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
 # Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
 # fed in late. Of log focal and of a step's shift, and of its turn:
@@ -50,6 +55,7 @@ MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 100  # ... but first so many of each keyframe: a fast one shares few tracks
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
 TRIALS, TRIED_FROM = 2, 5  # parts left out after an adjustment, of so many keyframes or more
+MOSTLY_ZOOMS = 8.0  # of `zoom_doubt`: then hardly anything tells what moves
 CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
 
 
@@ -64,9 +70,7 @@ class LocalMap:
     :param pending: what this window's forerunner told; it becomes the belief once no keyframe but
         its last is in the window any more.
     :param keyframes: oldest first.
-    :param ids: (M,) rising; points (M, 3) in the world [mm]; track_sigma (M,) of their log depth
-        by tracks alone, infinite where they were not adjusted; misfit (M,) of each, see
-        `Solution`, NaN where it was not told; moving (M,) bool, not of the rigid majority.
+    :param landmarks: the points that they see.
     :param trials: parts of the picture that were left out to see whether the rest fits better.
     :param scope: the best there is now: from the belief and this window.
     :param log_scale: of depth maps, world over network, as the last windows saw it.
@@ -80,11 +84,7 @@ class LocalMap:
     scope: Scope
     pending: Scope | None = None
     keyframes: tuple[Keyframe, ...] = ()
-    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
-    track_sigma: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    misfit: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    moving: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    landmarks: Landmarks = field(default_factory=Landmarks)
     trials: int = 0
     log_scale: float = 0.0
     solution: Solution | None = None
@@ -94,18 +94,6 @@ class LocalMap:
     def settled(self) -> bool:
         """Whether an adjustment has little left to do before the next keyframe comes."""
         return len(self.keyframes) == WINDOW or self.belief.number >= 0
-
-    def known(self, ids: np.ndarray) -> np.ndarray:
-        """Where each of ids (N,) stands in the map's points: (N,), -1 where it is none."""
-        if not len(self.ids):
-            return np.full(len(ids), -1)
-        place = np.clip(np.searchsorted(self.ids, ids), 0, len(self.ids) - 1)
-        return np.where(self.ids[place] == ids, place, -1)
-
-    def moving_of(self, ids: np.ndarray) -> np.ndarray:
-        """Whether points of ids (N,) move on their own: (N,) bool, False where it is none."""
-        place = self.known(ids)
-        return self.moving[place] & (place >= 0) if len(self.moving) else np.zeros(len(ids), bool)
 
     def with_keyframe(self, keyframe: Keyframe, log_z: np.ndarray | None = None) -> 'LocalMap':
         """
@@ -118,23 +106,13 @@ class LocalMap:
             log_z = keyframe.log_depth + keyframe.log_scale
         points = keyframe.lifted(self.scope.centre, log_z)
         keyframes = (*self.keyframes, keyframe)[-WINDOW:]
-        fresh = self.known(keyframe.ids) < 0
-        ids = np.concatenate([self.ids, keyframe.ids[fresh]])
-        places = np.concatenate([self.points, points[fresh]])
-        new = np.full(fresh.sum(), np.inf)
-        track_sigma = np.concatenate([self.track_sigma, new])
-        misfit = np.concatenate([self.misfit, new * np.nan])
-        moving = np.concatenate([self.moving, np.zeros(len(new), bool)])
-        alive = np.isin(ids, np.concatenate([view.ids for view in keyframes]))
-        order = np.argsort(ids[alive], kind='stable')
+        fresh = self.landmarks.of(keyframe.ids) < 0
+        landmarks = self.landmarks.joined(keyframe.ids[fresh], points[fresh])
+        alive = np.isin(landmarks.ids, np.concatenate([view.ids for view in keyframes]))
         moved = replace(
             self,
             keyframes=keyframes,
-            ids=ids[alive][order],
-            points=places[alive][order],
-            track_sigma=track_sigma[alive][order],
-            misfit=misfit[alive][order],
-            moving=moving[alive][order],
+            landmarks=landmarks.kept(alive),
             belief=self._belief_at(keyframes[0]),
         )
         return moved._judged()._archived()
@@ -162,19 +140,22 @@ class LocalMap:
         if len(self.keyframes) < FEWEST_VIEWS or len(picked) < FEWEST_SHARED:
             return self
         views = self._views(picked)
-        doubt = zoom_doubt(views.pixels, self.sigma_px) * (UNSURE if self.moving.any() else 1.0)
+        zooms = zoom_doubt(views.pixels, self.sigma_px)
+        doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
         resumed = self.solution is not None and len(self.keyframes) == WINDOW
         scene = self._scene(picked)
         solution = adjust(views, beliefs, scene, RESUMED if resumed else BEGUN)
-        if len(self.keyframes) < TRIED_FROM or np.isinf(doubt):
+        if len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS:
             return self._taken_over(picked, solution, doubt)
         tried = replace(self, trials=self.trials + TRIALS)
         better = rigid.without_part(views, beliefs, solution, range(self.trials, tried.trials))
         if better is None:
             return tried._taken_over(picked, solution, doubt)
         kept, solution = better
-        if not self.moving.any():  # what the forerunner told was misled by what moved unseen
+        if (
+            not self.landmarks.moving.any()
+        ):  # the forerunner was misled by what moved
             tried, doubt = replace(tried, pending=None), UNSURE * doubt
         return tried._taken_over(picked[kept], solution, doubt)._judged(anyway=True)
 
@@ -184,12 +165,13 @@ class LocalMap:
 
         :param anyway: where none did, too.
         """
-        if not (anyway or self.moving.any()):
+        known = self.landmarks
+        if not (anyway or known.moving.any()):
             return self
         newest = self.keyframes[-1]
-        place, moving = self.known(newest.ids), self.moving.copy()
-        moving[place] = rigid.strays(newest.pixels, self.misfit[place], moving[place])
-        return replace(self, moving=moving)
+        row, moving = known.of(newest.ids), known.moving.copy()
+        moving[row] = rigid.strays(newest.pixels, known.misfit[row], moving[row])
+        return replace(self, landmarks=replace(known, moving=moving))
 
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
         """After somebody else measured the focal length now; what is seen stays where it is."""
@@ -197,9 +179,11 @@ class LocalMap:
         scope = self.scope.measured(log_focal, sigma)
         moved = float(scope.focal.sum() - self.scope.focal.sum())
         keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
-        points = self.points.copy()
-        self._carry_others(np.zeros(0, int), keyframes, points)
-        return replace(self, belief=belief, scope=scope, keyframes=tuple(keyframes), points=points)
+        nobody = np.zeros(0, int)
+        landmarks = self._with_others_carried(self.landmarks, nobody, keyframes)
+        return replace(
+            self, belief=belief, scope=scope, keyframes=tuple(keyframes), landmarks=landmarks
+        )
 
     def forgotten(self) -> 'LocalMap':
         """
@@ -214,16 +198,16 @@ class LocalMap:
         return LocalMap(self.size, self.sigma_px, scope, scope, log_scale=self.log_scale)
 
     def _picked(self) -> np.ndarray:
-        """Places of the points that two keyframes or more see, and that do not move."""
+        """Rows of the landmarks that two keyframes or more see, and that do not move."""
         ids, counts = np.unique(
             np.concatenate([view.ids for view in self.keyframes]), return_counts=True
         )
-        still = (counts >= 2) & ~self.moving[self.known(ids)]
+        still = (counts >= 2) & ~self.landmarks.moving_of(ids)
         ids, counts = ids[still], counts[still]
         if len(ids) > MOST_POINTS:
             ids = np.sort(self._most_seen(ids[np.argsort(-counts, kind='stable')]))
-        place = self.known(ids)
-        return place[place >= 0]
+        row = self.landmarks.of(ids)
+        return row[row >= 0]
 
     def _most_seen(self, ids: np.ndarray) -> np.ndarray:
         """MOST_POINTS of ids, which come in the order of how much they are wanted."""
@@ -239,8 +223,8 @@ class LocalMap:
         N, K = len(picked), len(self.keyframes)
         pixels = np.full((N, K, 2), np.nan)
         log_depth, depth_sigma = np.full((N, K), np.nan), np.ones((N, K))
-        bends = np.zeros((N, K, 4))
-        wanted = self.ids[picked]
+        bends = np.zeros((N, K, len(BEND_MEANS)))
+        wanted = self.landmarks.ids[picked]
         for k, view in enumerate(self.keyframes):
             place = np.clip(np.searchsorted(view.ids, wanted), 0, len(view.ids) - 1)
             seen = view.ids[place] == wanted
@@ -272,6 +256,7 @@ class LocalMap:
             log_scale=self.log_scale,
             log_scale_sigma=SCALE_SIGMA,
             scale_flicker=FLICKER,
+            bend_mean=BEND_MEANS,
             bend_sigma=BEND_SIGMAS,
             relief_sigma=RELIEF_SIGMA,
         )
@@ -288,18 +273,18 @@ class LocalMap:
 
     def _scene(self, picked: np.ndarray) -> Scene:
         views = self.keyframes
-        shared = np.zeros(7)
+        shared = np.zeros(SHARED)
         shared[CENTRE] = self.scope.centre
         shared[REFERENCE] = self.scope.focal[0]
-        if self.solution is not None:
-            shared[BENDS] = self.solution.scene.shared[BENDS]
+        known = self.solution
+        shared[BENDS] = known.scene.shared[BENDS] if known else BEND_MEANS
         return Scene(
             R=np.stack([view.R for view in views]),
             t=np.stack([view.t for view in views]),
             log_focal=np.array([view.log_focal for view in views]),
             log_scale=np.array([view.log_scale for view in views]),
             shared=shared,
-            points=self.points[picked],
+            points=self.landmarks.places[picked],
         )
 
     def _taken_over(self, picked: np.ndarray, solution: Solution, doubt: float) -> 'LocalMap':
@@ -310,17 +295,13 @@ class LocalMap:
         """
         scene = solution.scene
         home = -scene.R[0].T @ scene.t[0]
-        before = np.linalg.norm(self.points[picked] - home, axis=1)
+        before = np.linalg.norm(self.landmarks.places[picked] - home, axis=1)
         after = np.linalg.norm(scene.points - home, axis=1)
         good = solution.weights.max(1) > 0.3
         grown = float(np.median(np.log(before[good] / after[good]))) if good.any() else 0.0
         stretch = np.exp(grown)
-        points = self.points.copy()
-        points[picked] = home + stretch * (scene.points - home)
-        track_sigma = self.track_sigma.copy()
-        track_sigma[picked] = solution.track_sigma
-        misfit = self.misfit.copy()
-        misfit[picked] = solution.misfit
+        places = home + stretch * (scene.points - home)
+        landmarks = self.landmarks.placed(picked, places, solution.track_sigma, solution.misfit)
         keyframes = []
         for k, view in enumerate(self.keyframes):
             centre = home + stretch * (-scene.R[k].T @ scene.t[k] - home)
@@ -333,14 +314,11 @@ class LocalMap:
                     log_scale=float(scene.log_scale[k]) + grown,
                 )
             )
-        self._carry_others(picked, keyframes, points)
         moved = (
             replace(
                 self,
                 keyframes=tuple(keyframes),
-                points=points,
-                track_sigma=track_sigma,
-                misfit=misfit,
+                landmarks=self._with_others_carried(landmarks, picked, keyframes),
                 log_scale=float(scene.log_scale.mean()) + grown,
                 solution=solution,
                 step_covariance=self._step_covariance(solution.covariance),
@@ -383,39 +361,38 @@ class LocalMap:
         honest = np.diag([MODEL_ERROR] * 3 + [TURN_ERROR] * 3)
         return honest @ ((vectors * np.maximum(values, 0.0)) @ vectors.T) @ honest
 
-    def _carry_others(
-        self, picked: np.ndarray, adjusted: list[Keyframe], points: np.ndarray
-    ) -> None:
+    def _with_others_carried(
+        self, landmarks: Landmarks, picked: np.ndarray, adjusted: list[Keyframe]
+    ) -> Landmarks:
         """Points that were not adjusted go where their newest keyframe went, pixel by pixel."""
-        waiting = np.ones(len(points), bool)
+        places = landmarks.places.copy()
+        waiting = np.ones(len(landmarks), bool)
         waiting[picked] = False
         for before, after in zip(reversed(self.keyframes), reversed(adjusted), strict=True):
-            at = self.known(before.ids)
-            at = at[(at >= 0) & waiting[at]]
-            X = self.points[at] @ before.R.T + before.t
+            row = landmarks.of(before.ids)
+            row = row[(row >= 0) & waiting[row]]
+            X = places[row] @ before.R.T + before.t
             X[:, :2] *= np.exp(before.log_focal - after.log_focal)
             X *= np.exp(after.log_scale - before.log_scale)
-            points[at] = (X - after.t) @ after.R
-            waiting[at] = False
+            places[row] = (X - after.t) @ after.R
+            waiting[row] = False
+        return replace(landmarks, places=places)
 
     def _with_others_placed(self, picked: np.ndarray, shared: np.ndarray) -> 'LocalMap':
         """
         Points that were not adjusted, seen now and from another keyframe, go where those see them.
 
-        :param picked: places of those that were; shared: what the adjustment found, see `Scene`.
+        :param picked: rows of those that were; shared: what the adjustment found, see `Scene`.
         """
-        ids = np.setdiff1d(self.keyframes[-1].ids, self.ids[picked], assume_unique=True)
+        known = self.landmarks
+        ids = np.setdiff1d(self.keyframes[-1].ids, known.ids[picked], assume_unique=True)
         twice = np.isin(ids, np.concatenate([view.ids for view in self.keyframes[:-1]]))
-        others = self.known(ids[twice])
+        others = known.of(ids[twice])
         if not len(others):
             return self
         scene = replace(self._scene(others), shared=shared)
-        points, track_sigma = self.points.copy(), self.track_sigma.copy()
-        misfit = self.misfit.copy()
-        points[others], track_sigma[others], misfit[others] = place_points(
-            self._views(others), scene
-        )
-        return replace(self, points=points, track_sigma=track_sigma, misfit=misfit)
+        told = place_points(self._views(others), scene)
+        return replace(self, landmarks=known.placed(others, *told))
 
     def _prior_covariance(self, doubt: float) -> np.ndarray:
         """
@@ -444,7 +421,7 @@ class LocalMap:
         :param bends: (4,) coefficients it ended with; doubt: of `zoom_doubt`.
         """
         believed = float(self.belief.covariance[0, 0])
-        strayed = max(1.0, float(np.mean((bends / BEND_SIGMAS) ** 2)))
+        strayed = max(1.0, float(np.mean(((bends - BEND_MEANS) / BEND_SIGMAS) ** 2)))
         added = max(1.0 / variance - 1.0 / float(self._prior_covariance(doubt)[0, 0]), 1e-9)
         both = 1.0 / (1.0 / believed + added / (strayed * doubt * MODEL_ERROR**2))
         expected = believed - both + CURVED * believed  # squared way from the belief

@@ -145,12 +145,12 @@ class Odometry:
         T_before = inverse(self.T_cam_world) @ self.correction
         if now.anchor is None:
             return now._begun_again(sight, T_before, known=self.number < 0)
-        place = now.map.known(now.ids)
-        moving = now.map.moving_of(now.ids)
-        use = (place >= 0) & ~moving
+        known = now.map.landmarks
+        row, moving = known.of(now.ids), known.moving_of(now.ids)
+        use = (row >= 0) & ~moving
         prior, sigma = now._prior_focal(sight)
         found = resect(
-            now.map.points[place[use]],
+            known.places[row[use]],
             sight.map_pixels(now.points[use]),
             now.scope.centre,
             POINT_SIGMA_PX * sight.pixel_size,
@@ -310,16 +310,17 @@ class Odometry:
 
     def _with_lost_found(self, sight: Sight) -> 'Odometry':
         """Take up points of the map again that were lost on the way and ought to be seen here."""
-        told = self.map.misfit[np.isfinite(self.map.misfit)]
-        sure = self.map.misfit < FITTED * (np.median(told) if len(told) else 0.0)
-        lost = np.flatnonzero(sure & ~np.isin(self.map.ids, self.ids) & ~self.map.moving)
-        X = self.map.points[lost] @ self.T_cam_world[:3, :3].T + self.T_cam_world[:3, 3]
+        known = self.map.landmarks
+        told = known.misfit[np.isfinite(known.misfit)]
+        sure = known.misfit < FITTED * (np.median(told) if len(told) else 0.0)
+        lost = np.flatnonzero(sure & ~np.isin(known.ids, self.ids) & ~known.moving)
+        X = known.places[lost] @ self.T_cam_world[:3, :3].T + self.T_cam_world[:3, 3]
         ahead = X[:, 2] > NEAREST_MM
         lost, X = lost[ahead], X[ahead]
         pixels = self.scope.centre + np.exp(self.log_focal) * X[:, :2] / X[:, 2:]
         expected = sight.network_points(pixels).astype(np.float32)
         free = self._may_look_at(expected, sight)
-        lost, expected = self.map.ids[lost[free]], expected[free]
+        lost, expected = known.ids[lost[free]], expected[free]
         ids, points = [self.ids], [self.points]
         for anchor in reversed(self.anchors):
             here = np.isin(lost, anchor.ids)
@@ -391,11 +392,11 @@ class Odometry:
 
     def _agreement(self, sight: Sight) -> Agreement:
         """What makes this frame's depth map agree with the map's points."""
-        place = self.map.known(self.ids)
-        use = (place >= 0) & ~self.map.moving_of(self.ids)
-        T = self.T_cam_world
-        z = (self.map.points[place[use]] @ T[:3, :3].T + T[:3, 3])[:, 2]
-        sigma = self.map.track_sigma[place[use]]
+        known, T = self.map.landmarks, self.T_cam_world
+        row = known.of(self.ids)
+        use = (row >= 0) & ~known.moving_of(self.ids)
+        z = (known.places[row[use]] @ T[:3, :3].T + T[:3, 3])[:, 2]
+        sigma = known.track_sigma[row[use]]
         seen = Seen.through(sight, self.points[use], z, sigma)
         return agree(seen, sight, self.map.log_scale, self.scope.log_focal_sigma)
 

@@ -20,7 +20,8 @@ SIDES = 8  # parts beyond a straight line, in so many directions; then the middl
 PARTS = SIDES + 2
 LEFT_OUT = 0.4  # of the points
 BETTER = 0.82  # times the misfit: six still films stayed above 0.84, with breath it was 0.4 to 0.8
-AGAIN = 8  # iterations without the part
+AGAIN = 8  # iterations without the part; then all of the rest must fit better, too:
+CONFIRMED = 0.9  # false alarms came to 0.94 and more, those of breath to 0.3 to 0.9
 FEWEST, FEWEST_OF_A_VIEW = 40, 12  # points left, and of them in each keyframe
 NEIGHBOURS = 5  # a point is judged with those beside it
 STRAY, USUAL = 2.5, 0.6  # times the usual misfit, which is taken to be so large at least
@@ -73,7 +74,9 @@ def without_part(
         shares[number] = share(number)
     kept = ~part(where, min(shares, key=shares.__getitem__))
     start = replace(solution.scene, points=solution.scene.points[kept])
-    return kept, adjust(views.of(kept), beliefs, start, AGAIN)
+    without = adjust(views.of(kept), beliefs, start, AGAIN)
+    told = np.median(without.misfit) < CONFIRMED * np.median(solution.misfit[kept])
+    return (kept, without) if told else None
 
 
 def strays(pixels: np.ndarray, misfit: np.ndarray, moving: np.ndarray) -> np.ndarray:

@@ -303,7 +303,7 @@ def test_a_motion_without_a_solution_is_not_the_picture_s_fault() -> None:
         pipeline.step(frame(number))
     mover = pipeline._state.mover
     assert isinstance(mover, Windowed) and mover.odometry
-    mover.odometry.map.points[:] = np.nan
+    mover.odometry.map.landmarks.places[:] = np.nan
     for _ in range(2):
         with pytest.raises(ArithmeticError, match='no solution'):
             pipeline.step(frame(4))

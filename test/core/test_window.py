@@ -17,7 +17,7 @@ from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import MOST_POINTS, LocalMap
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.resection import resect
-from endosfm3d_ros.core.scene import FOCAL, PER_VIEW, REFERENCE
+from endosfm3d_ros.core.scene import FOCAL, PER_VIEW, REFERENCE, SHARED
 from endosfm3d_ros.core.scope import Scope
 
 WIDTH, HEIGHT = 320, 256
@@ -82,10 +82,10 @@ def built(
         believed = float(np.log(focal * start))
         placed = inverse(T) if k == 0 else None
         if placed is None:  # as the odometry would: among the points that the map has
-            known = local_map.known(ids)
+            known = local_map.landmarks.of(ids)
             use = known >= 0
             before = local_map.keyframes[-1].T_cam_world
-            seen = local_map.points[known[use]], pixels[ids][use]
+            seen = local_map.landmarks.places[known[use]], pixels[ids][use]
             placed = resect(*seen, CENTRE, 0.4, before, believed, 0.01).T_cam_world
         log_zoom = float(np.log(zoom[k]))
         local_map = local_map.with_keyframe(
@@ -186,7 +186,7 @@ def test_tracks_that_move_by_themselves_lose_their_say() -> None:
     after = solved(replace(local_map, keyframes=tuple(keyframes)))
     assert after.solution is not None
     weights = after.solution.weights.mean(axis=1)
-    picked = after.ids[after._picked()]
+    picked = after.landmarks.ids[after._picked()]
     assert weights[~breathing[picked]].mean() > 2 * weights[breathing[picked]].mean()
     assert float(after.scope.focal[0]) == pytest.approx(np.log(focal), abs=0.06)
 
@@ -200,7 +200,7 @@ def swaying(local_map: LocalMap, border_px: float) -> tuple[LocalMap, np.ndarray
     for view in local_map.keyframes:
         shift = 8.0 * np.sin(0.09 * view.number) * weight[view.ids]
         keyframes.append(replace(view, pixels=view.pixels + shift[:, None] * [0.9, 0.4]))
-    return replace(local_map, keyframes=tuple(keyframes)), weight[local_map.ids]
+    return replace(local_map, keyframes=tuple(keyframes)), weight[local_map.landmarks.ids]
 
 
 @pytest.mark.parametrize(('kind', 'border_px'), [('advance', 195), ('orbit', 225)])
@@ -217,13 +217,13 @@ def test_a_third_that_sways_smoothly_is_found_and_left_out(
         return local_map, abs(float(local_map.scope.focal[0]) - np.log(focal))
 
     found, off = after()
-    newest = np.isin(found.ids, found.keyframes[-1].ids)
-    assert found.moving[newest & (moves > 0.5)].mean() > 0.9
-    assert found.moving[newest & (moves < 0.01)].mean() < 0.1
-    assert not found.moving[found._picked()].any()
+    newest = np.isin(found.landmarks.ids, found.keyframes[-1].ids)
+    assert found.landmarks.moving[newest & (moves > 0.5)].mean() > 0.9
+    assert found.landmarks.moving[newest & (moves < 0.01)].mean() < 0.1
+    assert not found.landmarks.moving[found._picked()].any()
     monkeypatch.setattr(rigid, 'without_part', lambda *_: None)
     misled, off_without = after()
-    assert not misled.moving.any()
+    assert not misled.landmarks.moving.any()
     assert off < max(0.5 * off_without, 0.03)  # an advance resists by itself
 
 
@@ -240,7 +240,7 @@ def test_no_part_is_left_out_without_which_a_keyframe_would_hang_in_the_air() ->
     window = replace(local_map, keyframes=tuple(keyframes))
     for _ in range(6):
         window = window.adjusted()  # every part had its turn, and none raised
-    assert window.trials >= rigid.PARTS and not window.moving.any()
+    assert window.trials >= rigid.PARTS and not window.landmarks.moving.any()
     assert window.solution is not None and np.isfinite(window.solution.covariance).all()
 
 
@@ -251,7 +251,7 @@ def test_nothing_moves_by_itself_in_a_still_scene(kind: str) -> None:
         for _ in range(10):  # every part was left out once and again
             local_map = local_map.adjusted()
         assert local_map.trials >= 20 or kind == 'rest'
-        assert not local_map.moving.any()
+        assert not local_map.landmarks.moving.any()
 
 
 def test_a_fast_move_leaves_no_keyframe_without_its_share_of_the_points() -> None:
@@ -268,7 +268,7 @@ def test_a_fast_move_leaves_no_keyframe_without_its_share_of_the_points() -> Non
                 np.eye(3), np.zeros(3), float(np.log(190.0)), 0.0,
             )
         )  # fmt: skip
-    picked = local_map.ids[local_map._picked()]
+    picked = local_map.landmarks.ids[local_map._picked()]
     assert len(picked) == MOST_POINTS
     assert min(np.isin(picked, view.ids).sum() for view in local_map.keyframes) >= 60
 
@@ -285,7 +285,7 @@ def test_the_jacobian_is_the_slope_of_the_residuals() -> None:
     problem = _Problem(views, beliefs)
     system = problem.linearised(start, problem.residuals(start))
     nothing = np.zeros_like(start.points)
-    shared = len(system.b) - 7
+    shared = len(system.b) - SHARED
     per_view = (PER_VIEW + 1, PER_VIEW + 4, 3 * PER_VIEW + FOCAL, 5 * PER_VIEW + 7)
     for unknown in (*per_view, shared, shared + 3, shared + REFERENCE):
         costs = []
@@ -305,21 +305,21 @@ def test_points_that_were_not_adjusted_stand_where_the_keyframes_see_them() -> N
     for _ in range(6):
         picked = local_map._picked()
         local_map = local_map.adjusted()
-    others = np.setdiff1d(local_map.known(local_map.keyframes[-1].ids), picked)
-    assert len(others) > 10 and np.isfinite(local_map.track_sigma[others]).all()
-    truth = scene_points(np.random.default_rng(0), 200.0)[local_map.ids]
+    others = np.setdiff1d(local_map.landmarks.of(local_map.keyframes[-1].ids), picked)
+    assert len(others) > 10 and np.isfinite(local_map.landmarks.track_sigma[others]).all()
+    truth = scene_points(np.random.default_rng(0), 200.0)[local_map.landmarks.ids]
     T = local_map.keyframes[-1].T_cam_world
-    off = np.log((local_map.points @ T[:3, :3].T + T[:3, 3])[:, 2])
+    off = np.log((local_map.landmarks.places @ T[:3, :3].T + T[:3, 3])[:, 2])
     off -= np.log((truth @ T[:3, :3].T + T[:3, 3])[:, 2])
     off -= np.median(off)
     assert np.std(off[others]) < 0.02 < 0.04  # a network's map is 0.04 off at a point
-    surprise = off[others] / local_map.track_sigma[others]
+    surprise = off[others] / local_map.landmarks.track_sigma[others]
     assert 0.3 < np.median(np.abs(surprise)) / 0.6745 < 3.0
 
 
 def test_a_camera_at_rest_makes_no_point_sure() -> None:
     local_map = solved(built('rest', 200.0, 1.0))
-    sigma = local_map.track_sigma[np.isfinite(local_map.track_sigma)]
+    sigma = local_map.landmarks.track_sigma[np.isfinite(local_map.landmarks.track_sigma)]
     assert len(sigma) > 100 and np.median(sigma) > 0.12  # a network's map is surer than that
 
 
