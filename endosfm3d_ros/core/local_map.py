@@ -153,9 +153,7 @@ class LocalMap:
         if better is None:
             return tried._taken_over(picked, solution, doubt)
         kept, solution = better
-        if (
-            not self.landmarks.moving.any()
-        ):  # the forerunner was misled by what moved
+        if not self.landmarks.moving.any():  # the forerunner was misled
             tried, doubt = replace(tried, pending=None), UNSURE * doubt
         return tried._taken_over(picked[kept], solution, doubt)._judged(anyway=True)
 

@@ -7,6 +7,7 @@ from robot import RobotWithProcess, wall
 
 pytestmark = pytest.mark.ros
 A_FEW, ALL = (12, 6), (200, 20)  # cycles, and those after which memory has settled
+SPARE_MIB = 20.0  # so much the C library's arenas may keep by chance; 13 were seen once
 
 
 def resident_mib(robot: RobotWithProcess) -> float:
@@ -33,4 +34,4 @@ def test_memory_after_many_cycles_is_that_after_few(
             settled = resident_mib(robot)
         if cycle % 20 == 0:
             print(f'cycle {cycle}: {resident_mib(robot):.1f} MiB')
-    assert resident_mib(robot) <= 1.05 * settled
+    assert resident_mib(robot) <= settled + SPARE_MIB
