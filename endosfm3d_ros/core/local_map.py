@@ -38,10 +38,7 @@ FEWEST_VIEWS = 3  # before that nothing is adjusted
 FEWEST_SHARED = 20  # points
 WANDER = 0.012  # of log zoom, a frame, where no rim measures it
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
-# Of what bends depth maps (`bends_at`): two tilts, a bowl, and relief, which is all but held.
-BEND_SIGMAS = np.array([0.085, 0.09, 0.13, 0.05])
-BEND_MEANS = np.array([0.0, 0.0, 0.0, 0.05])  # open scenes are told flat
-RELIEF_SIGMA = 0.16  # how far it may really be off, see `Beliefs`
+BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
 # Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
 # fed in late. Of log focal and of a step's shift, and of its turn:
@@ -221,7 +218,7 @@ class LocalMap:
         N, K = len(picked), len(self.keyframes)
         pixels = np.full((N, K, 2), np.nan)
         log_depth, depth_sigma = np.full((N, K), np.nan), np.ones((N, K))
-        bends = np.zeros((N, K, len(BEND_MEANS)))
+        bends = np.zeros((N, K, len(BEND_SIGMAS)))
         wanted = self.landmarks.ids[picked]
         for k, view in enumerate(self.keyframes):
             place = np.clip(np.searchsorted(view.ids, wanted), 0, len(view.ids) - 1)
@@ -254,7 +251,6 @@ class LocalMap:
             log_scale=self.log_scale,
             log_scale_sigma=SCALE_SIGMA,
             scale_flicker=FLICKER,
-            bend_mean=BEND_MEANS,
             bend_sigma=BEND_SIGMAS,
             relief_sigma=RELIEF_SIGMA,
         )
@@ -274,8 +270,8 @@ class LocalMap:
         shared = np.zeros(SHARED)
         shared[CENTRE] = self.scope.centre
         shared[REFERENCE] = self.scope.focal[0]
-        known = self.solution
-        shared[BENDS] = known.scene.shared[BENDS] if known else BEND_MEANS
+        if self.solution is not None:
+            shared[BENDS] = self.solution.scene.shared[BENDS]
         return Scene(
             R=np.stack([view.R for view in views]),
             t=np.stack([view.t for view in views]),
@@ -419,7 +415,7 @@ class LocalMap:
         :param bends: (4,) coefficients it ended with; doubt: of `zoom_doubt`.
         """
         believed = float(self.belief.covariance[0, 0])
-        strayed = max(1.0, float(np.mean(((bends - BEND_MEANS) / BEND_SIGMAS) ** 2)))
+        strayed = max(1.0, float(np.mean((bends / BEND_SIGMAS) ** 2)))
         added = max(1.0 / variance - 1.0 / float(self._prior_covariance(doubt)[0, 0]), 1e-9)
         both = 1.0 / (1.0 / believed + added / (strayed * doubt * MODEL_ERROR**2))
         expected = believed - both + CURVED * believed  # squared way from the belief

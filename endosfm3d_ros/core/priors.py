@@ -29,9 +29,8 @@ class Priors:
         reference = shared + REFERENCE
         for axis in range(2):
             self._row({shared + axis: 1.0}, float(beliefs.centre[axis]), beliefs.centre_sigma)
-        bends = zip(beliefs.bend_mean, beliefs.bend_sigma, strict=True)
-        for bend, (mean, sigma) in enumerate(bends, shared + BENDS.start):
-            self._row({bend: 1.0}, float(mean), float(sigma))
+        for bend, sigma in enumerate(beliefs.bend_sigma, shared + BENDS.start):
+            self._row({bend: 1.0}, 0.0, float(sigma))
         whiten = np.linalg.inv(np.linalg.cholesky(beliefs.focal_covariance))
         for (a, b), target in zip(whiten.tolist(), whiten @ beliefs.focal, strict=True):
             self._row({reference: a - b, FOCAL: b}, float(target), 1.0)

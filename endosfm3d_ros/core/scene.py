@@ -59,7 +59,7 @@ class Beliefs:
     :param centre: (2,) principal point [px]; centre_sigma [px].
     :param log_scale: of the depth maps: world over network; log_scale_sigma of it.
     :param scale_flicker: sigma between the scales of neighbouring keyframes.
-    :param bend_mean: (4,) of the smooth terms' coefficients; bend_sigma (4,) of them.
+    :param bend_sigma: (4,) of the smooth terms' coefficients.
     :param relief_sigma: how far the maps' relief may really be off. It is not left to the
         adjustment, which would buy a better fit with a flat scene and a long lens (bas-relief
         ambiguity; Belhumeur et al. 1999); the covariance considers it (Schmidt 1966).
@@ -72,7 +72,6 @@ class Beliefs:
     log_scale: float
     log_scale_sigma: float
     scale_flicker: float
-    bend_mean: np.ndarray
     bend_sigma: np.ndarray
     relief_sigma: float
 
@@ -85,7 +84,7 @@ class Scene:
     :param R: (K, 3, 3) and t: (K, 3): keyframe_T_world [mm].
     :param log_focal: (K,) [log px].
     :param log_scale: (K,) of each depth map.
-    :param shared: (SHARED,) principal point (2) [px], coefficients of the bends (4), reference log
+    :param shared: (7,) principal point (2) [px], coefficients of the bends (4), reference log
         focal.
     :param points: (N, 3) in the world [mm].
     """
