@@ -178,13 +178,15 @@ def test_light_falloff_breaks_constancy_and_the_appearance_network_repairs_it(pa
     registered, here, mask = halves  # a quarter of the work
     network = AppearanceNetwork()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    for _ in range(25):
+    left = []
+    for _ in range(45):
         change = network(torch.cat([registered, here], 1))[0]
         loss = error(refined_target(here, change, mask))
+        left.append(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert float(loss.detach()) < 0.5 * float(error(here))
+    assert np.median(left[-15:]) < 0.5 * float(error(here))  # single steps go up and down
 
 
 def test_motions_are_those_of_rodrigues():
