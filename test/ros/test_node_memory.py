@@ -6,8 +6,7 @@ import pytest
 from robot import RobotWithProcess, wall
 
 pytestmark = pytest.mark.ros
-A_FEW, ALL = (12, 6), (200, 20)  # cycles, and those after which memory has settled
-SPARE_MIB = 20.0  # so much the C library's arenas may keep by chance; 13 were seen once
+A_FEW, ALL = (14, 6), (200, 20)  # cycles, and those after which memory has settled
 
 
 def resident_mib(robot: RobotWithProcess) -> float:
@@ -26,12 +25,12 @@ def test_memory_after_many_cycles_is_that_after_few(
     active = resident_mib(robot)
     assert robot.go('deactivate') and robot.go('cleanup')
     assert resident_mib(robot) < active - 20  # cleanup lets the networks go
-    settled = 0.0
+    seen = []
     for cycle in range(1, cycles + 1):
         for transition in ('configure', 'activate', 'deactivate', 'cleanup'):
             assert robot.go(transition), transition
-        if cycle == settling:
-            settled = resident_mib(robot)
+        seen.append(resident_mib(robot))
         if cycle % 20 == 0:
-            print(f'cycle {cycle}: {resident_mib(robot):.1f} MiB')
-    assert resident_mib(robot) <= settled + SPARE_MIB
+            print(f'cycle {cycle}: {seen[-1]:.1f} MiB')
+    # what the C library keeps goes up and down by chance; what is lost does not come back
+    assert min(seen[-3:]) <= 1.05 * max(seen[:settling])

@@ -260,16 +260,18 @@ def cast(
 
     On its way the ray learns how wide its surroundings are free. A light so far `beside` its start
     sees the hit along a line that is (1 - t / hit) times as far beside the ray; where the
-    surroundings are wider all the way, that line is free, too, and needs no walk of its own.
+    surroundings are wider all the way, that line is taken to be free, too, and spared a walk of
+    its own. Widths are read off the trilinear field, so slivers of shadow at edges go amiss: one
+    shadowed pixel in twenty.
 
     :param ox: (and oy, oz) start [grid coordinates].
     :param dx: (and dy, dz) unit direction / cell [grid cells per mm].
     :param t_max: where to give up [mm].
     :param beside: distance of the farthest light from the start [mm].
-    :return: distance of the hit [mm], or MISS; and whether lights surely see it.
+    :return: distance of the hit [mm], or MISS; and whether lights are taken to see it.
     """
     t, before, f_before = 0.0, 0.0, -1.0
-    lit = 2.0 * t_max  # a hit that is nearer than this is surely lit
+    lit = 2.0 * t_max  # a hit that is nearer than this is taken to be lit
     room_before, went = 0.0, 0.0
     for _ in range(600):
         x, y, z = ox + t * dx, oy + t * dy, oz + t * dz

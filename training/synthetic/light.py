@@ -38,7 +38,11 @@ class Light:
 
 
 class Scene(NamedTuple):
-    """World and light as the compiled kernels take them; lights in the world frame."""
+    """
+    World and light as the compiled kernels take them; lights in the world frame.
+
+    `spread` is the distance of the farthest light from the camera [mm].
+    """
 
     coefficients: np.ndarray
     clearance: np.ndarray
@@ -107,7 +111,7 @@ def shade(
 
     :param px: (and py, pz) the point, world [mm]; rx: (and ry, rz) unit, from the camera to it.
     :param footprint: width of a pixel at this distance, facing the camera [mm].
-    :param lit: nothing stands between it and any light; else every light is asked.
+    :param lit: lights are taken to see it, see `cast`; else every one is asked.
     :return: radiance r, g, b and albedo r, g, b.
     """
     cell, origin = scene.cell, scene.origin
