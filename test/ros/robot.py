@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The robot's side of a test: driver, consumer, and the node in its own process or in ours."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -222,4 +223,9 @@ class RobotWithNode(Robot):
     def end(self) -> int:
         self.scope.close()
         self.scope.destroy_node()
-        return super().end()
+        ended = super().end()
+        # rclpy frees a lifecycle node's own services with the node itself, which lies in circles:
+        # until it is collected they are still offered, and the next robot asks a ghost, too.
+        del self.scope
+        gc.collect()
+        return ended

@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two scopes on one robot, each with its node in a namespace; one of them plays in a loop."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.publisher import Publisher
-from robot import Robot, stamp, wall
+from robot import Robot, RobotWithNode, stamp, wall
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
 from endosfm3d_ros.endoscope_node import EndoscopeNode
 
 pytestmark = pytest.mark.ros
+GONE_S = 10.0  # DDS is told within milliseconds
 SIDES = ('left', 'right')
 
 
@@ -88,3 +91,17 @@ def test_two_nodes_do_not_disturb_each_other_while_one_of_them_plays_a_loop(
     both = {('left_odom', 'left_optical'), ('right_odom', 'right_optical')}
     robot.wait(lambda: frames(robot) >= both, 'the motion of both')
     assert frames(robot) == both
+
+
+def test_a_node_that_ended_offers_nothing_any_more(ros: None) -> None:
+    """Else the next robot of this process asks a ghost."""
+    gone, there = RobotWithNode(), '/endosfm3d/get_state'
+    gone.wait(lambda: gone.node.count_services(there) == 1, 'a service')
+    watching = rclpy.create_node('watching')
+    gone.end()
+    end = time.monotonic() + GONE_S
+    while watching.count_services(there) and time.monotonic() < end:
+        time.sleep(0.05)
+    left = watching.count_services(there)
+    watching.destroy_node()
+    assert not left
