@@ -45,6 +45,7 @@ class Solution:
     :param covariance: (8 K + 7,) squared: of the keyframes' unknowns in order (a small motion of
         the camera's frame: turn [rad], shift [mm]; log focal; log scale), then the shared ones.
         The first keyframe's pose is held: its rows are zero.
+    :param lever: (8 K + 7,) the part of it that a wrong relief of the maps would bring.
     :param weights: (N, K) 0 to 1, how much each observation agrees; 0 where there is none.
     :param track_sigma: (N,) of a point's log depth by its tracks alone, in the last keyframe that
         sees it, the cameras taken as right; large where there is no parallax.
@@ -56,6 +57,7 @@ class Solution:
 
     scene: Scene
     covariance: np.ndarray
+    lever: np.ndarray
     weights: np.ndarray
     track_sigma: np.ndarray
     misfit: np.ndarray
@@ -76,13 +78,15 @@ def adjust(
     """
     problem = _Problem(views, beliefs)
     scene, residuals, cost, converged = problem.minimised(start, iterations, tolerance)
-    covariance = problem.linearised(scene, residuals).covariance(beliefs.relief_sigma)
+    covariance, lever = problem.linearised(scene, residuals).covariance(beliefs.relief_sigma)
     weights = np.zeros(problem.shape)
     weights[problem.seen] = problem.weights(residuals)[:, 0]
     track_sigma = problem.track_sigma(scene, residuals)
     pixel_rms = float(1.4826 * np.median(np.abs(residuals[:, :2]))) if len(residuals) else 1.0
     misfit = problem.misfit(residuals)
-    return Solution(scene, covariance, weights, track_sigma, misfit, cost, pixel_rms, converged)
+    return Solution(
+        scene, covariance, lever, weights, track_sigma, misfit, cost, pixel_rms, converged
+    )
 
 
 def misfit_after(views: Views, beliefs: Beliefs, start: Scene, iterations: int = 1) -> np.ndarray:
@@ -148,16 +152,20 @@ class _System:
         back = right + (flat @ step).reshape(right.shape)
         return step, -np.einsum('nqp,nq->np', root, back)
 
-    def covariance(self, relief_sigma: float) -> np.ndarray:
-        """Of all camera unknowns; rows and columns of the held pose and of relief are zero."""
+    def covariance(self, relief_sigma: float) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Of all camera unknowns, and its `lever`, see `Solution`; rows and columns of the held pose
+        and of relief are zero.
+        """
         S, _, _ = self.reduced(0.0)
         relief = len(S) - SHARED + RELIEF
         free = np.r_[POSE.stop : relief, relief + 1 : len(S)]
         estimated = np.linalg.inv(S[np.ix_(free, free)])
-        lever = estimated @ S[free, relief] * relief_sigma
-        out = np.zeros_like(S)
-        out[np.ix_(free, free)] = estimated + np.outer(lever, lever)
-        return out
+        lever = np.zeros(len(S))
+        lever[free] = estimated @ S[free, relief] * relief_sigma
+        out = np.outer(lever, lever)
+        out[np.ix_(free, free)] += estimated
+        return out, lever
 
 
 class _Problem:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A frame that the map keeps for a while."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from endosfm3d_ros.core.geometry import rigid
+from endosfm3d_ros.core.zoom_steps import ZoomStep
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Keyframe:
         it.
     :param log_zoom: measured log zoom, NaN without a rim; log_zoom_sigma of it.
     :param R: (3, 3) and t (3,): cam_T_world [mm]; log_focal; log_scale of its depth map.
+    :param zoom_step: since the keyframe before.
     """
 
     number: int
@@ -32,6 +34,7 @@ class Keyframe:
     t: np.ndarray
     log_focal: float
     log_scale: float
+    zoom_step: ZoomStep = field(default_factory=ZoomStep)
 
     @property
     def T_cam_world(self) -> np.ndarray:  # noqa: N802  the field's own name

@@ -8,10 +8,11 @@ share no more than one keyframe are added up, so nothing is counted twice.
 """
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
-from endosfm3d_ros.core import rigid
+from endosfm3d_ros.core import rigid, zoom_steps
 from endosfm3d_ros.core.bundle_adjustment import Solution, adjust, place_points
 from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
 from endosfm3d_ros.core.keyframe import Keyframe
@@ -36,7 +37,6 @@ from endosfm3d_ros.core.scope import Scope
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
 FEWEST_SHARED = 20  # points
-WANDER = 0.012  # of log zoom, a frame, where no rim measures it
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
 BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
@@ -119,7 +119,10 @@ class LocalMap:
         if not self.keyframes or first is self.keyframes[0]:
             return self.belief
         zoomed = np.array([0.0, first.log_focal - self.keyframes[0].log_focal])
-        loose = np.diag([0.0, CARRIED_ZOOM**2])
+        ran = any(
+            view.zoom_step.runs for view in self.keyframes[1:] if view.number <= first.number
+        )
+        loose = np.diag([0.0, CARRIED_ZOOM**2 if ran else zoom_steps.REST**2])
         belief = self.belief
         return replace(belief, focal=belief.focal + zoomed, covariance=belief.covariance + loose)
 
@@ -228,9 +231,12 @@ class LocalMap:
             log_depth[seen, k] = view.log_depth[there]
             depth_sigma[seen, k] = np.maximum(view.depth_sigma[there], DEPTH_SIGMA)
             bends[seen, k] = bends_at(view.pixels[there], view.log_depth[there], *self.size)
-        numbers = np.array([view.number for view in self.keyframes])
         first = pixels[np.arange(N), np.isfinite(pixels[..., 0]).argmax(1)]
         way = np.nan_to_num(np.linalg.norm(pixels - first[:, None], axis=-1))
+        steps = [
+            later.zoom_step.believed(later.number - view.number)
+            for view, later in pairwise(self.keyframes)
+        ]
         return Views(
             pixels=pixels,
             pixel_sigma=np.hypot(self.sigma_px, CREEP * way),
@@ -239,8 +245,24 @@ class LocalMap:
             bends=np.nan_to_num(bends),
             log_zoom=np.array([view.log_zoom for view in self.keyframes]),
             log_zoom_sigma=np.array([view.log_zoom_sigma for view in self.keyframes]),
-            wander=WANDER * np.diff(numbers),
+            zoom_steps=np.array(steps).reshape(-1, 2),
         )
+
+    def _with_zoom_asked(self, solution: Solution) -> list[Keyframe]:
+        """The keyframes, with what tracks say of each one's zoom since the one before."""
+        first, *later = self.keyframes
+        focal = FOCAL + PER_VIEW * np.arange(len(self.keyframes))
+        steps = zoom_steps.asked(
+            [view.zoom_step for view in later],
+            np.diff([view.number for view in self.keyframes]),
+            solution.scene.log_focal,
+            solution.covariance[np.ix_(focal, focal)],
+            solution.lever[focal],
+            MODEL_ERROR,
+        )
+        return [first] + [
+            replace(view, zoom_step=step) for view, step in zip(later, steps, strict=True)
+        ]
 
     def _beliefs(self, doubt: float = 1.0) -> Beliefs:
         return Beliefs(
@@ -297,7 +319,7 @@ class LocalMap:
         places = home + stretch * (scene.points - home)
         landmarks = self.landmarks.placed(picked, places, solution.track_sigma, solution.misfit)
         keyframes = []
-        for k, view in enumerate(self.keyframes):
+        for k, view in enumerate(self._with_zoom_asked(solution)):
             centre = home + stretch * (-scene.R[k].T @ scene.t[k] - home)
             keyframes.append(
                 replace(

@@ -19,9 +19,10 @@ from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rot
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import WINDOW, LocalMap
 from endosfm3d_ros.core.prepare import Window, warp_between
-from endosfm3d_ros.core.resection import NEAREST_MM, resect
+from endosfm3d_ros.core.resection import NEAREST_MM, Resection, resect
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight, values_at
+from endosfm3d_ros.core.zoom_steps import BEGINS, GOES_ON, REST, RUNS, ZoomStep, rests
 
 TRACK_SIGMA_PX = 0.15  # of a track, of the network's picture
 POINT_SIGMA_PX = 0.35  # with what a point is off before the window was adjusted
@@ -29,8 +30,8 @@ LEAST_GAP, LEAST_WAY_PX = 3, 2.5  # frames and median way of tracks to the next 
 FEWEST_LOST = 8  # points of a keyframe that are worth looking for
 FITTED = 2.0  # medians: a point that fitted worse was no good before it was lost
 LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
-FRAME_WANDER = 0.012  # of log zoom from frame to frame where no rim measures it
 ZOOM_FLOOR = 1e-3
+ZOOM_NOISE, YOUNG_NOISE = 0.004, 0.012  # of a frame's log zoom by its tracks; before any solution
 SETTLE_S = 0.3  # corrections of the place are fed in over about so long
 ROUNDS = 2  # of adjustment between two frames, at most
 
@@ -102,6 +103,7 @@ class Odometry:
         and lost points are looked for by the others.
     :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
     :param due: a keyframe was added, and the adjustment it calls for is not done.
+    :param zooms: the zoom runs, for all that the last frame tells.
     """
 
     map: LocalMap
@@ -117,6 +119,7 @@ class Odometry:
     next_id: int = 0
     offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
+    zooms: bool = False
 
     @classmethod
     def begun(cls, scope: Scope, sight: Sight) -> 'Odometry':
@@ -160,6 +163,7 @@ class Odometry:
         )
         if not found.known:
             return now._begun_again(sight, T_before, known=False)
+        found, zooms = now._rested(found, sight)
         keep = np.ones(len(now.ids), bool)
         keep[np.flatnonzero(use)[~found.agree]] = False
         now = replace(
@@ -168,6 +172,7 @@ class Odometry:
             points=now.points[keep],
             T_cam_world=found.T_cam_world,
             log_focal=found.log_focal,
+            zooms=zooms,
             correction=_faded(now.correction, sight.dt),
         )
         agreement = now._agreement(sight)
@@ -266,7 +271,20 @@ class Odometry:
         if np.isfinite(sight.log_zoom):
             focal = float(self.scope.focal[0]) + sight.log_zoom
             return focal, max(sight.log_zoom_sigma, ZOOM_FLOOR)
-        return self.log_focal, FRAME_WANDER
+        return self.log_focal, RUNS
+
+    def _rested(self, found: Resection, sight: Sight) -> tuple[Resection, bool]:
+        """A frame's place if the zoom rests since the last keyframe, and whether it runs."""
+        if np.isfinite(sight.log_zoom):
+            return found, False
+        last = self.map.keyframes[-1]
+        way, frames = found.log_focal - last.log_focal, self.number - last.number
+        noise = ZOOM_NOISE if self.map.solution else YOUNG_NOISE
+        variance = found.covariance[6, 6] + noise**2
+        ran = self.zooms or last.zoom_step.runs
+        if not rests(way, variance, frames, GOES_ON if ran else BEGINS):
+            return found, True
+        return found.at_focal(last.log_focal, REST * frames), False
 
     def _begun_again(
         self, sight: Sight, T_world_cam: np.ndarray, known: bool
@@ -372,6 +390,7 @@ class Odometry:
             t=self.T_cam_world[:3, 3].copy(),
             log_focal=self.log_focal,
             log_scale=placed.log_scale,
+            zoom_step=ZoomStep(self.zooms),
         )
         return replace(
             self,

@@ -48,7 +48,8 @@ class Priors:
             here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
             self._row({ahead + SCALE: 1.0, here + SCALE: -1.0}, 0.0, beliefs.scale_flicker)
             if not (measured[k] and measured[k + 1]):
-                self._row({ahead + FOCAL: 1.0, here + FOCAL: -1.0}, 0.0, float(views.wander[k]))
+                step, sigma = views.zoom_steps[k].tolist()
+                self._row({ahead + FOCAL: 1.0, here + FOCAL: -1.0}, step, sigma)
         self._slopes = np.zeros((len(self._rows), shared + SHARED))
         for at, (row, _, _) in enumerate(self._rows):
             self._slopes[at, list(row)] = list(row.values())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the camera stands, and its focal length, from points that are known: one frame's pose."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -38,6 +38,22 @@ class Resection:
     agree: np.ndarray
     known: bool
     pixel_rms: float
+
+    def at_focal(self, log_focal: float, sigma: float) -> 'Resection':
+        """The same, when the focal length is known better than it tells."""
+        C = self.covariance
+        gain = C[:, 6] / (C[6, 6] + sigma**2)
+        step = gain * (log_focal - self.log_focal)
+        turn = cv2.Rodrigues(step[:3])[0]
+        T = self.T_cam_world.copy()
+        T[:3, :3] = nearest_rotation(turn @ T[:3, :3])
+        T[:3, 3] = turn @ T[:3, 3] + step[3:6]
+        return replace(
+            self,
+            T_cam_world=T,
+            log_focal=self.log_focal + float(step[6]),
+            covariance=C - np.outer(gain, C[6]),
+        )
 
 
 def resect(

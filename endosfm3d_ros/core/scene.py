@@ -24,8 +24,8 @@ class Views:
     :param bends: (N, K, 4) the smooth terms' values there, see `bends_at`.
     :param log_zoom: (K,) measured log zoom against the reference; NaN where no rim was seen.
     :param log_zoom_sigma: (K,) of it.
-    :param wander: (K - 1,) sigma of how far log zoom may move to the next keyframe where nothing
-        measures it.
+    :param zoom_steps: (K - 1, 2) how far log zoom moves to the next keyframe, where no rim
+        measures it, and sigma of that.
     """
 
     pixels: np.ndarray
@@ -35,7 +35,7 @@ class Views:
     bends: np.ndarray
     log_zoom: np.ndarray
     log_zoom_sigma: np.ndarray
-    wander: np.ndarray
+    zoom_steps: np.ndarray
 
     def of(self, points: np.ndarray) -> 'Views':
         """What was measured of some points: (N,) bool, or their places."""

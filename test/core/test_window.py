@@ -62,9 +62,20 @@ def project(X_world: np.ndarray, T_world_cam: np.ndarray, focal: float) -> np.nd
 
 
 def built(
-    kind: str, focal: float, start: float, seed: int = 0, zoom: np.ndarray | None = None
+    kind: str,
+    focal: float,
+    start: float,
+    seed: int = 0,
+    zoom: np.ndarray | None = None,
+    rim: bool = True,
+    relief: float = 1.0,
 ) -> LocalMap:
-    """A map of ten keyframes that believes in `start` times the focal length."""
+    """
+    A map of ten keyframes that believes in `start` times the focal length.
+
+    :param zoom: (10,) of each; rim: whether one shows it; relief: the power that makes the depth
+        maps of the truth.
+    """
     rng = np.random.default_rng(seed)
     points = scene_points(rng, focal)
     belief = Scope.guessed(float(np.log(focal * start)), 0.45, CENTRE, 0.01 * WIDTH)
@@ -75,9 +86,8 @@ def built(
         pixels = project(points, T, focal * zoom[k]) + NOISE_PX * rng.standard_normal((POINTS, 2))
         X = points @ inverse(T)[:3, :3].T + inverse(T)[:3, 3]
         ids = np.flatnonzero((np.abs(pixels - CENTRE) < CENTRE + 0.5).all(1) & (X[:, 2] > 1))
-        log_depth = (
-            np.log(X[ids, 2]) + 0.03 * rng.standard_normal() + (pixels[ids] / 160 - 1) @ tilt
-        )
+        log_z = relief * np.log(X[ids, 2]) + (1 - relief) * np.log(np.median(X[ids, 2]))
+        log_depth = log_z + 0.03 * rng.standard_normal() + (pixels[ids] / 160 - 1) @ tilt
         log_depth += 0.04 * rng.standard_normal(len(ids))
         believed = float(np.log(focal * start))
         placed = inverse(T) if k == 0 else None
@@ -90,7 +100,8 @@ def built(
         log_zoom = float(np.log(zoom[k]))
         local_map = local_map.with_keyframe(
             Keyframe(
-                3 * k, ids, pixels[ids], log_depth, np.full(len(ids), 0.1), log_zoom, 1e-3,
+                3 * k, ids, pixels[ids], log_depth, np.full(len(ids), 0.1),
+                log_zoom if rim else np.nan, 1e-3,
                 placed[:3, :3], placed[:3, 3], believed + log_zoom, 0.0,
             )
         )  # fmt: skip
@@ -334,6 +345,22 @@ def test_resection_finds_pose_and_zoom_among_outliers() -> None:
     assert found.known and 0.65 < found.agree.mean() < 0.8
     assert found.T_cam_world == pytest.approx(inverse(T), abs=0.1)
     assert found.log_focal == pytest.approx(np.log(1.02 * focal), abs=0.004)
+
+
+def test_a_resection_told_its_focal_length_is_the_one_that_had_known_it() -> None:
+    rng = np.random.default_rng(3)
+    points = scene_points(rng, 200.0)
+    T = motion_from_vector(np.array([0.02, -0.03, 0.01]), np.array([1.0, -0.5, 3.0]))
+    pixels = project(points, T, 206.0) + 0.2 * rng.standard_normal((POINTS, 2))
+    where = points, pixels, CENTRE, 0.3, np.eye(4)
+    free, held = resect(*where, np.log(206.0), 0.05), resect(*where, np.log(200.0), 1e-6)
+    told = free.at_focal(float(np.log(200.0)), 1e-6)
+    assert abs(free.log_focal - np.log(206.0)) < 0.01
+    assert told.log_focal == pytest.approx(np.log(200.0), abs=1e-5)
+    moved = np.linalg.norm((free.T_cam_world - held.T_cam_world)[:3, 3])
+    assert moved > 0.3  # it matters, ...
+    assert np.linalg.norm((told.T_cam_world - held.T_cam_world)[:3, 3]) < 0.05 * moved
+    assert told.covariance[5, 5] < 0.5 * free.covariance[5, 5]  # zoom is told from an advance
 
 
 def test_resection_of_nothing_is_not_known() -> None:

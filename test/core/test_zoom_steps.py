@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A zoom that rests is told from one that runs, and what tracks told best is kept."""
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core.zoom_steps import REST, RUNS, ZoomStep, asked, rests, runs
+from test.core.test_window import WIDTH, built
+
+FRAMES = np.full(9, 3)
+
+
+def test_a_ramp_between_two_rests_is_found_step_by_step() -> None:
+    rng = np.random.default_rng(0)
+    true = np.array([0, 0, 0, 0.02, 0.04, 0.04, 0.02, 0, 0])
+    for _ in range(20):
+        ways = true + 0.002 * rng.standard_normal(9)
+        said = runs(ways, 0.003**2 * np.eye(9), FRAMES)
+        assert said[3:7].all()
+        assert not said[:2].any()  # beside the ramp it may be open
+
+
+def test_many_steps_tell_together_what_none_tells_alone() -> None:
+    """A slow zoom seen from keyframes that follow each other closely."""
+    sigma = 0.012
+    one_frame = np.ones(9)
+    slow = np.full(9, 0.011)
+    assert runs(slow, sigma**2 * np.eye(9), one_frame).all()
+    assert not runs(0.0 * slow, 0.3 * sigma**2 * np.eye(9), one_frame).any()
+    assert rests(0.011, sigma**2, 1, 0.05)  # by itself nobody would say so
+
+
+def test_what_nobody_can_tell_is_said_to_run() -> None:
+    """A rest that is none would hide a zoom."""
+    unsure = 0.06**2 * np.eye(9)
+    assert runs(np.full(9, 0.02), unsure, FRAMES).all()
+    assert runs(np.zeros(9), unsure, FRAMES).all()
+    assert not runs(np.zeros(9), unsure / 30, FRAMES).any()
+
+
+def test_what_moves_all_steps_alike_is_no_zoom_if_a_wrong_relief_may_do_so() -> None:
+    ways, lever = np.full(9, 0.012), np.full(9, 0.012)
+    noise = 0.003**2 * np.eye(9)
+    assert runs(ways, noise, FRAMES).all()
+    assert not runs(ways, noise + np.outer(lever, lever), FRAMES).any()
+
+
+@pytest.mark.parametrize('resting', [True, False])
+def test_what_was_believed_is_taken_out_of_what_tracks_say(resting: bool) -> None:
+    rng = np.random.default_rng(2)
+    root = 0.004 * rng.standard_normal((4, 4)) + 0.01 * np.eye(4)
+    tracks = root @ root.T  # covariance of log focal lengths by the tracks alone, and what it says
+    said = np.array([5.0, 5.01, 5.06, 5.1])
+    steps = [ZoomStep(runs=not resting)] * 3
+    frames = np.full(3, 3)
+    sigma = REST * 3 if resting else RUNS * 3
+    to_steps = np.diff(np.eye(4), axis=0)
+    way = to_steps @ said
+    for _ in range(200):  # a step far off loosens what was believed, as the adjustment does
+        loose = sigma**2 * np.maximum(1.0, np.abs(way) / sigma)
+        prior = to_steps.T @ np.diag(1 / loose) @ to_steps
+        both = np.linalg.inv(np.linalg.inv(tracks) + prior)
+        way = to_steps @ both @ np.linalg.solve(tracks, said)
+    both = np.linalg.inv(np.linalg.inv(tracks) + prior)
+    ended = both @ np.linalg.solve(tracks, said)
+    out = asked(steps, frames, ended, both, np.zeros(4), error=1.7)
+    want = 1.7 * np.sqrt((to_steps @ tracks @ to_steps.T).diagonal())
+    assert [step.told for step in out] == pytest.approx(np.diff(said), abs=1e-4)
+    assert [step.sigma for step in out] == pytest.approx(want, rel=1e-2)
+
+
+def test_what_tracks_told_best_is_kept() -> None:
+    best = ZoomStep(runs=True, told=0.03, sigma=0.004)
+    frames, focal = np.full(2, 3), np.array([5.0, 5.01, 5.02])
+    worse = asked([best, ZoomStep(True)], frames, focal, 0.02**2 * np.eye(3), np.zeros(3), 1.7)
+    assert (worse[0].told, worse[0].sigma) == (best.told, best.sigma)
+    assert np.isfinite(worse[1].sigma)
+    better = asked([best, ZoomStep(True)], frames, focal, 1e-4**2 * np.eye(3), np.zeros(3), 1.7)
+    assert better[0].sigma < best.sigma
+    assert best.believed(3) == (0.03, 0.004)
+    assert ZoomStep(True, 0.03, 1.0).believed(3) == (0.0, 3 * RUNS)
+    assert ZoomStep(False, 0.03, 0.004).believed(3) == (0.0, 3 * REST)
+
+
+@pytest.mark.parametrize('relief', [0.8, 1.2])
+def test_an_advance_into_a_misjudged_relief_is_not_taken_for_a_zoom(relief: float) -> None:
+    local_map = built('advance', 0.7 * WIDTH, 1.15, rim=False, relief=relief)
+    for _ in range(12):
+        local_map = local_map.adjusted()
+    focal = np.array([view.log_focal for view in local_map.keyframes])
+    assert not any(view.zoom_step.runs for view in local_map.keyframes)
+    assert np.ptp(focal) < 0.01
+
+
+def test_a_zoom_on_the_way_runs_and_what_rests_before_it_does_not() -> None:
+    zoom = np.r_[np.ones(4), 1.05, 1.12, 1.2, 1.28, 1.35, 1.4]
+    local_map = built('advance', 0.7 * WIDTH, 1.05, zoom=zoom, rim=False)
+    for _ in range(12):
+        local_map = local_map.adjusted()
+    views = local_map.keyframes
+    ran = [view.zoom_step.runs for view in views[1:]]
+    assert not any(ran[:2])
+    assert all(ran[3:])
+    told = np.exp([view.log_focal - views[0].log_focal for view in views])
+    assert told == pytest.approx(zoom, rel=0.03)
