@@ -16,6 +16,9 @@ import numpy as np
 
 REST = 3e-4  # of log zoom, a frame at rest: what is left to it
 RUNS = 0.012  # of log zoom, a frame, where it runs
+SLOW = (
+    0.005  # of log zoom, a frame: a zoom like this has to be ruled out before a rest is believed
+)
 BEGINS, GOES_ON = 0.05, 0.5  # how often a frame runs after a rest, and after one that ran
 CHANGES = 0.1  # how often a zoom begins to run, or to rest, from one step to the next
 UNLIKELY = 0.1  # a step is only said to rest where it runs with a smaller probability
@@ -93,16 +96,16 @@ def runs(ways: np.ndarray, covariance: np.ndarray, frames: np.ndarray) -> np.nda
     """
     Tell of the steps between keyframes which ones run.
 
-    All patterns of rest and run that change twice at most are weighed against each other. Where it
-    is open, the zoom is said to run: a rest that is none hides a zoom, a run that is none only
-    measures a rest.
+    All patterns of rest and run that change twice at most are weighed against each other. A rest
+    has to be shown: where even a slow zoom could hide, the zoom is said to run. A rest that is
+    none falsifies the focal length, a run that is none only measures a rest.
 
     :param ways: (N,) of log zoom, as measured without either prior; covariance (N, N) of them.
     :param frames: (N,) that each step took.
     :return: (N,) bool.
     """
     patterns = _patterns(len(ways))
-    sigma = np.where(patterns, RUNS, REST) * frames
+    sigma = np.where(patterns, SLOW, REST) * frames
     root = np.linalg.cholesky(covariance + sigma[:, None] ** 2 * np.eye(len(ways)))
     white = np.linalg.solve(root, np.broadcast_to(ways, sigma.shape)[..., None])[..., 0]
     odds = -0.5 * (white**2).sum(1) - np.log(np.einsum('pnn->pn', root)).sum(1)
