@@ -16,9 +16,7 @@ import numpy as np
 
 REST = 3e-4  # of log zoom, a frame at rest: what is left to it
 RUNS = 0.012  # of log zoom, a frame, where it runs
-SLOW = (
-    0.005  # of log zoom, a frame: a zoom like this has to be ruled out before a rest is believed
-)
+SLOW = 0.005  # of log zoom, a frame: a zoom like this must be ruled out where a rest is believed
 BEGINS, GOES_ON = 0.05, 0.5  # how often a frame runs after a rest, and after one that ran
 CHANGES = 0.1  # how often a zoom begins to run, or to rest, from one step to the next
 UNLIKELY = 0.1  # a step is only said to rest where it runs with a smaller probability
