@@ -8,7 +8,6 @@ share no more than one keyframe are added up, so nothing is counted twice.
 """
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -235,7 +234,7 @@ class LocalMap:
         way = np.nan_to_num(np.linalg.norm(pixels - first[:, None], axis=-1))
         steps = [
             later.zoom_step.believed(later.number - view.number)
-            for view, later in pairwise(self.keyframes)
+            for view, later in zip(self.keyframes[:-1], self.keyframes[1:], strict=True)
         ]
         return Views(
             pixels=pixels,
