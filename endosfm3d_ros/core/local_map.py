@@ -118,10 +118,10 @@ class LocalMap:
         if not self.keyframes or first is self.keyframes[0]:
             return self.belief
         zoomed = np.array([0.0, first.log_focal - self.keyframes[0].log_focal])
-        ran = any(
-            view.zoom_step.runs for view in self.keyframes[1:] if view.number <= first.number
-        )
-        loose = np.diag([0.0, CARRIED_ZOOM**2 if ran else zoom_steps.REST**2])
+        gone = [view for view in self.keyframes[1:] if view.number <= first.number]
+        rest = zoom_steps.REST * (first.number - self.keyframes[0].number)
+        ran = any(view.zoom_step.runs for view in gone)
+        loose = np.diag([0.0, (CARRIED_ZOOM if ran else rest) ** 2])
         belief = self.belief
         return replace(belief, focal=belief.focal + zoomed, covariance=belief.covariance + loose)
 
@@ -232,10 +232,6 @@ class LocalMap:
             bends[seen, k] = bends_at(view.pixels[there], view.log_depth[there], *self.size)
         first = pixels[np.arange(N), np.isfinite(pixels[..., 0]).argmax(1)]
         way = np.nan_to_num(np.linalg.norm(pixels - first[:, None], axis=-1))
-        steps = [
-            later.zoom_step.believed(later.number - view.number)
-            for view, later in zip(self.keyframes[:-1], self.keyframes[1:], strict=True)
-        ]
         return Views(
             pixels=pixels,
             pixel_sigma=np.hypot(self.sigma_px, CREEP * way),
@@ -244,8 +240,17 @@ class LocalMap:
             bends=np.nan_to_num(bends),
             log_zoom=np.array([view.log_zoom for view in self.keyframes]),
             log_zoom_sigma=np.array([view.log_zoom_sigma for view in self.keyframes]),
-            zoom_steps=np.array(steps).reshape(-1, 2),
+            zoom_steps=self._zoom_steps(),
         )
+
+    def _zoom_steps(self) -> np.ndarray:
+        """See `Views`."""
+        steps = []
+        for view, later in zip(self.keyframes[:-1], self.keyframes[1:], strict=True):
+            step, sigma = later.zoom_step.believed(later.number - view.number)
+            seen = np.isfinite(view.log_zoom) and np.isfinite(later.log_zoom)
+            steps.append((step, np.inf if seen else sigma))
+        return np.array(steps).reshape(-1, 2)
 
     def _with_zoom_asked(self, solution: Solution) -> list[Keyframe]:
         """The keyframes, with what tracks say of each one's zoom since the one before."""
@@ -253,6 +258,7 @@ class LocalMap:
         focal = FOCAL + PER_VIEW * np.arange(len(self.keyframes))
         steps = zoom_steps.asked(
             [view.zoom_step for view in later],
+            self._zoom_steps(),
             np.diff([view.number for view in self.keyframes]),
             solution.scene.log_focal,
             solution.covariance[np.ix_(focal, focal)],

@@ -47,8 +47,8 @@ class Priors:
         for k in range(K - 1):
             here, ahead = PER_VIEW * k, PER_VIEW * (k + 1)
             self._row({ahead + SCALE: 1.0, here + SCALE: -1.0}, 0.0, beliefs.scale_flicker)
-            if not (measured[k] and measured[k + 1]):
-                step, sigma = views.zoom_steps[k].tolist()
+            step, sigma = views.zoom_steps[k].tolist()
+            if np.isfinite(sigma):
                 self._row({ahead + FOCAL: 1.0, here + FOCAL: -1.0}, step, sigma)
         self._slopes = np.zeros((len(self._rows), shared + SHARED))
         for at, (row, _, _) in enumerate(self._rows):

@@ -24,8 +24,8 @@ class Views:
     :param bends: (N, K, 4) the smooth terms' values there, see `bends_at`.
     :param log_zoom: (K,) measured log zoom against the reference; NaN where no rim was seen.
     :param log_zoom_sigma: (K,) of it.
-    :param zoom_steps: (K - 1, 2) how far log zoom moves to the next keyframe, where no rim
-        measures it, and sigma of that.
+    :param zoom_steps: (K - 1, 2) how far log zoom is believed to move to the next keyframe, and
+        sigma of that: infinite where a rim measures both.
     """
 
     pixels: np.ndarray

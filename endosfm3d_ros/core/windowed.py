@@ -11,7 +11,7 @@ from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Moved, View
 from endosfm3d_ros.core.network_motion import K_SIGMA
-from endosfm3d_ros.core.odometry import Odometry, Placed
+from endosfm3d_ros.core.odometry import ZOOM_NOISE, Odometry, Placed
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight
 
@@ -21,7 +21,6 @@ CENTRE_SIGMA, RIM_CENTRE_SIGMA = 0.02, 0.008
 AGAIN = 4.0  # by so much a belief's variance grows before the same pictures are seen again
 GUESS_FLOOR = 0.25  # a network's guess of log focal is not taken for better: scopes differ
 LOST = 'the tracks were lost: a new map begins'
-ZOOM_NOISE = 0.004  # of a frame's log zoom by its tracks
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def rests(way: float, variance: float, frames: int, share: float) -> bool:
 
 def asked(
     steps: Sequence[ZoomStep],
+    believed: np.ndarray,
     frames: np.ndarray,
     log_focal: np.ndarray,
     covariance: np.ndarray,
@@ -66,14 +67,13 @@ def asked(
     """
     Steps after an adjustment: by the tracks, what was believed before taken out of it.
 
-    :param steps: the N that it began with; frames: (N,) that each took.
+    :param steps: the N that it began with; believed (N, 2): of `Views`; frames: (N,) of each.
     :param log_focal: (N + 1,) it ended with; covariance (N + 1, N + 1) and `lever` of them, see
         `Solution`; error: times as far off, in sigmas, as tracks say.
     """
     ways, spread = np.diff(log_focal), np.diff(np.diff(covariance, axis=0), axis=1)
     lever = np.diff(lever)
-    pairs = [step.believed(gap) for step, gap in zip(steps, frames, strict=True)]
-    means, sigmas = np.array(pairs).T
+    means, sigmas = believed.T
     prior = sigmas**2 * np.maximum(1.0, np.abs(ways - means) / sigmas)  # |x|, as `Priors` has it
     both = np.linalg.inv(spread - np.outer(lever, lever))
     values, vectors = np.linalg.eigh(both - np.diag(1.0 / prior))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A zoom that rests is told from one that runs, and what tracks told best is kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,10 @@ from endosfm3d_ros.core.zoom_steps import REST, RUNS, ZoomStep, asked, rests, ru
 from test.core.test_window import WIDTH, built
 
 FRAMES = np.full(9, 3)
+
+
+def believed(steps: list[ZoomStep], frames: np.ndarray) -> np.ndarray:
+    return np.array([step.believed(gap) for step, gap in zip(steps, frames, strict=True)])
 
 
 def test_a_ramp_between_two_rests_is_found_step_by_step() -> None:
@@ -63,7 +69,7 @@ def test_what_was_believed_is_taken_out_of_what_tracks_say(resting: bool) -> Non
         way = to_steps @ both @ np.linalg.solve(tracks, said)
     both = np.linalg.inv(np.linalg.inv(tracks) + prior)
     ended = both @ np.linalg.solve(tracks, said)
-    out = asked(steps, frames, ended, both, np.zeros(4), error=1.7)
+    out = asked(steps, believed(steps, frames), frames, ended, both, np.zeros(4), error=1.7)
     want = 1.7 * np.sqrt((to_steps @ tracks @ to_steps.T).diagonal())
     assert [step.told for step in out] == pytest.approx(np.diff(said), abs=1e-4)
     assert [step.sigma for step in out] == pytest.approx(want, rel=1e-2)
@@ -72,10 +78,12 @@ def test_what_was_believed_is_taken_out_of_what_tracks_say(resting: bool) -> Non
 def test_what_tracks_told_best_is_kept() -> None:
     best = ZoomStep(runs=True, told=0.03, sigma=0.004)
     frames, focal = np.full(2, 3), np.array([5.0, 5.01, 5.02])
-    worse = asked([best, ZoomStep(True)], frames, focal, 0.02**2 * np.eye(3), np.zeros(3), 1.7)
+    steps, nothing = [best, ZoomStep(True)], np.zeros(3)
+    before = believed(steps, frames)
+    worse = asked(steps, before, frames, focal, 0.02**2 * np.eye(3), nothing, 1.7)
     assert (worse[0].told, worse[0].sigma) == (best.told, best.sigma)
     assert np.isfinite(worse[1].sigma)
-    better = asked([best, ZoomStep(True)], frames, focal, 1e-4**2 * np.eye(3), np.zeros(3), 1.7)
+    better = asked(steps, before, frames, focal, 1e-4**2 * np.eye(3), nothing, 1.7)
     assert better[0].sigma < best.sigma
     assert best.believed(3) == (0.03, 0.004)
     assert ZoomStep(True, 0.03, 1.0).believed(3) == (0.0, 3 * RUNS)
@@ -101,3 +109,20 @@ def test_a_zoom_on_the_way_runs_and_is_told() -> None:
     assert all(view.zoom_step.runs for view in views[4:])
     told = np.exp([view.log_focal - views[0].log_focal for view in views])
     assert told == pytest.approx(zoom, rel=0.03)
+
+
+def test_a_rim_that_is_lost_on_the_way_spoils_no_step_that_it_measured() -> None:
+    """Nothing is believed of steps that a rim measures, so nothing is to be taken out of them."""
+    zoom = np.r_[np.ones(6), 1.04, 1.08, 1.12, 1.15]
+    local_map = built('advance', 0.7 * WIDTH, 1.05, zoom=zoom)
+    lost = [replace(view, log_zoom=np.nan) for view in local_map.keyframes[6:]]
+    local_map = replace(local_map, keyframes=(*local_map.keyframes[:6], *lost))
+    for _ in range(12):
+        local_map = local_map.adjusted()
+        views = local_map.keyframes
+        measured = [view.zoom_step for view in views[1:5]]  # beside the ramp it may be open
+        assert not any(step.runs for step in measured)
+        assert max(abs(step.told) for step in measured) < 5e-3
+        assert max(step.sigma for step in measured) < 5e-3
+    told = np.exp([view.log_focal - views[0].log_focal for view in views])
+    assert told == pytest.approx(zoom, rel=0.01)
