@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from endosfm3d_ros import parameters, ros_parameters
-from endosfm3d_ros.allocator import give_back_freed
+from endosfm3d_ros.allocator import give_back_freed, reserve
 from endosfm3d_ros.arrivals import Arrivals
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.callback_groups import Patient
@@ -103,6 +103,7 @@ class EndoscopeNode(GuardedLifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and open the input."""
         self._mailbox: Latest[tuple[Any, float]] = Latest()
+        self._spare = 0  # bytes of the largest picture that there is room for
         self._arrivals, self._diagnostics = Arrivals(), Diagnostics(self._diagnostics.facts)
         self._calibration: Calibration | None = None
         self._failures = 0
@@ -339,6 +340,13 @@ class EndoscopeNode(GuardedLifecycleNode):
         if trouble and (line := self._complaints.line(trouble, time.monotonic())):
             self.get_logger().error(line)
         self._diagnostics.frame(time.monotonic(), said, traffic, trouble)
+        self._spare_for(frame.image.nbytes)
+
+    def _spare_for(self, size: int) -> None:
+        """Once a picture of so many bytes was answered, make room for some more of them."""
+        if size > self._spare:
+            self._spare = size
+            reserve(size)
 
     def _heed_wishes(self) -> None:
         """What was asked for between two pictures begins with this one."""

@@ -42,3 +42,24 @@ def test_threads_share_what_was_freed() -> None:
     kept, grown_mib = done.stdout.split()
     assert kept == 'True'
     assert float(grown_mib) < PICTURE_MIB
+
+
+RESERVED = f"""
+import psutil
+from endosfm3d_ros.allocator import keep_freed_pictures, reserve
+
+keep_freed_pictures()
+resident = lambda: psutil.Process().memory_info().rss / 2**20
+reserve({PICTURE_MIB} << 20, {HELD})
+before = resident()
+held = [b'2' * ({PICTURE_MIB} << 20) for _ in range({HELD})]
+print(resident() - before)
+reserve(1 << 40)  # more than can be kept, or had: nothing happens
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='mallopt is of glibc')
+def test_what_is_reserved_takes_no_new_pages_later() -> None:
+    done = subprocess.run([sys.executable, '-c', RESERVED], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    assert float(done.stdout) < 0.5
