@@ -9,16 +9,20 @@ import numpy as np
 
 from training.synthetic.world import World, smooth_curve
 
+MOST_BENT = 0.5  # of a ray's distance from the axis, in the picture's corner
+
 
 @dataclass(frozen=True)
 class Camera:
     """
-    One pinhole view.
+    One view, of a pinhole whose lens may bend straight lines.
 
     :param width: of the picture [px]; height likewise.
     :param K: (3, 3) float64 [px], pixel centres at integers.
     :param T_world_cam: (4, 4) float64 [mm]; optical axes: x right, y down, z forward.
     :param circle: (3,) float64 centre u, v and radius of the round field stop [px].
+    :param distortion: a, b of ray = image / (1 + a r^2 + b r^4), both in focal lengths (division
+        model, Fitzgibbon 2001): negative is a barrel.
     """
 
     width: int
@@ -26,6 +30,7 @@ class Camera:
     K: np.ndarray
     T_world_cam: np.ndarray
     circle: np.ndarray
+    distortion: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Scope:
     :param stop_radius: radius of the field stop's picture at zoom 1 [widths].
     :param stop_offset: its centre from the principal point at zoom 1 [widths].
     :param electronic: the camera paints the stop, and zooms digitally behind it: it stands still.
+    :param distortion: see `Camera`; the zoom magnifies what the lens made, so it stays.
     """
 
     focal: float = 0.6
@@ -45,6 +51,7 @@ class Scope:
     stop_radius: float = 0.385
     stop_offset: tuple[float, float] = (0.0, 0.0)
     electronic: bool = False
+    distortion: tuple[float, float] = (0.0, 0.0)
 
     def camera(self, T_world_cam: np.ndarray, zoom: float, width: int, height: int) -> Camera:
         """
@@ -65,7 +72,22 @@ class Scope:
                 self.stop_radius * unit,
             ]
         )
-        return Camera(width, height, K, T_world_cam, circle)
+        return Camera(width, height, K, T_world_cam, circle, self.distortion)
+
+
+def barrel(share: float, corner: float) -> tuple[float, float]:
+    """
+    A lens between a pinhole and a fisheye, see `Camera.distortion`.
+
+    :param share: of the distortion of an f-theta fisheye, whose rays are tan(image), so image /
+        ray = 1 - r^2 / 3 - r^4 / 45 to the fourth order: endoscopes have 0 to 1.
+    :param corner: of the picture, from its centre [focal lengths]: nothing there is imaged at less
+        than half of where a pinhole has it.
+    """
+    a, b = -share / 3, -share / 45
+    bent = -(a * corner**2 + b * corner**4)
+    less = min(1.0, MOST_BENT / bent) if bent > 0 else 1.0
+    return less * a, less * b
 
 
 @dataclass(frozen=True)

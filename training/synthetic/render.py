@@ -47,7 +47,8 @@ def render(world: World, light: Light, camera: Camera, everywhere: bool = False)
     radiance = np.zeros((*shape, 3), np.float32)
     albedo = np.zeros((*shape, 3), np.float32)
     depth = np.zeros(shape, np.float32)
-    lens = np.array([camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]])
+    K = camera.K
+    lens = np.array([K[0, 0], K[1, 1], K[0, 2], K[1, 2], *camera.distortion])
     T = np.ascontiguousarray(camera.T_world_cam, np.float64)
     _first_samples(scene, lens, T, camera.circle, radiance, albedo, depth)
     more = _restless(radiance, depth, everywhere)
@@ -63,10 +64,13 @@ def _sample(
     """
     Light what lies behind one point of the picture.
 
-    :param lens: (4,) fx, fy, cx, cy [px]; T: (4, 4) camera to world [mm].
+    :param lens: (6,) fx, fy, cx, cy [px], distortion; T: (4, 4) camera to world [mm].
     :return: z-depth [mm], or 0 where the ray leaves the world; radiance; albedo.
     """
     x, y = (u - lens[2]) / lens[0], (v - lens[3]) / lens[1]
+    away = x * x + y * y
+    unbent = 1.0 / (1.0 + lens[4] * away + lens[5] * away * away)
+    x, y = x * unbent, y * unbent
     stretch = np.sqrt(x * x + y * y + 1.0)
     rx = (T[0, 0] * x + T[0, 1] * y + T[0, 2]) / stretch
     ry = (T[1, 0] * x + T[1, 1] * y + T[1, 2]) / stretch
