@@ -4,12 +4,14 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.core.frame import Frame, Reconstruction
+from endosfm3d_ros.core.lens import undistorted
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.windowed import Windowed
@@ -172,3 +174,49 @@ def test_points_behind_something_that_went_by_are_the_same_points_again(
     assert isinstance(now, Windowed) and now.odometry
     again = np.isin(known.odometry.ids[left], now.odometry.ids)
     assert left.sum() > 60 and again.mean() > 0.2
+
+
+BARREL = -0.25  # three quarters of a fisheye
+
+
+def through_a_barrel(frame: Frame, K: np.ndarray) -> Frame:
+    """The picture as a lens with this distortion would have shown it."""
+    height, width = frame.image.shape[:2]
+    centre, focal = K[[0, 1], 2], K[[0, 1], [0, 1]]
+    v, u = np.mgrid[:height, :width]
+    ray = undistorted((np.stack([u, v], axis=-1) - centre) / focal, BARREL)
+    there = (ray * focal + centre).astype(np.float32)
+    image = cv2.remap(frame.image, there[..., 0], there[..., 1], cv2.INTER_LINEAR)
+    return replace(frame, image=image)
+
+
+def test_a_lens_that_bends_lines_is_found_and_undone(
+    network: DepthGraphs, frames: list[Frame], truth: Truth
+) -> None:
+    """The clip through a barrel: distortion and focal length within seconds, pictures straight."""
+    seen = [through_a_barrel(frame, K) for frame, K in zip(frames, truth.K, strict=False)]
+    found = run(network, seen)
+    taken = run(network, seen, lens='straight')
+    last = found.said[-1]
+    assert last.distortion == pytest.approx(BARREL, abs=0.05)
+    assert abs(last.distortion - BARREL) < 4 * last.distortion_sigma
+    late = slice(3 * SECOND, None)
+    assert np.abs(focal_errors(found, truth)[late]).mean() < 0.03
+    assert np.abs(focal_errors(taken, truth)[late]).mean() > 0.15
+    assert path_error(found, truth) < 0.5 * path_error(taken, truth)
+    straight = run(network, frames).said[-1]  # the picture that never went through the lens
+    grid = last.camera.matrix @ np.linalg.inv(straight.camera.matrix)
+    again = cv2.warpAffine(
+        last.image,
+        grid[:2],
+        last.image.shape[1::-1],
+        flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR,
+    )
+    known = np.isfinite(straight.depth) & again.all(axis=-1)
+    off = np.abs(again.astype(int) - straight.image)[known]
+    assert known.mean() > 0.4 and off.mean() < 6
+
+
+def test_a_pinhole_is_told_no_distortion(window: Ran) -> None:
+    assert not any(said.distortion for said in window.said)
+    assert window.said[-1].distortion_sigma < 0.03

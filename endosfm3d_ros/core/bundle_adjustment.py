@@ -5,9 +5,9 @@ off by.
 
 Everything that a second of tracks can say is one least-squares problem. Its unknowns: the pose
 and the log focal length of every keyframe, one log scale per depth map, a principal point, a few
-smooth terms by which the maps are bent, the reference focal length, and the points. Points are
-eliminated (Schur complement), which leaves about a hundred unknowns. Triggs et al. 2000,
-"Bundle Adjustment: A Modern Synthesis".
+smooth terms by which the maps are bent, the reference focal length, the lens's distortion, and
+the points. Points are eliminated (Schur complement), which leaves about a hundred unknowns. Triggs
+et al. 2000, "Bundle Adjustment: A Modern Synthesis".
 """
 
 from dataclasses import dataclass, replace
@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from endosfm3d_ros.core.lens import distorted, magnified, undistorted
 from endosfm3d_ros.core.priors import Priors
 from endosfm3d_ros.core.scene import (
     BENDS,
     CENTRE,
+    DISTORTION,
     FOCAL,
     PER_VIEW,
     POSE,
@@ -33,6 +35,8 @@ from endosfm3d_ros.core.scene import (
 PIXEL_KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 DEPTH_KERNEL = 2.0
 MOST_ZOOM_STEP, MOST_DEPTH_STEP = 0.5, 0.7  # of the logarithms, an iteration
+MOST_DISTORTION_STEP = 0.2
+MOST_DISTORTION = -1e-4  # scopes are barrels; wrong starts get stuck at a short lens's cushion
 NEAREST_MM = 0.05  # a point is never nearer to a camera that sees it
 
 
@@ -42,10 +46,12 @@ class Solution:
     Where the adjustment ended.
 
     :param scene: the unknowns.
-    :param covariance: (8 K + 7,) squared: of the keyframes' unknowns in order (a small motion of
+    :param covariance: (8 K + 8,) squared: of the keyframes' unknowns in order (a small motion of
         the camera's frame: turn [rad], shift [mm]; log focal; log scale), then the shared ones.
         The first keyframe's pose is held: its rows are zero.
-    :param lever: (8 K + 7,) the part of it that a wrong relief of the maps would bring.
+    :param pull: (8 K + 8,) where the unknowns would go if the distortion was let go, as far as one
+        step tells.
+    :param lever: (8 K + 8,) the part of it that a wrong relief of the maps would bring.
     :param weights: (N, K) 0 to 1, how much each observation agrees; 0 where there is none.
     :param track_sigma: (N,) of a point's log depth by its tracks alone, in the last keyframe that
         sees it, the cameras taken as right; large where there is no parallax.
@@ -57,6 +63,7 @@ class Solution:
 
     scene: Scene
     covariance: np.ndarray
+    pull: np.ndarray
     lever: np.ndarray
     weights: np.ndarray
     track_sigma: np.ndarray
@@ -78,14 +85,15 @@ def adjust(
     """
     problem = _Problem(views, beliefs)
     scene, residuals, cost, converged = problem.minimised(start, iterations, tolerance)
-    covariance, lever = problem.linearised(scene, residuals).covariance(beliefs.relief_sigma)
+    system = problem.linearised(scene, residuals)
+    covariance, lever, pull = system.covariance(beliefs.relief_sigma)
     weights = np.zeros(problem.shape)
     weights[problem.seen] = problem.weights(residuals)[:, 0]
     track_sigma = problem.track_sigma(scene, residuals)
     pixel_rms = float(1.4826 * np.median(np.abs(residuals[:, :2]))) if len(residuals) else 1.0
     misfit = problem.misfit(residuals)
     return Solution(
-        scene, covariance, lever, weights, track_sigma, misfit, cost, pixel_rms, converged
+        scene, covariance, pull, lever, weights, track_sigma, misfit, cost, pixel_rms, converged
     )
 
 
@@ -129,6 +137,13 @@ class _System:
     H_points: np.ndarray
     b_points: np.ndarray
 
+    def holding(self, unknown: int) -> '_System':
+        """The same with an unknown of the cameras that stays where it is."""
+        H, b, W = self.H.copy(), self.b.copy(), self.W.copy()
+        H[unknown] = H[:, unknown] = b[unknown] = W[..., unknown] = 0.0
+        H[unknown, unknown] = 1.0
+        return replace(self, H=H, b=b, W=W)
+
     def reduced(self, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
         The Schur complement on the cameras, and what leads back to the points: the inverses of
@@ -152,12 +167,14 @@ class _System:
         back = right + (flat @ step).reshape(right.shape)
         return step, -np.einsum('nqp,nq->np', root, back)
 
-    def covariance(self, relief_sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    def covariance(self, relief_sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
-        Of all camera unknowns, and its `lever`, see `Solution`; rows and columns of the held pose
-        and of relief are zero.
+        Of all camera unknowns, its `lever`, and the `pull` of the distortion, see `Solution`; rows
+        and columns of the held pose and of relief are zero.
         """
-        S, _, _ = self.reduced(0.0)
+        S, root, white = self.reduced(0.0)
+        right = np.einsum('npq,nq->np', root, self.b_points)
+        b = self.b - right.ravel() @ white.reshape(-1, len(S))
         relief = len(S) - SHARED + RELIEF
         free = np.r_[POSE.stop : relief, relief + 1 : len(S)]
         estimated = np.linalg.inv(S[np.ix_(free, free)])
@@ -165,7 +182,8 @@ class _System:
         lever[free] = estimated @ S[free, relief] * relief_sigma
         out = np.outer(lever, lever)
         out[np.ix_(free, free)] += estimated
-        return out, lever
+        bent = len(S) - SHARED + DISTORTION
+        return out, lever, -out[bent] * b[bent]
 
 
 class _Problem:
@@ -186,6 +204,7 @@ class _Problem:
         self.depth_sigma = views.depth_sigma[seen]
         self.bends = np.where(deep[:, None], views.bends[seen], 0.0)
         self.deep = deep
+        self.straight = beliefs is not None and beliefs.straight
         if beliefs is not None:
             self.priors = Priors(views, beliefs)
 
@@ -198,6 +217,8 @@ class _Problem:
         cost = self.cost(scene, residuals)
         for _ in range(iterations):
             system = self.linearised(scene, residuals)
+            if self.straight:
+                system = system.holding(len(system.b) - SHARED + DISTORTION)
             for _ in range(4):
                 moved = self.moved(scene, *system.solved(damping))
                 new_residuals = self.residuals(moved)
@@ -218,9 +239,10 @@ class _Problem:
     def residuals(self, scene: Scene) -> np.ndarray:
         """(M, 3) whitened: u, v, log depth; 0 where no depth was known."""
         X, z = self._in_cameras(scene)
-        f = np.exp(scene.log_focal)[self.k]
+        f = np.exp(scene.log_focal)[self.k, None]
         out = np.empty((len(X), 3))
-        out[:, :2] = scene.shared[CENTRE] + (f / z)[:, None] * X[:, :2] - self.pixels
+        image = distorted(X[:, :2] / z[:, None], scene.shared[DISTORTION])
+        out[:, :2] = scene.shared[CENTRE] + f * image - self.pixels
         out[:, :2] /= self.pixel_sigma[:, None]
         told = self.log_depth + scene.log_scale[self.k] + self.bends @ scene.shared[BENDS]
         out[:, 2] = np.where(self.deep, (np.log(z) - told) / self.depth_sigma, 0.0)
@@ -265,7 +287,7 @@ class _Problem:
             H[shared, shared] += block[PER_VIEW:, PER_VIEW:]
             b[own] += slope[:PER_VIEW]
             b[shared] += slope[PER_VIEW:]
-        coupling = by_point @ J  # (M, 3, 15)
+        coupling = by_point @ J  # (M, 3, 16)
         W = np.zeros((N, 3, C))
         W[..., : PER_VIEW * K].reshape(N, 3, K, PER_VIEW)[self.n, :, self.k] = coupling[
             ..., :PER_VIEW
@@ -284,7 +306,7 @@ class _Problem:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
         Of the rows u, v, log depth, each by the root of its weight: slopes by the keyframe's and
-        the shared unknowns (M, 3, 15), slopes by the point in the camera (M, 3, 3), residuals.
+        the shared unknowns (M, 3, 16), slopes by the point in the camera (M, 3, 3), residuals.
         """
         X, z = self._in_cameras(scene)
         f = np.exp(scene.log_focal)[self.k]
@@ -292,9 +314,14 @@ class _Problem:
         px, deep = root[:, 0] / self.pixel_sigma, root[:, 1] / self.depth_sigma
         per_px = f / z * px
         x, y = X[:, 0] / z, X[:, 1] / z
+        squared = x * x + y * y
+        wide, by_squared, by_distortion = magnified(squared, scene.shared[DISTORTION])
         d_X = np.zeros((len(X), 3, 3))
-        d_X[:, 0, 0] = d_X[:, 1, 1] = per_px
-        d_X[:, 0, 2], d_X[:, 1, 2] = -per_px * x, -per_px * y
+        d_X[:, 0, 0] = per_px * (wide + 2.0 * by_squared * x * x)
+        d_X[:, 1, 1] = per_px * (wide + 2.0 * by_squared * y * y)
+        d_X[:, 0, 1] = d_X[:, 1, 0] = per_px * 2.0 * by_squared * x * y
+        outward = per_px * (wide + 2.0 * by_squared * squared)
+        d_X[:, 0, 2], d_X[:, 1, 2] = -outward * x, -outward * y
         d_X[:, 2, 2] = deep / z
         J = np.zeros((len(X), 3, PER_VIEW + SHARED))
         X_, Y_, Z_ = X[:, None, 0], X[:, None, 1], X[:, None, 2]
@@ -302,10 +329,12 @@ class _Problem:
         J[..., 1] = Z_ * d_X[..., 0] - X_ * d_X[..., 2]
         J[..., 2] = X_ * d_X[..., 1] - Y_ * d_X[..., 0]
         J[..., 3:6] = d_X
-        J[:, 0, FOCAL], J[:, 1, FOCAL] = f * px * x, f * px * y
+        J[:, 0, FOCAL], J[:, 1, FOCAL] = f * px * wide * x, f * px * wide * y
         J[:, 2, SCALE] = -deep
         shared = J[..., PER_VIEW:]
         shared[:, 0, 0] = shared[:, 1, 1] = px
+        bent = f * px * by_distortion
+        shared[:, 0, DISTORTION], shared[:, 1, DISTORTION] = bent * x, bent * y
         shared[:, 2, BENDS] = -self.bends * deep[:, None]
         return J, d_X, residuals * root[:, [0, 0, 1]]
 
@@ -344,6 +373,10 @@ class _Problem:
             R[k] = turn @ R[k]
             t[k] = turn @ t[k] + view[k, 3:6]
         log_focal = scene.log_focal + np.clip(view[:, FOCAL], -MOST_ZOOM_STEP, MOST_ZOOM_STEP)
+        new_shared, bent = scene.shared + shared, scene.shared[DISTORTION]
+        if shared[DISTORTION]:  # else it is held
+            by = np.clip(shared[DISTORTION], -MOST_DISTORTION_STEP, MOST_DISTORTION_STEP)
+            new_shared[DISTORTION] = min(bent + by, MOST_DISTORTION)
 
         a = self.anchor
         X = np.einsum('nij,nj->ni', scene.R[a], scene.points) + scene.t[a]
@@ -352,17 +385,23 @@ class _Problem:
         d_X += np.cross(view[a, 0:3], X) + view[a, 3:6]
         z = X[:, 2:]
         ratio = X[:, :2] / z
-        d_ratio = (d_X[:, :2] - ratio * d_X[:, 2:]) / z + ratio * view[a, FOCAL][:, None]
+        d_ratio = (d_X[:, :2] - ratio * d_X[:, 2:]) / z
+        squared, along = ((ratio * other).sum(1, keepdims=True) for other in (ratio, d_ratio))
+        wide, by_squared, by_distortion = magnified(squared, bent)
+        image = wide * ((1.0 + view[a, FOCAL][:, None]) * ratio + d_ratio)
+        image += (2.0 * by_squared * along + by_distortion * shared[DISTORTION]) * ratio
         shrink = np.exp(scene.log_focal - log_focal)[a][:, None]
         new_z = z * np.exp(np.clip(d_X[:, 2:] / z, -MOST_DEPTH_STEP, MOST_DEPTH_STEP))
-        new_X = np.concatenate([(ratio + d_ratio) * shrink * new_z, new_z], axis=1)
+        new_X = np.concatenate(
+            [undistorted(image * shrink, new_shared[DISTORTION]) * new_z, new_z], axis=1
+        )
         return replace(
             scene,
             R=R,
             t=t,
             log_focal=log_focal,
             log_scale=scene.log_scale + view[:, SCALE],
-            shared=scene.shared + shared,
+            shared=new_shared,
             points=np.einsum('nji,nj->ni', R[a], new_X - t[a]),
         )
 

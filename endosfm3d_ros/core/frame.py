@@ -131,12 +131,12 @@ class Reconstruction:
 
     :param stamp_ns: the frame's own stamp [ns].
     :param frame_id: the frame's own optical frame.
-    :param image: (h, w, 3) uint8 RGB, the picture the depth belongs to.
+    :param image: (h, w, 3) uint8 RGB, the picture the depth belongs to, straightened.
     :param depth: (h, w) float32 z-depth [mm, nominal until scale is anchored]; NaN where unknown.
     :param confidence: (h, w) float32 in [0, 1]: the chance that depth is within 25 % of the
         truth, up to the scene's scale; 0 where depth is NaN.
     :param camera: intrinsics of `image`.
-    :param input_camera: the same camera at the input picture's size.
+    :param input_camera: the same camera at the input picture's size, which has its distortion.
     :param T_odom_cam: (4, 4) float64, maps points of this camera into odom (x along the first
         view, z up) [mm].
     :param odom_covariance: (6, 6) of T_odom_cam, as a small motion in odom's axes: translation
@@ -149,6 +149,8 @@ class Reconstruction:
     :param log_focal_sigma: standard deviation of the log of the focal lengths.
     :param epoch: counts restarts of odometry and filters.
     :param refinement: what K, motion and depth's scale rest on: 'window', or 'none'.
+    :param distortion: of the input picture's lens, see `lens.py`; 0 before it is told from none.
+        Every other field is without it. distortion_sigma: NaN where nothing is known.
     :param rigid_share: of the tracks, that move as one with the camera: tissue that moves by
         itself and instruments lower it; NaN where none was asked.
     :param events: sentences for a person: a new epoch, a lost track; usually empty.
@@ -172,4 +174,6 @@ class Reconstruction:
     epoch: int
     refinement: str = 'none'
     rigid_share: float = float('nan')
+    distortion: float = 0.0
+    distortion_sigma: float = float('nan')
     events: tuple[str, ...] = field(default=())

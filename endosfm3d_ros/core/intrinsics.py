@@ -173,6 +173,8 @@ class CameraEstimate:
         [deg]; None where a calibration was given.
     :param first_radius: the rim's radius at zoom 1 [px]; None before a rim was seen.
     :param jumped: the zoom was believed to have jumped with the last rim.
+    :param distortion: of the lens, see `lens.py`, once it is told from none; distortion_sigma of
+        what is known of it, NaN where nothing is.
     """
 
     zoom: ZoomFilter
@@ -180,6 +182,8 @@ class CameraEstimate:
     field_of_view_deg: float | None
     first_radius: float | None = None
     jumped: bool = False
+    distortion: float = 0.0
+    distortion_sigma: float = float('nan')
 
     @classmethod
     def start(

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from endosfm3d_ros.core import rigid, zoom_steps
-from endosfm3d_ros.core.bundle_adjustment import Solution, adjust, place_points
+from endosfm3d_ros.core.bundle_adjustment import NEAREST_MM, Solution, place_points
 from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.landmarks import Landmarks
+from endosfm3d_ros.core.lens import distorted, undistorted
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.scene import (
     BENDS,
     CENTRE,
+    DISTORTION,
     FOCAL,
     PER_VIEW,
     REFERENCE,
@@ -32,20 +34,25 @@ from endosfm3d_ros.core.scene import (
     bends_at,
 )
 from endosfm3d_ros.core.scope import Scope
+from endosfm3d_ros.core.scope_told import (
+    BEGUN,
+    BEND_SIGMAS,
+    MODEL_ERROR,
+    RESUMED,
+    LensQuestion,
+    overrated,
+    scope_told,
+)
 
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
 FEWEST_SHARED = 20  # points
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
-BEND_SIGMAS, RELIEF_SIGMA = np.array([0.08, 0.11, 0.14, 0.05]), 0.16  # see `bends_at`
+RELIEF_SIGMA = 0.16  # see `bends_at`
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
-# Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
-# fed in late. Of log focal and of a step's shift, and of its turn:
-MODEL_ERROR, TURN_ERROR = 1.7, 3.4
+TURN_ERROR = 3.4  # of a step's turn, as `MODEL_ERROR`
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
-CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
-BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 100  # ... but first so many of each keyframe: a fast one shares few tracks
@@ -68,6 +75,8 @@ class LocalMap:
     :param keyframes: oldest first.
     :param landmarks: the points that they see.
     :param trials: parts of the picture that were left out to see whether the rest fits better.
+    :param lens_asked: the newest keyframe when it was asked whether the lens bends lines; bent:
+        adjustments in a row that said so.
     :param scope: the best there is now: from the belief and this window.
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param solution: of the last adjustment; None before the first.
@@ -82,6 +91,8 @@ class LocalMap:
     keyframes: tuple[Keyframe, ...] = ()
     landmarks: Landmarks = field(default_factory=Landmarks)
     trials: int = 0
+    lens_asked: int = -1
+    bent: int = 0
     log_scale: float = 0.0
     solution: Solution | None = None
     step_covariance: np.ndarray | None = None
@@ -100,7 +111,7 @@ class LocalMap:
         """
         if log_z is None:
             log_z = keyframe.log_depth + keyframe.log_scale
-        points = keyframe.lifted(self.scope.centre, log_z)
+        points = keyframe.lifted(self.scope, log_z)
         keyframes = (*self.keyframes, keyframe)[-WINDOW:]
         fresh = self.landmarks.of(keyframe.ids) < 0
         landmarks = self.landmarks.joined(keyframe.ids[fresh], points[fresh])
@@ -117,13 +128,13 @@ class LocalMap:
         """The belief, its zoom carried on to the keyframe that is now the oldest."""
         if not self.keyframes or first is self.keyframes[0]:
             return self.belief
-        zoomed = np.array([0.0, first.log_focal - self.keyframes[0].log_focal])
+        zoomed = first.log_focal - self.keyframes[0].log_focal
         gone = [view for view in self.keyframes[1:] if view.number <= first.number]
         rest = zoom_steps.REST * (first.number - self.keyframes[0].number)
         ran = any(view.zoom_step.runs for view in gone)
-        loose = np.diag([0.0, (CARRIED_ZOOM if ran else rest) ** 2])
-        belief = self.belief
-        return replace(belief, focal=belief.focal + zoomed, covariance=belief.covariance + loose)
+        loose = np.diag([0.0, (CARRIED_ZOOM if ran else rest) ** 2, 0.0])
+        belief = self.belief.zoomed(zoomed)
+        return replace(belief, covariance=belief.covariance + loose)
 
     def _archived(self) -> 'LocalMap':
         """Let what a forerunner told become belief once the window has left it behind."""
@@ -141,13 +152,11 @@ class LocalMap:
         views = self._views(picked)
         zooms = zoom_doubt(views.pixels, self.sigma_px)
         doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
-        beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
-        resumed = self.solution is not None and len(self.keyframes) == WINDOW
-        scene = self._scene(picked)
-        solution = adjust(views, beliefs, scene, RESUMED if resumed else BEGUN)
-        if len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS:
-            return self._taken_over(picked, solution, doubt)
-        tried = replace(self, trials=self.trials + TRIALS)
+        now, beliefs, solution = self._solved(views, self._scene(picked), doubt)
+        asked = now.lens_asked > self.lens_asked  # enough for one time
+        if len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS or asked:
+            return now._taken_over(picked, solution, doubt)
+        tried = replace(now, trials=self.trials + TRIALS)
         better = rigid.without_part(views, beliefs, solution, range(self.trials, tried.trials))
         if better is None:
             return tried._taken_over(picked, solution, doubt)
@@ -155,6 +164,30 @@ class LocalMap:
         if not self.landmarks.moving.any():  # the forerunner was misled
             tried, doubt = replace(tried, pending=None), UNSURE * doubt
         return tried._taken_over(picked[kept], solution, doubt)._judged(anyway=True)
+
+    def _solved(
+        self, views: Views, scene: Scene, doubt: float
+    ) -> tuple['LocalMap', Beliefs, Solution]:
+        """
+        Adjust through the lens that is told so far, or ask which one it is: at each keyframe while
+        the map is young; later once a whole window of adjustments has contradicted, for one may be
+        misled by tissue that moves.
+        """
+        number, told = self.keyframes[-1].number, bool(self.scope.distortion)
+        beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
+        question = LensQuestion(views, scene, beliefs, self.belief, doubt, number, told)
+        resumed = self.solution is not None and len(self.keyframes) == WINDOW
+        if question.has_one_answer:
+            return self, *question.as_told(RESUMED if resumed else BEGUN)
+        young = self.lens_asked < 0 or not self.settled
+        if not young or self.lens_asked == number:
+            answer = question.as_told(RESUMED if resumed else BEGUN)
+            bent = self.bent + 1 if question.bends(answer[1]) else 0
+            contradicted = not bent if told else bent > WINDOW
+            if young or not contradicted:
+                return replace(self, bent=bent), *answer
+        answer = question.asked(self.scope.distortion or float(self.belief.lens[2]))
+        return replace(self, lens_asked=number), *answer
 
     def _judged(self, anyway: bool = False) -> 'LocalMap':
         """
@@ -177,7 +210,7 @@ class LocalMap:
         moved = float(scope.focal.sum() - self.scope.focal.sum())
         keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
         nobody = np.zeros(0, int)
-        landmarks = self._with_others_carried(self.landmarks, nobody, keyframes)
+        landmarks = self._with_others_carried(self.landmarks, nobody, keyframes, scope.distortion)
         return replace(
             self, belief=belief, scope=scope, keyframes=tuple(keyframes), landmarks=landmarks
         )
@@ -189,10 +222,17 @@ class LocalMap:
         """
         if not self.keyframes:
             return self
-        loose = self.scope.covariance + np.diag([0.0, LOOSE_ZOOM**2])
-        keep = np.diag([1.0, min(1.0, ZOOM_RANGE / float(np.sqrt(loose[1, 1])))])
+        loose = self.scope.covariance + np.diag([0.0, LOOSE_ZOOM**2, 0.0])
+        keep = np.diag([1.0, min(1.0, ZOOM_RANGE / float(np.sqrt(loose[1, 1]))), 1.0])
         scope = replace(self.scope, covariance=keep @ loose @ keep)
-        return LocalMap(self.size, self.sigma_px, scope, scope, log_scale=self.log_scale)
+        return LocalMap(
+            self.size,
+            self.sigma_px,
+            scope,
+            scope,
+            lens_asked=self.lens_asked,
+            log_scale=self.log_scale,
+        )
 
     def _picked(self) -> np.ndarray:
         """Rows of the landmarks that two keyframes or more see, and that do not move."""
@@ -271,8 +311,9 @@ class LocalMap:
 
     def _beliefs(self, doubt: float = 1.0) -> Beliefs:
         return Beliefs(
-            focal=self.belief.focal,
-            focal_covariance=self._prior_covariance(doubt),
+            lens=self.belief.lens,
+            lens_covariance=self.belief.covariance / overrated(self.belief, doubt),
+            straight=not self.scope.distortion,
             centre=self.belief.centre,
             centre_sigma=self.belief.centre_sigma,
             log_scale=self.log_scale,
@@ -283,20 +324,20 @@ class LocalMap:
         )
 
     def _held(self) -> Beliefs:
-        """The beliefs of a window that can not tell the focal length: the reference is held."""
+        """The beliefs of a window that tells no focal length: reference and distortion hold."""
         reference = float(self.scope.focal[0])
         zoom = self.keyframes[0].log_focal - reference
         return replace(
             self._beliefs(),
-            focal=np.array([reference, zoom]),
-            focal_covariance=np.diag([TIED**2, CARRIED_ZOOM**2]),
+            lens=np.array([reference, zoom, self.scope.distortion]),
+            lens_covariance=np.diag([TIED, CARRIED_ZOOM, TIED]) ** 2,
         )
 
     def _scene(self, picked: np.ndarray) -> Scene:
         views = self.keyframes
         shared = np.zeros(SHARED)
         shared[CENTRE] = self.scope.centre
-        shared[REFERENCE] = self.scope.focal[0]
+        shared[REFERENCE], shared[DISTORTION] = self.scope.focal[0], self.scope.distortion
         if self.solution is not None:
             shared[BENDS] = self.solution.scene.shared[BENDS]
         return Scene(
@@ -339,53 +380,58 @@ class LocalMap:
             replace(
                 self,
                 keyframes=tuple(keyframes),
-                landmarks=self._with_others_carried(landmarks, picked, keyframes),
+                landmarks=self._with_others_carried(
+                    landmarks, picked, keyframes, float(scene.shared[DISTORTION])
+                ),
                 log_scale=float(scene.log_scale.mean()) + grown,
                 solution=solution,
-                step_covariance=self._step_covariance(solution.covariance),
+                step_covariance=self._step_covariance(solution),
             )
             ._with_others_placed(picked, scene.shared)
             ._judged()
         )
         if np.isinf(doubt):
-            reference, newest = self.scope.focal[0], keyframes[-1].log_focal
-            return replace(
-                moved, scope=replace(self.scope, focal=np.array([reference, newest - reference]))
-            )
-        scope = moved._scope_now(solution, doubt)
-        stirred = abs(scope.focal[0] - self.scope.focal[0]) / np.sqrt(scope.covariance[0, 0])
+            zoomed = keyframes[-1].log_focal - float(self.scope.focal.sum())
+            return replace(moved, scope=self.scope.zoomed(zoomed))
+        scope = scope_told(solution, self.belief, doubt, self.keyframes[-1].number)
+        stirred = abs(scope.focal[0] - self.scope.focal[0]) / np.sqrt(scope.focal_covariance[0, 0])
         arrived = solution.converged or stirred < STILL
         if arrived and self.pending is None and len(self.keyframes) == WINDOW:
             moved = replace(moved, pending=scope)
         return replace(moved, scope=moved._best(scope))
 
-    def _step_covariance(self, C: np.ndarray) -> np.ndarray:
+    def _step_covariance(self, solution: Solution) -> np.ndarray:
         """
         Covariance of one frame's step, such that the window's frames add up to what it tells of
         the newest keyframe against the oldest: (6, 6) as `Motion` has it [mm, rad].
 
-        The maps' common scale and the focal length are taken as right: their errors are common to
-        all steps.
-
-        :param C: covariance of this window's solution.
+        The maps' common scale, the focal length and the distortion are taken as right: their
+        errors are common to all steps.
         """
-        K = len(self.keyframes)
+        K, C = len(self.keyframes), solution.covariance
         newest = PER_VIEW * (K - 1)
         pose = np.r_[newest + 3 : newest + 6, newest : newest + 3]
-        common = np.zeros((2, len(C)))
+        common = np.zeros((3, len(C)))
         common[0, [PER_VIEW * k + SCALE for k in range(K)]] = 1.0 / K
-        common[1, newest + FOCAL] = 1.0
+        common[1, newest + FOCAL] = common[2, PER_VIEW * K + DISTORTION] = 1.0
         shared = C[pose] @ common.T
-        given = shared @ np.linalg.solve(common @ C @ common.T + 1e-12 * np.eye(2), shared.T)
+        given = shared @ np.linalg.solve(common @ C @ common.T + 1e-12 * np.eye(3), shared.T)
         frames = max(self.keyframes[-1].number - self.keyframes[0].number, 1)
         values, vectors = np.linalg.eigh((C[np.ix_(pose, pose)] - given) / frames)
         honest = np.diag([MODEL_ERROR] * 3 + [TURN_ERROR] * 3)
         return honest @ ((vectors * np.maximum(values, 0.0)) @ vectors.T) @ honest
 
     def _with_others_carried(
-        self, landmarks: Landmarks, picked: np.ndarray, adjusted: list[Keyframe]
+        self,
+        landmarks: Landmarks,
+        picked: np.ndarray,
+        adjusted: list[Keyframe],
+        distortion: float,
     ) -> Landmarks:
-        """Points that were not adjusted go where their newest keyframe went, pixel by pixel."""
+        """
+        Points that were not adjusted go where their newest keyframe went, pixel by pixel, through
+        a lens that is taken to have another distortion now.
+        """
         places = landmarks.places.copy()
         waiting = np.ones(len(landmarks), bool)
         waiting[picked] = False
@@ -393,7 +439,10 @@ class LocalMap:
             row = landmarks.of(before.ids)
             row = row[(row >= 0) & waiting[row]]
             X = places[row] @ before.R.T + before.t
-            X[:, :2] *= np.exp(before.log_focal - after.log_focal)
+            z = np.maximum(X[:, 2:], NEAREST_MM)
+            image = distorted(X[:, :2] / z, self.scope.distortion)
+            image = image * np.exp(before.log_focal - after.log_focal)
+            X[:, :2] = undistorted(image, distortion) * z
             X *= np.exp(after.log_scale - before.log_scale)
             places[row] = (X - after.t) @ after.R
             waiting[row] = False
@@ -415,66 +464,11 @@ class LocalMap:
         told = place_points(self._views(others), scene)
         return replace(self, landmarks=known.placed(others, *told))
 
-    def _prior_covariance(self, doubt: float) -> np.ndarray:
-        """
-        The belief as it goes into an adjustment.
-
-        There it stands against residuals that overrate themselves, so what other windows told goes
-        in as much surer than it is. A first guess does not: it has to let go.
-        """
-        overrated = MODEL_ERROR**2 if self.belief.number >= 0 else 1.0
-        return self.belief.covariance / (overrated * doubt)
-
-    def _honest_variance(
-        self, log_focal: float, variance: float, bends: np.ndarray, doubt: float
-    ) -> float:
-        """
-        Of the reference's log focal length, from what the adjustment says of it.
-
-        What this window adds to the belief is worth MODEL_ERROR times less in sigmas than its
-        residuals say, and less still where it had to bend the depth maps beyond belief: then it
-        explains its tracks wrongly. Where window and belief contradict each other one of them is
-        wrong, nobody knows which, and both are taken to be worse than they say (Birge 1932, "The
-        calculation of errors by the method of least squares"): tissue that moves, or tracks that
-        slip, may bend one window, but not what is told of it.
-
-        :param log_focal: where the adjustment ended; variance of it.
-        :param bends: (4,) coefficients it ended with; doubt: of `zoom_doubt`.
-        """
-        believed = float(self.belief.covariance[0, 0])
-        strayed = max(1.0, float(np.mean((bends / BEND_SIGMAS) ** 2)))
-        added = max(1.0 / variance - 1.0 / float(self._prior_covariance(doubt)[0, 0]), 1e-9)
-        both = 1.0 / (1.0 / believed + added / (strayed * doubt * MODEL_ERROR**2))
-        expected = believed - both + CURVED * believed  # squared way from the belief
-        way = log_focal - float(self.belief.focal[0])
-        return both * max(1.0, way**2 / expected)
-
     def _best(self, scope: Scope) -> Scope:
         """The word of this window or its forerunner, whichever is surer of the focal length."""
         before, now = self.pending, self.keyframes[-1]
         there = [view for view in self.keyframes if before and view.number == before.number]
         if before is None or not there or before.log_focal_sigma >= scope.log_focal_sigma:
             return scope
-        zoomed = np.array([0.0, now.log_focal - there[0].log_focal])
-        return replace(before, focal=before.focal + zoomed)
-
-    def _scope_now(self, solution: Solution, doubt: float) -> Scope:
-        """What belief and window say together, of the reference and of the newest keyframe."""
-        scene, K = solution.scene, len(self.keyframes)
-        first = PER_VIEW * K
-        pick = [first + REFERENCE, PER_VIEW * (K - 1) + FOCAL]
-        joint = solution.covariance[np.ix_(pick, pick)]
-        to_zoom = np.array([[1.0, 0.0], [-1.0, 1.0]])
-        sigma = np.sqrt(np.diag(solution.covariance)[first : first + 2])
-        reference, newest = scene.shared[REFERENCE], scene.log_focal[-1]
-        covariance = to_zoom @ joint @ to_zoom.T
-        variance = float(covariance[0, 0])
-        honest = self._honest_variance(reference, variance, scene.shared[BENDS], doubt)
-        covariance *= honest / variance
-        return Scope(
-            focal=np.array([reference, newest - reference]),
-            covariance=covariance,
-            centre=scene.shared[CENTRE].copy(),
-            centre_sigma=float(sigma.max()),
-            number=self.keyframes[-1].number,
-        )
+        zoomed = before.zoomed(now.log_focal - there[0].log_focal)
+        return replace(zoomed, distortion=scope.distortion)  # as the points are placed by it

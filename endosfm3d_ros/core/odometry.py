@@ -17,6 +17,7 @@ from endosfm3d_ros.core.agreement import Agreement, Seen, agree
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.keyframe import Keyframe
+from endosfm3d_ros.core.lens import distorted
 from endosfm3d_ros.core.local_map import WINDOW, LocalMap
 from endosfm3d_ros.core.prepare import Window, warp_between
 from endosfm3d_ros.core.resection import NEAREST_MM, Resection, resect
@@ -160,6 +161,7 @@ class Odometry:
             now.T_cam_world,
             prior,
             sigma,
+            now.scope.distortion,
         )
         if not found.known:
             return now._begun_again(sight, T_before, known=False)
@@ -335,7 +337,8 @@ class Odometry:
         X = known.places[lost] @ self.T_cam_world[:3, :3].T + self.T_cam_world[:3, 3]
         ahead = X[:, 2] > NEAREST_MM
         lost, X = lost[ahead], X[ahead]
-        pixels = self.scope.centre + np.exp(self.log_focal) * X[:, :2] / X[:, 2:]
+        image = distorted(X[:, :2] / X[:, 2:], self.scope.distortion)
+        pixels = self.scope.centre + np.exp(self.log_focal) * image
         expected = sight.network_points(pixels).astype(np.float32)
         free = self._may_look_at(expected, sight)
         lost, expected = known.ids[lost[free]], expected[free]

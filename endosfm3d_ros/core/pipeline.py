@@ -25,6 +25,7 @@ from endosfm3d_ros.core.pairwise import Pairwise
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.settings import Settings
+from endosfm3d_ros.core.straighten import straightened
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 from endosfm3d_ros.core.windowed import Windowed
 
@@ -126,9 +127,10 @@ class Pipeline:
         """What tells motion from here on, with what was learnt after so many cuts."""
         if self.settings.refinement != 'window':
             return Pairwise()
+        straight = self.settings.lens == 'straight'
         if cuts is None or cuts >= len(self._learnt):
-            return Windowed()
-        return Windowed(learnt=self._learnt[cuts])
+            return Windowed(straight=straight)
+        return Windowed(straight=straight, learnt=self._learnt[cuts])
 
     @property
     def learnt_scope(self) -> Scope | None:
@@ -216,6 +218,7 @@ class Pipeline:
             scale = (self.settings.scale or 1.0) * moved.stretch
             motion = (said and network_step(said, scale)) or motion
         input_camera = given or estimate.camera(*view.size)
+        camera = window.network_camera(input_camera)
         trajectory = state.trajectory.advance(motion)
         now = _Past(
             frame.stamp_ns, frame.frame_id, frame.image.shape[:2], look.field, look.rim_seen_ns,
@@ -226,14 +229,18 @@ class Pipeline:
         self._state = _State(trajectory, mover, now, begun, network_k_taken=taken, cuts=state.cuts)
         trust, log_focal_sigma = _trust(estimate, given)
         log_scale_sigma = float(np.median(view.depth.log_sigma[mask])) if mask.any() else 1.0
+        bend = estimate.distortion
+        picture, depth_map, camera = straightened(picture, depth_map, camera, bend)
         return Reconstruction(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
             image=picture,
             depth=depth_map.depth,
             confidence=confidence(depth_map),
-            camera=window.network_camera(input_camera),
+            camera=camera,
             input_camera=input_camera,
+            distortion=bend,
+            distortion_sigma=estimate.distortion_sigma,
             T_odom_cam=trajectory.T_odom_cam,
             odom_covariance=trajectory.total_covariance(log_scale_sigma, log_focal_sigma),
             motion=replace(

@@ -5,6 +5,7 @@ import numpy as np
 
 from endosfm3d_ros.core.scene import (
     BENDS,
+    DISTORTION,
     FOCAL,
     PER_VIEW,
     POSE,
@@ -31,9 +32,10 @@ class Priors:
             self._row({shared + axis: 1.0}, float(beliefs.centre[axis]), beliefs.centre_sigma)
         for bend, sigma in enumerate(beliefs.bend_sigma, shared + BENDS.start):
             self._row({bend: 1.0}, 0.0, float(sigma))
-        whiten = np.linalg.inv(np.linalg.cholesky(beliefs.focal_covariance))
-        for (a, b), target in zip(whiten.tolist(), whiten @ beliefs.focal, strict=True):
-            self._row({reference: a - b, FOCAL: b}, float(target), 1.0)
+        whiten = np.linalg.inv(np.linalg.cholesky(beliefs.lens_covariance))
+        for (a, b, c), target in zip(whiten.tolist(), whiten @ beliefs.lens, strict=True):
+            slopes = {reference: a - b, FOCAL: b, shared + DISTORTION: c}
+            self._row(slopes, float(target), 1.0)
         measured = np.isfinite(views.log_zoom).tolist()
         for k in range(K):
             if measured[k]:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.geometry import motion_from_vector, nearest_rotation
+from endosfm3d_ros.core.lens import distorted, magnified, undistorted
 
 KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 INLIER_SIGMAS = 5.0
@@ -64,6 +65,7 @@ def resect(
     start: np.ndarray,
     log_focal: float,
     log_focal_sigma: float,
+    distortion: float = 0.0,
 ) -> Resection:
     """
     Fit pose and focal length robustly (Gauss-Newton with Cauchy weights); RANSAC where the start
@@ -74,104 +76,107 @@ def resect(
     :param sigma_px: of a pixel coordinate.
     :param start: (4, 4) T_cam_world to begin with.
     :param log_focal: believed [log px], and its sigma.
+    :param distortion: of the lens, see `lens.py`.
     """
     if len(points) < MIN_INLIERS:
         return _unknown(start, log_focal, len(points))
-    found = _fit(points, pixels, centre, sigma_px, start, log_focal, log_focal_sigma)
+    problem = _Problem(points, pixels, centre, sigma_px, distortion)
+    found = problem.fitted(start, log_focal, log_focal_sigma)
     if found.agree.mean() < 2 * MIN_SHARE:
-        again = _ransac(points, pixels, centre, sigma_px, log_focal)
+        again = problem.by_ransac(log_focal)
         if again is not None:
-            other = _fit(points, pixels, centre, sigma_px, again, log_focal, log_focal_sigma)
+            other = problem.fitted(again, log_focal, log_focal_sigma)
             found = other if other.agree.sum() > found.agree.sum() else found
     return found
 
 
-def _fit(
-    points: np.ndarray,
-    pixels: np.ndarray,
-    centre: np.ndarray,
-    sigma_px: float,
-    start: np.ndarray,
-    prior: float,
-    prior_sigma: float,
-) -> Resection:
-    R, t, log_focal = start[:3, :3].copy(), start[:3, 3].copy(), prior
-    H = np.eye(7)
-    for _ in range(ITERATIONS):
-        X, r = _residuals(points, pixels, centre, R, t, log_focal)
-        r = r / sigma_px
-        weight = 1.0 / (1.0 + (r**2).sum(1) / KERNEL**2)
-        J = (_slopes(X, log_focal) / sigma_px).reshape(-1, 7)
-        weighted = (J * weight.repeat(2)[:, None]).T
-        H = weighted @ J
-        b = weighted @ r.ravel()
-        H[6, 6] += prior_sigma**-2
-        b[6] += (log_focal - prior) / prior_sigma**2
-        H[np.arange(7), np.arange(7)] *= 1.0 + 1e-9
-        step = -np.linalg.lstsq(H, b, rcond=None)[0]
-        turn = cv2.Rodrigues(step[:3])[0]
-        R, t = turn @ R, turn @ t + step[3:6]
-        log_focal += float(np.clip(step[6], -0.2, 0.2))
-        if np.abs(step[[0, 1, 2, 6]]).max() < SETTLED:
-            break
-    X, r = _residuals(points, pixels, centre, R, t, log_focal)
-    distance = np.hypot(r[:, 0], r[:, 1])
-    agree = (distance < INLIER_SIGMAS * sigma_px) & (X[:, 2] > NEAREST_MM)
-    rms = float(1.4826 * np.median(np.abs(r[agree]))) if agree.any() else np.inf
-    T = np.eye(4)
-    T[:3, :3], T[:3, 3] = nearest_rotation(R), t
-    known = bool(agree.sum() >= MIN_INLIERS and agree.mean() >= MIN_SHARE and np.isfinite(T).all())
-    covariance = np.linalg.pinv(H, hermitian=True) * max(1.0, (rms / sigma_px) ** 2)
-    return Resection(T, log_focal, covariance, agree, known, rms)
+@dataclass(frozen=True)
+class _Problem:
+    """What is seen of known points, and the lens; see `resect`."""
 
+    points: np.ndarray
+    pixels: np.ndarray
+    centre: np.ndarray
+    sigma_px: float
+    distortion: float
 
-def _residuals(
-    points: np.ndarray,
-    pixels: np.ndarray,
-    centre: np.ndarray,
-    R: np.ndarray,
-    t: np.ndarray,
-    log_focal: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points in the camera (N, 3), and how far their pixels are off (N, 2) [px]."""
-    X = points @ R.T + t
-    X[:, 2] = np.maximum(X[:, 2], NEAREST_MM)
-    return X, centre + np.exp(log_focal) * X[:, :2] / X[:, 2:] - pixels
+    def fitted(self, start: np.ndarray, prior: float, prior_sigma: float) -> Resection:
+        """Go downhill from a start (4, 4); the log focal length has a prior."""
+        R, t, log_focal = start[:3, :3].copy(), start[:3, 3].copy(), prior
+        H = np.eye(7)
+        for _ in range(ITERATIONS):
+            X, r = self.residuals(R, t, log_focal)
+            r = r / self.sigma_px
+            weight = 1.0 / (1.0 + (r**2).sum(1) / KERNEL**2)
+            J = (self.slopes(X, log_focal) / self.sigma_px).reshape(-1, 7)
+            weighted = (J * weight.repeat(2)[:, None]).T
+            H = weighted @ J
+            b = weighted @ r.ravel()
+            H[6, 6] += prior_sigma**-2
+            b[6] += (log_focal - prior) / prior_sigma**2
+            H[np.arange(7), np.arange(7)] *= 1.0 + 1e-9
+            step = -np.linalg.lstsq(H, b, rcond=None)[0]
+            turn = cv2.Rodrigues(step[:3])[0]
+            R, t = turn @ R, turn @ t + step[3:6]
+            log_focal += float(np.clip(step[6], -0.2, 0.2))
+            if np.abs(step[[0, 1, 2, 6]]).max() < SETTLED:
+                break
+        X, r = self.residuals(R, t, log_focal)
+        distance = np.hypot(r[:, 0], r[:, 1])
+        agree = (distance < INLIER_SIGMAS * self.sigma_px) & (X[:, 2] > NEAREST_MM)
+        rms = float(1.4826 * np.median(np.abs(r[agree]))) if agree.any() else np.inf
+        T = np.eye(4)
+        T[:3, :3], T[:3, 3] = nearest_rotation(R), t
+        enough = agree.sum() >= MIN_INLIERS and agree.mean() >= MIN_SHARE
+        known = bool(enough and np.isfinite(T).all())
+        covariance = np.linalg.pinv(H, hermitian=True) * max(1.0, (rms / self.sigma_px) ** 2)
+        return Resection(T, log_focal, covariance, agree, known, rms)
 
+    def residuals(
+        self, R: np.ndarray, t: np.ndarray, log_focal: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Points in the camera (N, 3), and how far their pixels are off (N, 2) [px]."""
+        X = self.points @ R.T + t
+        X[:, 2] = np.maximum(X[:, 2], NEAREST_MM)
+        image = distorted(X[:, :2] / X[:, 2:], self.distortion)
+        return X, self.centre + np.exp(log_focal) * image - self.pixels
 
-def _slopes(X: np.ndarray, log_focal: float) -> np.ndarray:
-    """(N, 2, 7) of the pixel by turn, shift and log focal."""
-    f = np.exp(log_focal)
-    x, y, z = X[:, None, 0], X[:, None, 1], X[:, None, 2]
-    d_X = np.zeros((len(X), 2, 3))
-    d_X[:, 0, 0] = d_X[:, 1, 1] = f / X[:, 2]
-    d_X[:, :, 2] = -f * X[:, :2] / z**2
-    J = np.empty((len(X), 2, 7))
-    J[:, :, 0] = y * d_X[:, :, 2] - z * d_X[:, :, 1]
-    J[:, :, 1] = z * d_X[:, :, 0] - x * d_X[:, :, 2]
-    J[:, :, 2] = x * d_X[:, :, 1] - y * d_X[:, :, 0]
-    J[:, :, 3:6] = d_X
-    J[:, :, 6] = f * X[:, :2] / z
-    return J
+    def slopes(self, X: np.ndarray, log_focal: float) -> np.ndarray:
+        """(N, 2, 7) of the pixel by turn, shift and log focal."""
+        f = np.exp(log_focal)
+        ray = X[:, :2] / X[:, 2:]
+        squared = (ray**2).sum(1)
+        wide, by_squared, _ = magnified(squared, self.distortion)
+        across = 2.0 * by_squared[:, None, None] * ray[:, :, None] * ray[:, None]
+        across[:, [0, 1], [0, 1]] += wide[:, None]
+        d_X = np.empty((len(X), 2, 3))
+        d_X[:, :, :2] = f / X[:, 2, None, None] * across
+        d_X[:, :, 2] = -(f / X[:, 2] * (wide + 2.0 * by_squared * squared))[:, None] * ray
+        x, y, z = X[:, None, 0], X[:, None, 1], X[:, None, 2]
+        J = np.empty((len(X), 2, 7))
+        J[:, :, 0] = y * d_X[:, :, 2] - z * d_X[:, :, 1]
+        J[:, :, 1] = z * d_X[:, :, 0] - x * d_X[:, :, 2]
+        J[:, :, 2] = x * d_X[:, :, 1] - y * d_X[:, :, 0]
+        J[:, :, 3:6] = d_X
+        J[:, :, 6] = f * wide[:, None] * ray
+        return J
 
-
-def _ransac(
-    points: np.ndarray, pixels: np.ndarray, centre: np.ndarray, sigma_px: float, log_focal: float
-) -> np.ndarray | None:
-    f = float(np.exp(log_focal))
-    K = np.array([[f, 0.0, centre[0]], [0.0, f, centre[1]], [0.0, 0.0, 1.0]])
-    found, r, t, inliers = cv2.solvePnPRansac(
-        points.astype(np.float64),
-        pixels.astype(np.float64),
-        K,
-        None,
-        iterationsCount=100,
-        reprojectionError=RANSAC_PX * sigma_px,
-        confidence=0.999,
-    )
-    if not found or inliers is None or len(inliers) < MIN_INLIERS:
-        return None
-    return motion_from_vector(r, t)
+    def by_ransac(self, log_focal: float) -> np.ndarray | None:
+        """(4, 4) T_cam_world that most points agree with; None where too few do."""
+        f = float(np.exp(log_focal))
+        image = undistorted((self.pixels - self.centre) / f, self.distortion)
+        found, r, t, inliers = cv2.solvePnPRansac(
+            self.points.astype(np.float64),
+            f * image.astype(np.float64),
+            np.diag([f, f, 1.0]),
+            None,
+            iterationsCount=100,
+            reprojectionError=RANSAC_PX * self.sigma_px,
+            confidence=0.999,
+        )
+        if not found or inliers is None or len(inliers) < MIN_INLIERS:
+            return None
+        return motion_from_vector(r, t)
 
 
 def _unknown(start: np.ndarray, log_focal: float, count: int) -> Resection:

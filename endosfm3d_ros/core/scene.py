@@ -7,8 +7,8 @@ import numpy as np
 
 POSE, FOCAL, SCALE, PER_VIEW = slice(0, 6), 6, 7, 8  # unknowns of one keyframe: turn, shift, ...
 CENTRE, BENDS, REFERENCE = slice(0, 2), slice(2, 6), 6  # and those that all of them share
+DISTORTION, SHARED = 7, 8
 RELIEF = 5  # of the shared ones
-SHARED = 7
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ class Beliefs:
     """
     What is known before: means and standard deviations of Gaussians.
 
-    :param focal: (2,) log of the reference focal length [log px], and log zoom of the first
-        keyframe against it; focal_covariance (2, 2) of both.
+    :param lens: (3,) log of the reference focal length [log px], log zoom of the first keyframe
+        against it, and the distortion (`lens.py`); lens_covariance (3, 3) of them.
+    :param straight: the distortion is held at none, and only asked for.
     :param centre: (2,) principal point [px]; centre_sigma [px].
     :param log_scale: of the depth maps: world over network; log_scale_sigma of it.
     :param scale_flicker: sigma between the scales of neighbouring keyframes.
@@ -65,8 +66,8 @@ class Beliefs:
         ambiguity; Belhumeur et al. 1999); the covariance considers it (Schmidt 1966).
     """
 
-    focal: np.ndarray
-    focal_covariance: np.ndarray
+    lens: np.ndarray
+    lens_covariance: np.ndarray
     centre: np.ndarray
     centre_sigma: float
     log_scale: float
@@ -74,6 +75,7 @@ class Beliefs:
     scale_flicker: float
     bend_sigma: np.ndarray
     relief_sigma: float
+    straight: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Scene:
     :param R: (K, 3, 3) and t: (K, 3): keyframe_T_world [mm].
     :param log_focal: (K,) [log px].
     :param log_scale: (K,) of each depth map.
-    :param shared: (7,) principal point (2) [px], coefficients of the bends (4), reference log
-        focal.
+    :param shared: (8,) principal point (2) [px], coefficients of the bends (4), reference log
+        focal, distortion.
     :param points: (N, 3) in the world [mm].
     """
 

@@ -7,42 +7,117 @@ import numpy as np
 
 from endosfm3d_ros.core.priors import TIED
 
+DISTORTION, DISTORTION_SIGMA = -0.12, 0.12  # of a lens that bends lines; a fisheye's is -0.33
+SHOWN, REFUTED = 0.2, 0.9  # chance of a straight lens: where it is said to bend, and no more
+
 
 @dataclass(frozen=True)
 class Scope:
     """
-    What is believed of the endoscope: a focal length that never changes, times its zoom.
+    What is believed of the endoscope: a focal length that never changes, times its zoom, and a
+    distortion that never changes either.
 
-    :param focal: (2,) log focal length at the reference [log px of the input picture], and log
-        zoom against it at the keyframe `number`; covariance (2, 2) of both.
+    Most videos come from lenses that bend lines, or were straightened before, and which of the two
+    nobody says. So the distortion is always estimated, but none is told until it is shown.
+
+    :param lens: (3,) mean of log focal length at the reference [log px of the input picture], log
+        zoom against it at the keyframe `number`, and distortion (`lens.py`).
+    :param covariance: (3, 3) of them.
     :param centre: (2,) principal point [px]; centre_sigma.
+    :param distortion: that is told, and that points are placed by; 0 until one is shown.
     :param number: of the last keyframe whose measurements this belief rests on; -1: a guess.
     """
 
-    focal: np.ndarray
+    lens: np.ndarray
     covariance: np.ndarray
     centre: np.ndarray
     centre_sigma: float
+    distortion: float = 0.0
     number: int = -1
 
     @classmethod
     def guessed(
-        cls, log_focal: float, sigma: float, centre: np.ndarray, centre_sigma: float
+        cls,
+        log_focal: float,
+        sigma: float,
+        centre: np.ndarray,
+        centre_sigma: float,
+        distortion: tuple[float, float] = (0.0, TIED),
     ) -> 'Scope':
-        """Before anything was measured; the first frame's zoom is the reference."""
-        covariance = np.diag([sigma**2, TIED**2])
-        return cls(np.array([log_focal, 0.0]), covariance, centre, centre_sigma)
+        """
+        Before anything was measured; the first frame's zoom is the reference.
+
+        :param distortion: and sigma of it; without, the lens is known to bend nothing.
+        """
+        bend, bend_sigma = distortion
+        covariance = np.diag([sigma, TIED, bend_sigma]) ** 2
+        return cls(np.array([log_focal, 0.0, bend]), covariance, centre, centre_sigma)
+
+    @property
+    def focal(self) -> np.ndarray:
+        """(2,) log focal length at the reference and log zoom, the told distortion being right."""
+        of_bend = self.covariance[:2, 2] / self.covariance[2, 2]
+        return self.lens[:2] + of_bend * (self.distortion - self.lens[2])
+
+    @property
+    def straight(self) -> float:
+        """
+        The chance that the lens bends nothing (Dickey and Lientz 1970): evidence for none over
+        that for any is how much likelier none became by what was measured.
+        """
+        mean, variance = float(self.lens[2]), float(self.covariance[2, 2])
+        usual = DISTORTION_SIGMA**2
+        odds = DISTORTION**2 / usual - mean**2 / variance - np.log(variance / usual)
+        return float(0.5 + 0.5 * np.tanh(0.25 * odds))
+
+    def bends(self, told: bool) -> bool:
+        """Whether a distortion is shown, or, where one was told before, not refuted."""
+        return self.straight < (REFUTED if told else SHOWN)
+
+    def zoomed(self, log_zoom: float) -> 'Scope':
+        """The same at a zoom that is larger by so much."""
+        return replace(self, lens=self.lens + np.array([0.0, log_zoom, 0.0]))
 
     def measured(self, log_focal: float, sigma: float) -> 'Scope':
         """After a measurement of the focal length at that keyframe (Kalman)."""
-        gain = self.covariance.sum(axis=1) / (self.covariance.sum() + sigma**2)
+        of_focal = self.covariance[:, :2].sum(axis=1)
+        gain = of_focal / (of_focal[:2].sum() + sigma**2)
         return replace(
             self,
-            focal=self.focal + gain * (log_focal - self.focal.sum()),
-            covariance=self.covariance - np.outer(gain, self.covariance.sum(axis=0)),
+            lens=self.lens + gain * (log_focal - self.lens[:2].sum()),
+            covariance=self.covariance - np.outer(gain, of_focal),
         )
+
+    @property
+    def barrel(self) -> 'Scope':
+        """The same, where a cushion was measured: no scope is one, so its lens bends nothing."""
+        way = min(0.0, float(self.lens[2])) - self.lens[2]
+        return replace(self, lens=self.lens + self.covariance[:, 2] / self.covariance[2, 2] * way)
+
+    @property
+    def reference_variance(self) -> float:
+        """Of `focal[0]` where the lens is as told: straight if no distortion is, else any."""
+        C = self.covariance
+        known = 0.0 if self.distortion else C[0, 2] ** 2 / C[2, 2]
+        return float(C[0, 0] - known)
+
+    @property
+    def focal_covariance(self) -> np.ndarray:
+        """(2, 2) of `focal`: as sure as a lens that is as told, as far as that is sure."""
+        C, of_bend = self.covariance[:2, :2], self.covariance[:2, 2]
+        if self.distortion:
+            return C
+        known = np.outer(of_bend, of_bend) / self.covariance[2, 2]
+        off = self.lens[:2] - self.focal
+        bends = 1.0 - self.straight
+        return C - (1.0 - bends) * known + bends * np.outer(off, off)
 
     @property
     def log_focal_sigma(self) -> float:
         """Of the focal length at that keyframe."""
-        return float(np.sqrt(self.covariance.sum()))
+        return float(np.sqrt(self.focal_covariance.sum()))
+
+    @property
+    def distortion_sigma(self) -> float:
+        """Of the distortion."""
+        return float(np.sqrt(self.covariance[2, 2]))

@@ -25,6 +25,8 @@ class Settings:
     :param frozen_after: a picture repeated this often is frozen.
     :param tissue_colour: tissue is red: smoke and rooms are told by their colours.
     :param gap_s: a longer gap between stamps opens a new epoch [s].
+    :param lens: 'auto': whether it bends straight lines is found; 'straight': it does not, or the
+        video is rectified.
     :param refinement: 'window' or 'none': what tells motion, the focal length and depth's scale.
     """
 
@@ -40,6 +42,7 @@ class Settings:
     tissue_colour: bool = True
     gap_s: float = 2.0
     refinement: str = 'window'
+    lens: str = 'auto'
 
     def calibration_of(self, frame: Frame) -> Intrinsics | None:
         """

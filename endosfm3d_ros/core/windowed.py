@@ -12,7 +12,8 @@ from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Moved, View
 from endosfm3d_ros.core.network_motion import K_SIGMA
 from endosfm3d_ros.core.odometry import ZOOM_NOISE, Odometry, Placed
-from endosfm3d_ros.core.scope import Scope
+from endosfm3d_ros.core.priors import TIED
+from endosfm3d_ros.core.scope import DISTORTION, DISTORTION_SIGMA, Scope
 from endosfm3d_ros.core.sight import Sight
 
 GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration
@@ -32,6 +33,7 @@ class Windowed:
     :param waited_s: since the last frame that was placed [s].
     :param reference: the first calibration that was given: the map's pixels are this camera's;
         None where K is estimated.
+    :param straight: the lens is known to bend no lines.
     :param learnt: what an earlier pass over the same video learnt of the scope; None without one.
     """
 
@@ -40,6 +42,7 @@ class Windowed:
     begun: bool = False
     waited_s: float = 0.0
     reference: Intrinsics | None = None
+    straight: bool = False
     learnt: Scope | None = None
 
     def moved(self, view: View) -> tuple['Windowed', Moved]:
@@ -64,7 +67,8 @@ class Windowed:
             dt=dt,
         )
         if before is None:
-            before = Odometry.begun(self.learnt or _scope(view, estimate), sight)
+            scope = self.learnt or _scope(view, estimate, self.straight)
+            before = Odometry.begun(scope, sight)
         elif view.network_focal:
             before = before.informed(float(np.log(view.network_focal)), K_SIGMA)
         after, placed = before.step(sight)
@@ -78,8 +82,15 @@ class Windowed:
             stretch=float(np.exp(placed.log_scale)),
             events=() if placed.known or not self.begun else (LOST,),
         )
-        here = placed.T_world_cam
-        return Windowed(after, here, True, reference=reference, learnt=self.learnt), moved
+        now = replace(
+            self,
+            odometry=after,
+            T_world_cam=placed.T_world_cam,
+            begun=True,
+            waited_s=0.0,
+            reference=reference,
+        )
+        return now, moved
 
     def passed(self, view: View) -> tuple['Windowed', Moved]:
         """See `Mover`; the map waits, and the tracks are looked for where they were."""
@@ -94,7 +105,7 @@ class Windowed:
     def restarted(self) -> 'Windowed':
         """See `Mover`."""
         odometry = self.odometry and self.odometry.restarted()
-        return Windowed(odometry, reference=self.reference, learnt=self.learnt)
+        return replace(self, odometry=odometry, T_world_cam=None, begun=False, waited_s=0.0)
 
     @property
     def scope(self) -> Scope | None:
@@ -107,8 +118,10 @@ class Windowed:
         if self.odometry is None:
             return None
         scope = self.odometry.scope
-        sigma = float(np.sqrt(AGAIN * scope.covariance[0, 0]))
-        return Scope.guessed(float(scope.focal[0]), sigma, scope.centre, scope.centre_sigma)
+        keep = [0, 2]
+        covariance = np.diag([0.0, TIED**2, 0.0])
+        covariance[np.ix_(keep, keep)] = AGAIN * scope.covariance[np.ix_(keep, keep)]
+        return replace(scope, lens=scope.lens * [1, 0, 1], covariance=covariance, number=-1)
 
     def _motion(self, placed: Placed, dt: float) -> Motion:
         """The step from the last place that was told; dt since the frame before [s]."""
@@ -155,7 +168,7 @@ def _map_picture(view: View, reference: Intrinsics | None) -> tuple[tuple[int, i
     return (width, round(height * aspect)), np.array([stretch, shift])
 
 
-def _scope(view: View, estimate: CameraEstimate) -> Scope:
+def _scope(view: View, estimate: CameraEstimate, straight: bool) -> Scope:
     """What is believed before the first frame's tracks."""
     width = view.size[0]
     if view.given:
@@ -166,7 +179,13 @@ def _scope(view: View, estimate: CameraEstimate) -> Scope:
     sigma = (RIM_CENTRE_SIGMA if view.rim else CENTRE_SIGMA) * width
     zoom = estimate.zoom
     centre = np.array(estimate.centre)
-    return Scope.guessed(float(zoom.mean[0]), float(np.sqrt(zoom.covariance[0, 0])), centre, sigma)
+    return Scope.guessed(
+        float(zoom.mean[0]),
+        float(np.sqrt(zoom.covariance[0, 0])),
+        centre,
+        sigma,
+        (0.0, TIED) if straight else (DISTORTION, DISTORTION_SIGMA),
+    )
 
 
 def _told(view: View, estimate: CameraEstimate, after: Odometry, placed: Placed) -> CameraEstimate:
@@ -174,11 +193,17 @@ def _told(view: View, estimate: CameraEstimate, after: Odometry, placed: Placed)
     if view.given:
         return estimate
     scope = after.scope
-    reference, sigma = float(scope.focal[0]), float(np.sqrt(scope.covariance[0, 0]))
+    reference, sigma = float(scope.focal[0]), float(np.sqrt(scope.focal_covariance[0, 0]))
     zoom = estimate.zoom.informed(reference, sigma)
     if not view.rim and not estimate.doubts and placed.known:
         noise = max(placed.log_focal_sigma, ZOOM_NOISE)
         zoom = zoom.follow_zoom(placed.log_focal - reference, noise)
     if not after.map.solution:
         return replace(estimate, zoom=zoom)
-    return replace(estimate, zoom=zoom, centre=(float(scope.centre[0]), float(scope.centre[1])))
+    return replace(
+        estimate,
+        zoom=zoom,
+        centre=(float(scope.centre[0]), float(scope.centre[1])),
+        distortion=scope.distortion,
+        distortion_sigma=scope.distortion_sigma,
+    )

@@ -14,11 +14,13 @@ from endosfm3d_ros.core import rigid
 from endosfm3d_ros.core.bundle_adjustment import _Problem
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.keyframe import Keyframe
+from endosfm3d_ros.core.lens import distorted, magnified, undistorted
 from endosfm3d_ros.core.local_map import MOST_POINTS, LocalMap
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.resection import resect
-from endosfm3d_ros.core.scene import FOCAL, PER_VIEW, REFERENCE, SHARED
-from endosfm3d_ros.core.scope import Scope
+from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
+from endosfm3d_ros.core.scope import DISTORTION as DISTORTION_MEAN
+from endosfm3d_ros.core.scope import DISTORTION_SIGMA, Scope
 
 WIDTH, HEIGHT = 320, 256
 CENTRE = np.array([159.5, 127.5])
@@ -26,12 +28,15 @@ NOISE_PX = 0.15
 POINTS = 200
 
 
-def scene_points(rng: np.random.Generator, focal: float, distance: float = 40.0) -> np.ndarray:
+def scene_points(
+    rng: np.random.Generator, focal: float, distance: float = 40.0, distortion: float = 0.0
+) -> np.ndarray:
     """Points all over the first picture, on a wall with relief: (N, 3) [mm]."""
     u = rng.uniform(20, WIDTH - 20, POINTS)
     v = rng.uniform(20, HEIGHT - 20, POINTS)
     z = distance * (1 + 0.25 * np.sin(u / 40) * np.cos(v / 33) + 0.1 * rng.standard_normal(POINTS))
-    return np.column_stack([(u - CENTRE[0]) / focal * z, (v - CENTRE[1]) / focal * z, z])
+    image = np.column_stack([u - CENTRE[0], v - CENTRE[1]]) / focal
+    return np.column_stack([undistorted(image, distortion) * z[:, None], z])
 
 
 def flight(kind: str, count: int, distance: float = 40.0) -> list[np.ndarray]:
@@ -55,10 +60,12 @@ def flight(kind: str, count: int, distance: float = 40.0) -> list[np.ndarray]:
     return poses
 
 
-def project(X_world: np.ndarray, T_world_cam: np.ndarray, focal: float) -> np.ndarray:
+def project(
+    X_world: np.ndarray, T_world_cam: np.ndarray, focal: float, distortion: float = 0.0
+) -> np.ndarray:
     T = inverse(T_world_cam)
     X = X_world @ T[:3, :3].T + T[:3, 3]
-    return CENTRE + focal * X[:, :2] / X[:, 2:]
+    return CENTRE + focal * distorted(X[:, :2] / X[:, 2:], distortion)
 
 
 def built(
@@ -69,21 +76,30 @@ def built(
     zoom: np.ndarray | None = None,
     rim: bool = True,
     relief: float = 1.0,
+    distortion: float = 0.0,
+    believed_bend: tuple[float, float] = (0.0, 1e-4),
 ) -> LocalMap:
     """
     A map of ten keyframes that believes in `start` times the focal length.
 
     :param zoom: (10,) of each; rim: whether one shows it; relief: the power that makes the depth
-        maps of the truth.
+        maps of the truth; distortion: of the lens, and what is believed of it, with sigma.
     """
     rng = np.random.default_rng(seed)
-    points = scene_points(rng, focal)
-    belief = Scope.guessed(float(np.log(focal * start)), 0.45, CENTRE, 0.01 * WIDTH)
+    points = scene_points(rng, focal, distortion=distortion)
+    belief = Scope.guessed(
+        float(np.log(focal * start)),
+        0.45,
+        CENTRE,
+        0.01 * WIDTH,
+        distortion=believed_bend,
+    )
     local_map = LocalMap((WIDTH, HEIGHT), NOISE_PX, belief, belief)
     tilt = 0.06 * rng.standard_normal(2)
     zoom = np.ones(10) if zoom is None else zoom
     for k, T in enumerate(flight(kind, 10)):
-        pixels = project(points, T, focal * zoom[k]) + NOISE_PX * rng.standard_normal((POINTS, 2))
+        pixels = project(points, T, focal * zoom[k], distortion)
+        pixels += NOISE_PX * rng.standard_normal((POINTS, 2))
         X = points @ inverse(T)[:3, :3].T + inverse(T)[:3, 3]
         ids = np.flatnonzero((np.abs(pixels - CENTRE) < CENTRE + 0.5).all(1) & (X[:, 2] > 1))
         log_z = relief * np.log(X[ids, 2]) + (1 - relief) * np.log(np.median(X[ids, 2]))
@@ -96,7 +112,8 @@ def built(
             use = known >= 0
             before = local_map.keyframes[-1].T_cam_world
             seen = local_map.landmarks.places[known[use]], pixels[ids][use]
-            placed = resect(*seen, CENTRE, 0.4, before, believed, 0.01).T_cam_world
+            bent = local_map.scope.distortion
+            placed = resect(*seen, CENTRE, 0.4, before, believed, 0.01, bent).T_cam_world
         log_zoom = float(np.log(zoom[k]))
         local_map = local_map.with_keyframe(
             Keyframe(
@@ -286,7 +303,8 @@ def test_a_fast_move_leaves_no_keyframe_without_its_share_of_the_points() -> Non
 
 def test_the_jacobian_is_the_slope_of_the_residuals() -> None:
     """A step of the normal equations' gradient against finite differences of the cost."""
-    local_map = built('advance', 200.0, 1.1)
+    local_map = built('advance', 200.0, 1.1, distortion=-0.2)
+    local_map = replace(local_map, scope=replace(local_map.scope, distortion=-0.15))
     picked = local_map._picked()
     views, beliefs, start = (
         local_map._views(picked),
@@ -298,7 +316,7 @@ def test_the_jacobian_is_the_slope_of_the_residuals() -> None:
     nothing = np.zeros_like(start.points)
     shared = len(system.b) - SHARED
     per_view = (PER_VIEW + 1, PER_VIEW + 4, 3 * PER_VIEW + FOCAL, 5 * PER_VIEW + 7)
-    for unknown in (*per_view, shared, shared + 3, shared + REFERENCE):
+    for unknown in (*per_view, shared, shared + 3, shared + REFERENCE, shared + DISTORTION):
         costs = []
         for sign in (1.0, -1.0):
             step = np.zeros(len(system.b))
@@ -326,6 +344,42 @@ def test_points_that_were_not_adjusted_stand_where_the_keyframes_see_them() -> N
     assert np.std(off[others]) < 0.02 < 0.04  # a network's map is 0.04 off at a point
     surprise = off[others] / local_map.landmarks.track_sigma[others]
     assert 0.3 < np.median(np.abs(surprise)) / 0.6745 < 3.0
+
+
+@pytest.mark.parametrize('kind', ['advance', 'orbit'])
+@pytest.mark.parametrize('distortion', [-0.3, -0.2, -0.1])
+def test_a_lens_that_bends_lines_is_found_with_its_focal_length(
+    kind: str, distortion: float
+) -> None:
+    focal = 0.6 * WIDTH
+    known = {'distortion': distortion, 'believed_bend': (DISTORTION_MEAN, DISTORTION_SIGMA)}
+    scope = solved(built(kind, focal, 1.3, **known)).scope
+    off = scope.distortion - distortion
+    assert abs(off) < 0.04 and abs(off) < 3 * scope.distortion_sigma
+    assert abs(float(scope.focal[0] - np.log(focal))) < 0.03
+
+
+def test_a_wide_step_of_the_lens_moves_points_in_their_pictures_as_its_slopes_say() -> None:
+    """However long: in the picture that first saw them they move along a straight line."""
+    local_map = built('orbit', 200.0, 1.0, distortion=-0.2)
+    scope = replace(local_map.scope, distortion=-0.2)
+    local_map = replace(local_map, scope=scope)
+    picked = local_map._picked()
+    start = local_map._scene(picked)
+    problem = _Problem(local_map._views(picked), local_map._beliefs())
+    longer, bent = 0.3, -0.15
+    step = np.zeros(PER_VIEW * 10 + SHARED)
+    step[FOCAL : PER_VIEW * 10 : PER_VIEW], step[PER_VIEW * 10 + DISTORTION] = longer, bent
+    moved = problem.moved(start, step, np.zeros_like(start.points))
+    sigma = problem.pixel_sigma[problem.first, None]
+    before, after = (sigma * problem.residuals(s)[problem.first, :2] for s in (start, moved))
+    k = problem.k[problem.first]
+    X = np.einsum('nij,nj->ni', start.R[k], start.points) + start.t[k]
+    ray = X[:, :2] / X[:, 2:]
+    wide, _, by_distortion = magnified((ray * ray).sum(1), -0.2)
+    slope = np.exp(start.log_focal[k]) * (longer * wide + bent * by_distortion)
+    assert np.abs(slope[:, None] * ray).max() > 20.0
+    assert after - before == pytest.approx(slope[:, None] * ray, abs=1e-6)
 
 
 def test_a_camera_at_rest_makes_no_point_sure() -> None:

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an adjustment says of the endoscope, how far to believe it, and which lens it has."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from endosfm3d_ros.core.bundle_adjustment import Solution, adjust
+from endosfm3d_ros.core.priors import TIED
+from endosfm3d_ros.core.scene import (
+    BENDS,
+    CENTRE,
+    DISTORTION,
+    FOCAL,
+    PER_VIEW,
+    REFERENCE,
+    Beliefs,
+    Scene,
+    Views,
+)
+from endosfm3d_ros.core.scope import Scope
+
+BEND_SIGMAS = np.array([0.08, 0.11, 0.14, 0.05])  # see `bends_at`
+# Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
+# fed in late. Of log focal and of a step's shift:
+MODEL_ERROR = 1.7
+CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
+BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
+ASKED, TELLING = 10, 4  # and until a lens may be told from so many keyframes or more
+
+
+def overrated(belief: Scope, doubt: float) -> float:
+    """
+    By how much a belief's variance is divided as it goes into an adjustment.
+
+    There it stands against residuals that overrate themselves, so what other windows told goes in
+    as much surer than it is. A first guess does not: it has to let go.
+
+    :param doubt: of `zoom_doubt`.
+    """
+    return doubt * (MODEL_ERROR**2 if belief.number >= 0 else 1.0)
+
+
+def scope_told(solution: Solution, belief: Scope, doubt: float, number: int) -> Scope:
+    """
+    What belief and window say together, of the reference and of the newest keyframe.
+
+    :param belief: that the adjustment began with; doubt: of `zoom_doubt`.
+    :param number: of the newest keyframe.
+    """
+    scene, K = solution.scene, len(solution.scene.t)
+    first = PER_VIEW * K
+    pick = [first + REFERENCE, PER_VIEW * (K - 1) + FOCAL, first + DISTORTION]
+    joint = solution.covariance[np.ix_(pick, pick)]
+    to_zoom = np.array([[1.0, 0.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    sigma = np.sqrt(np.diag(solution.covariance)[first : first + 2])
+    bend = float(scene.shared[DISTORTION])
+    lens = to_zoom @ [scene.shared[REFERENCE], scene.log_focal[-1], bend]
+    if not bend:  # it was held
+        lens = lens + to_zoom @ solution.pull[pick]
+    told = Scope(
+        lens=lens,
+        covariance=to_zoom @ joint @ to_zoom.T,
+        centre=scene.shared[CENTRE].copy(),
+        centre_sigma=float(sigma.max()),
+        distortion=bend,
+        number=number,
+    )
+    honesty = _honesty(told, belief, scene.shared[BENDS], doubt)
+    return replace(told.barrel, covariance=honesty * told.covariance)
+
+
+def _honesty(told: Scope, belief: Scope, bends: np.ndarray, doubt: float) -> float:
+    """
+    By how much the variance of the reference's log focal length is larger than an adjustment says.
+
+    What this window adds to the belief is worth MODEL_ERROR times less in sigmas than its
+    residuals say, and less still where it had to bend the depth maps beyond belief: then it
+    explains its tracks wrongly. Where window and belief contradict each other one of them is
+    wrong, nobody knows which, and both are taken to be worse than they say (Birge 1932, "The
+    calculation of errors by the method of least squares"): tissue that moves, or tracks that slip,
+    may bend one window, but not what is told of it.
+
+    :param told: by the adjustment; bends: (4,) coefficients it ended with.
+    """
+    belief = replace(belief, distortion=told.distortion)
+    believed, variance = belief.reference_variance, told.reference_variance
+    strayed = max(1.0, float(np.mean((bends / BEND_SIGMAS) ** 2)))
+    added = max(1.0 / variance - overrated(belief, doubt) / believed, 1e-9)
+    both = 1.0 / (1.0 / believed + added / (strayed * doubt * MODEL_ERROR**2))
+    expected = believed - both + CURVED * believed  # squared way from the belief
+    way = float(told.focal[0] - belief.focal[0])
+    return both * max(1.0, way**2 / expected) / variance
+
+
+@dataclass(frozen=True)
+class LensQuestion:
+    """
+    A window that is to be adjusted through the right lens: one that bends lines or one that does
+    not.
+
+    :param views: what was measured; scene: where to begin.
+    :param beliefs: before, in which the distortion is held if none is told.
+    :param belief: of the scope before this window; doubt: of `zoom_doubt`.
+    :param number: of the newest keyframe.
+    :param told: whether a distortion is told so far.
+    """
+
+    views: Views
+    scene: Scene
+    beliefs: Beliefs
+    belief: Scope
+    doubt: float
+    number: int
+    told: bool
+
+    @property
+    def has_one_answer(self) -> bool:
+        """Whether nothing can be asked: the lens is known, or the window tells no focal length."""
+        return bool(np.isinf(self.doubt)) or self.belief.distortion_sigma <= TIED
+
+    def bends(self, solution: Solution) -> bool:
+        """Whether the lens bends lines by an adjustment."""
+        return scope_told(solution, self.belief, self.doubt, self.number).bends(self.told)
+
+    def as_told(self, iterations: int) -> tuple[Beliefs, Solution]:
+        """Through the lens that is told so far."""
+        return self.beliefs, adjust(self.views, self.beliefs, self.scene, iterations)
+
+    def asked(self, start: float) -> tuple[Beliefs, Solution]:
+        """
+        Through the one that the window asks for: a bent scene that was explained without any
+        distortion would be no place to begin with, so both are tried.
+
+        :param start: distortion to begin with.
+        """
+        bent = replace(self.beliefs, straight=False)
+        solution = adjust(self.views, bent, _through(self.scene, start), ASKED)
+        if len(self.scene.t) >= TELLING and replace(self, told=False).bends(solution):
+            return bent, solution
+        straight = replace(self.beliefs, straight=True)
+        return straight, adjust(self.views, straight, _through(solution.scene, 0.0), BEGUN)
+
+
+def _through(scene: Scene, distortion: float) -> Scene:
+    """The same through a lens of this distortion."""
+    shared = scene.shared.copy()
+    shared[DISTORTION] = distortion
+    return replace(scene, shared=shared)
