@@ -70,8 +70,7 @@ class Outputs:
             raise ValueError(
                 f'odom_frame_id: {values["odom_frame_id"]!r} names no frame; set it, say to odom'
             )
-        is_given = values['intrinsics.source'] != 'estimated'
-        self._camera_model = 'given' if is_given else 'pinhole_approximation'
+        self._is_given = values['intrinsics.source'] != 'estimated'
         self._tf_mode: str = values['tf.mode']
         self.scale: Scale = scale_of(values)
         self.change(values)
@@ -124,7 +123,9 @@ class Outputs:
             'depth/camera_info': lambda: camera_info,
             'depth/image': lambda: out.depth_message(said.depth, head),
             'depth/confidence': lambda: out.image_message(said.confidence, head),
-            'input/camera_info': lambda: out.camera_info_message(said.input_camera, head),
+            'input/camera_info': lambda: out.camera_info_message(
+                said.input_camera, head, said.distortion
+            ),
             'points': lambda: out.points_message(said, head),
             'odometry': lambda: out.odometry_message(said, self._odom_frame_id, self._dt(said)),
             'status': lambda: self._status(said, traffic, head),
@@ -169,6 +170,11 @@ class Outputs:
         self._path.poses = poses[-self._path_length :]
         return True
 
+    def _camera_model(self, said: Reconstruction) -> str:
+        if self._is_given:
+            return 'given'
+        return 'straightened' if said.distortion else 'pinhole_approximation'
+
     def _status(self, said: Reconstruction, traffic: Traffic, head: Any) -> DiagnosticArray:
         values = {
             'valid': said.valid,
@@ -176,9 +182,11 @@ class Outputs:
             'scale_state': self.scale.state,
             'scale': self.scale.factor,
             'scale_sigma': self.scale.log_sigma,
-            'camera_model': self._camera_model,
+            'camera_model': self._camera_model(said),
             'k_trust': said.k_trust,
             'k_sigma': said.log_focal_sigma,
+            'distortion': said.distortion,
+            'distortion_sigma': said.distortion_sigma,
             'zoom': said.zoom,
             'epoch': said.epoch,
             'motion_known': said.motion.known,

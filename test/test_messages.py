@@ -16,6 +16,7 @@ from endosfm3d_ros import messages_out as out
 from endosfm3d_ros import parameters
 from endosfm3d_ros.core.frame import Intrinsics, Motion, Reconstruction
 from endosfm3d_ros.core.geometry import motion_from_vector, rotation_from_quaternion, unproject
+from endosfm3d_ros.core.lens import distorted
 from endosfm3d_ros.messages_in import (
     ENCODINGS,
     calibration_from,
@@ -282,6 +283,16 @@ def test_camera_info_is_a_pinhole_of_its_picture() -> None:
     )
     assert info.k.tolist() == [7.0, 0.0, 3.4, 0.0, 7.5, 2.6, 0.0, 0.0, 1.0]
     assert info.p.tolist() == [7.0, 0.0, 3.4, 0.0, 0.0, 7.5, 2.6, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_camera_info_tells_a_lens_that_bends_lines_as_opencv_undoes_it() -> None:
+    camera = Intrinsics(640, 480, 400.0, 400.0, 320.0, 240.0)
+    info = out.camera_info_message(camera, out.header(1, 'scope'), -0.2)
+    assert info.distortion_model == 'rational_polynomial' and len(info.d) == 8
+    ray = np.array([[0.5, -0.3], [0.0, 0.0], [-0.7, 0.5]])
+    pixel = distorted(ray, -0.2) * 400 + [320, 240]
+    back = cv2.undistortPoints(pixel[:, None], camera.matrix, np.array(info.d))[:, 0]
+    assert back == pytest.approx(ray, abs=2e-3)
 
 
 def test_tf_child_and_inverse_tell_the_same_motion() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from endosfm3d_ros.bags.reading import RunBag, Stored
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.straighten import as_the_lens_saw
 from endosfm3d_ros.evaluation.compare import Estimate
 from endosfm3d_ros.evaluation.scoring import DepthPicture
 from endosfm3d_ros.report import messages
@@ -37,6 +38,8 @@ class Row:
     :param scale_sigma: standard deviation of its log; NaN while nothing is known.
     :param k_trust: 0 (a guess) to 1 (a calibration).
     :param k_sigma: standard deviation of the log of the focal lengths.
+    :param distortion: of the input picture's lens (`core/lens.py`), undone in every output; 0
+        before it is told from none, NaN in bags of before it was asked; distortion_sigma of it.
     :param zoom: focal length over that at the epoch's start.
     :param epoch: counts restarts of odometry and filters.
     :param motion_known: False where the path was held because nothing could be said.
@@ -60,6 +63,8 @@ class Row:
     scale_sigma: float
     k_trust: float
     k_sigma: float
+    distortion: float
+    distortion_sigma: float
     zoom: float
     epoch: int
     motion_known: bool
@@ -130,14 +135,20 @@ class Run:
         )
 
     def depth_pictures(self) -> Iterator[DepthPicture]:
-        """What the evaluation needs of the pictures: every depth image, one after the other."""
+        """
+        What the evaluation needs of the pictures: every depth image, one after the other, in the
+        input's own pixels.
+        """
         rows = {row.stamp_ns: row for row in self.rows}
         beside = self._pictures_beside()
         for stored in self.bag.messages(DEPTH) if rows else ():
             if row := rows.get(messages.stamp_ns(stored.message)):
                 depth = messages.depth_mm(stored.message)
-                image = beside(row.stamp_ns)
-                yield DepthPicture(row.stamp_ns, depth, row.camera, row.input_camera, image)
+                image, bend = beside(row.stamp_ns), np.nan_to_num(row.distortion)
+                depth, camera = as_the_lens_saw(depth, row.camera, bend)
+                if image is not None:
+                    image, _ = as_the_lens_saw(image, row.camera, bend)
+                yield DepthPicture(row.stamp_ns, depth, camera, row.input_camera, image)
 
     def _pictures_beside(self) -> Callable[[int], np.ndarray | None]:
         """
@@ -216,6 +227,11 @@ def choose_moments(run: Run, count: int = 6) -> list[Row]:
     return [candidates[place] for place in places]
 
 
+NUMBERS = (
+    'scale', 'scale_sigma', 'k_trust', 'k_sigma', 'distortion', 'distortion_sigma', 'zoom',
+)  # fmt: skip
+
+
 def _facts_of(bag: RunBag) -> dict[str, Any]:
     """What whoever wrote the bag noted in it, under the names of the summary."""
     names = {'source': 'clip', 'model': 'bundle', 'runtime': 'runtime'}
@@ -239,7 +255,7 @@ def _status_fields(stored: Stored) -> dict[str, Any]:
         'epoch': int(float(said.get('epoch', '0'))),
         'inliers': int(float(said.get('inliers', '0'))),
         **{name: int(float(said.get(name, '-1'))) for name in ('received', 'lost', 'dropped')},
-        **{name: number(name) for name in ('scale', 'scale_sigma', 'k_trust', 'k_sigma', 'zoom')},
+        **{name: number(name) for name in NUMBERS},
     }
 
 

@@ -69,9 +69,18 @@ def trust(figures: Figures) -> str:
     )
     if figures.value('intrinsics.k_sigma') is not None:
         focal += f'; one σ is {figures.percent("intrinsics.k_sigma")}'
+    if figures.value('intrinsics.distortion'):
+        lens = (
+            'The lens bends straight lines: c = '
+            f'{figures.number("intrinsics.distortion", ".3f")}, one σ '
+            f'{figures.number("intrinsics.distortion_sigma", ".3f")} (division model), found from '
+            'the motion and undone in every picture but the input.'
+        )
+    else:
+        lens = 'Ideal pinhole: the motion told no distortion of the lens.'
     rows = [
         ('Lengths', figures.text('scale.statement')),
-        ('Camera', f'{focal}. Ideal pinhole: lens distortion is not estimated.'),
+        ('Camera', f'{focal}. {lens}'),
         (
             'Depth',
             f'Known in {figures.percent("depth.coverage", ".0f")} of the picture (median over '

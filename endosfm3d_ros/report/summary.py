@@ -35,10 +35,10 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
         dropped_by_mailbox, out, unanswered, incomplete, out_fraction}. latency_ms: {p50, p95, p99,
         max, definition}. cpu_ms_per_frame, machine, versions: as the facts. topics: {name: {type,
         count}}. valid_fraction, invalid_reasons {reason: frames}. depth: {coverage, median_mm}.
-        intrinsics: {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, k_trust, k_sigma, trust_word},
-        the last three as at the end. path_length_mm, epochs, motion_known_fraction,
-        inliers_median. scale: {state, factor, sigma, statement}. evaluation: see
-        `Evaluation.as_json`, None without truth.
+        intrinsics: {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, k_trust, k_sigma, trust_word,
+        distortion, distortion_sigma}, the last five as at the end. path_length_mm, epochs,
+        motion_known_fraction, inliers_median. scale: {state, factor, sigma, statement}.
+        evaluation: see `Evaluation.as_json`, None without truth.
     """
     facts = run.facts
     last = run.rows[-1] if run.rows else None
@@ -160,6 +160,8 @@ def _intrinsics(run: Run) -> dict[str, Any]:
         'zoom_max': float(zoom.max()) if len(zoom) else None,
         'k_trust': _plain(last.k_trust) if last else None,
         'k_sigma': _plain(last.k_sigma) if last else None,
+        'distortion': _plain(last.distortion) if last else None,
+        'distortion_sigma': _plain(last.distortion_sigma) if last else None,
         'trust_word': trust_word(last.k_trust) if last and np.isfinite(last.k_trust) else None,
     }
 
