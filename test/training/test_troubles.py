@@ -50,6 +50,7 @@ def true_answers(film: Filmed) -> list[Any]:
             valid=True,
             rigid_share=1.0,
             motion=SimpleNamespace(known=True),
+            distortion=0.0,
         )
         for depth, T in zip(film.depth, film.T_world_cam, strict=True)
     ]

@@ -16,6 +16,7 @@ import cv2
 
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.engines.choose import DepthGraphs
+from training.geometry import lenses
 from training.geometry.films import films
 from training.geometry.picture import picture
 from training.geometry.runs import Remembered, Run, Start, run
@@ -24,6 +25,7 @@ from training.geometry.troubles import come_through, table
 from training.synthetic.film import MOVES
 
 FACTORS = (0.6, 1.4)
+BENT_MOVES = ('advance', 'orbit', 'mixed')
 TROUBLED_MOVES, LEAST_TROUBLED_S = ('advance', 'orbit', 'mixed'), 5.0
 STARTS = [
     Start(factor, guess, refinement)
@@ -63,12 +65,19 @@ def main() -> int:
         help='instead: films (5 s and more) in which something goes wrong, to OUT/troubles.md',
     )
     parser.add_argument(
+        '--lenses',
+        action='store_true',
+        help='instead: films through lenses that bend straight lines, to OUT/lenses.md',
+    )
+    parser.add_argument(
         '--again', action='store_true', help='only tables and picture, of OUT/runs.json'
     )
     a = parser.parse_args()
     kept = a.out / 'runs.json'
     if a.troubles:
         return _troubles(a.out, _seeds(a.seeds), max(a.seconds, LEAST_TROUBLED_S), a.bundle)
+    if a.lenses:
+        return _lenses(a.out, _seeds(a.seeds), a.seconds, a.bundle)
     if a.again:
         runs = [_read(one) for one in json.loads(kept.read_text())]
     else:
@@ -108,6 +117,28 @@ def _troubles(out: Path, seeds: range, seconds: float, bundle: str) -> int:
         )
     text = table(found)
     (out / 'troubles.md').write_text(text)
+    print(text)
+    return 0
+
+
+def _lenses(out: Path, seeds: range, seconds: float, bundle: str) -> int:
+    cv2.setNumThreads(1)
+    opened = open_bundle(bundle)
+    network = Remembered(DepthGraphs(opened, 'auto'))
+    found = []
+    for one in lenses.seen_through_lenses(
+        out / 'films', BENT_MOVES, seeds, seconds, network, opened.sizes
+    ):
+        found.append(one)
+        move, bent, lens, said = one
+        print(
+            f'{move:8s} {bent:g} {lens:8s} focal off by {100 * said.last:.1f} % at the end, cloud '
+            f'by {100 * said.cloud:.1f}',
+            file=sys.stderr,
+            flush=True,
+        )
+    text = lenses.table(found)
+    (out / 'lenses.md').write_text(text)
     print(text)
     return 0
 

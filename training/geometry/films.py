@@ -2,11 +2,12 @@
 """Films of one kind of motion each, rendered once and kept in a folder with all that is true."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from training.synthetic.camera import barrel
 from training.synthetic.film import MOVES, draw_film, shots_of
 
 WIDTH, HEIGHT, RATE = 320, 256, 25.0
@@ -24,6 +25,7 @@ class Filmed:
     :param images: (N, H, W, 3) uint8 RGB.
     :param depth: (N, H, W) float16 z-depth [mm], NaN where nothing is seen.
     :param K: (N, 3, 3) [px]; T_world_cam: (N, 4, 4) [mm]; stamps: (N,) [s].
+    :param distortion: (2,) of the lens, see `training.synthetic.camera.Camera`.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Filmed:
     K: np.ndarray
     T_world_cam: np.ndarray
     stamps: np.ndarray
+    distortion: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     @property
     def move(self) -> str:
@@ -40,27 +43,27 @@ class Filmed:
 
 
 def films(
-    folder: Path, moves: Sequence[str], seeds: Sequence[int], seconds: float
+    folder: Path, moves: Sequence[str], seeds: Sequence[int], seconds: float, bent: float = 0.0
 ) -> Iterator[Filmed]:
     """
     One film of each move and seed, the families taking turns; what the folder has is not rendered
     again.
+
+    :param bent: share of a fisheye's distortion that its lens has, see `barrel`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for move in moves:
         for seed in seeds:
             family = FAMILIES[(seed + MOVES.index(move)) % len(FAMILIES)]
-            path = folder / f'{move}_{family}_{seed}.npz'
+            lens = f'_bent{100 * bent:.0f}' if bent else ''
+            path = folder / f'{move}_{family}_{seed}{lens}.npz'
             if not path.exists():
-                _render(path, family, move, seed, seconds)
+                _render(path, family, move, seed, seconds, bent)
             with np.load(path) as kept:
-                yield Filmed(path.stem, *(kept[key] for key in _KEYS))
+                yield Filmed(path.stem, **kept)
 
 
-_KEYS = ('images', 'depth', 'K', 'T_world_cam', 'stamps')
-
-
-def _render(path: Path, family: str, move: str, seed: int, seconds: float) -> None:
+def _render(path: Path, family: str, move: str, seed: int, seconds: float, bent: float) -> None:
     for again in range(TRIES):
         try:
             film = draw_film(family, UNSEEN + seed + 1000 * again, move, seconds, RATE)
@@ -68,15 +71,17 @@ def _render(path: Path, family: str, move: str, seed: int, seconds: float) -> No
         except ValueError as error:
             if again == TRIES - 1:
                 raise ValueError(f'{path.name}: {error}') from error
-    shots = list(shots_of(film, WIDTH, HEIGHT, UNSEEN + seed))
-    made = (
-        np.stack([shot.image for shot in shots]),
-        np.stack([shot.view.depth.astype(np.float16) for shot in shots]),
-        np.stack([shot.camera.K for shot in shots]),
-        np.stack([shot.camera.T_world_cam for shot in shots]),
-        film.flight.stamps,
-    )
+    corner = float(np.hypot(WIDTH, HEIGHT)) / (2 * film.scope.focal * WIDTH)
+    scope = replace(film.scope, distortion=barrel(bent, corner))
+    shots = list(shots_of(film._replace(scope=scope), WIDTH, HEIGHT, UNSEEN + seed))
     part = path.with_suffix('.part.npz')
-    images, depth, K, T_world_cam, stamps = made
-    np.savez(part, images=images, depth=depth, K=K, T_world_cam=T_world_cam, stamps=stamps)
+    np.savez(
+        part,
+        images=np.stack([shot.image for shot in shots]),
+        depth=np.stack([shot.view.depth.astype(np.float16) for shot in shots]),
+        K=np.stack([shot.camera.K for shot in shots]),
+        T_world_cam=np.stack([shot.camera.T_world_cam for shot in shots]),
+        stamps=film.flight.stamps,
+        distortion=np.array(scope.distortion),
+    )
     part.rename(path)

@@ -12,6 +12,7 @@ from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork
 from endosfm3d_ros.core.field_of_view import find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.geometry import inverse
+from endosfm3d_ros.core.lens import undistorted
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.trajectory import Trajectory
@@ -35,11 +36,13 @@ class Start:
     :param factor: the prior focal length over the true one.
     :param guess: whether the depth network may say what it thinks of the focal length.
     :param refinement: 'window' or 'none'.
+    :param lens: 'auto', or 'straight': whatever it is, it is taken for a pinhole.
     """
 
     factor: float
     guess: bool
     refinement: str
+    lens: str = 'auto'
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,9 @@ def played(
     field = find_field_of_view(film.images[0], None)
     radius = field.circle[2] if field.circle else float(np.hypot(field.width, field.height)) / 2
     angle = 2 * np.degrees(np.arctan(radius / (start.factor * film.K[0, 0, 0])))
-    settings = Settings(prior_field_of_view_deg=float(angle), refinement=start.refinement)
+    settings = Settings(
+        prior_field_of_view_deg=float(angle), refinement=start.refinement, lens=start.lens
+    )
     network.guess = start.guess
     pipeline = Pipeline(network, sizes, settings)
     said, step_ms, settle_ms = [], [], []
@@ -176,12 +181,12 @@ def depth_ratio(film: Filmed, said: Sequence[Reconstruction], number: int) -> np
     one, true = said[number], film.depth[number].astype(np.float32)
     ours, theirs = one.camera, one.input_camera
     v, u = np.mgrid[: true.shape[0], : true.shape[1]].astype(np.float32)
-    there_u = (u - theirs.cx) / theirs.fx * ours.fx + ours.cx
-    there_v = (v - theirs.cy) / theirs.fy * ours.fy + ours.cy
+    image = np.stack([(u - theirs.cx) / theirs.fx, (v - theirs.cy) / theirs.fy], axis=-1)
+    ray = undistorted(image, one.distortion)
     depth = cv2.remap(
         one.depth,
-        there_u.astype(np.float32),
-        there_v.astype(np.float32),
+        (ray[..., 0] * ours.fx + ours.cx).astype(np.float32),
+        (ray[..., 1] * ours.fy + ours.cy).astype(np.float32),
         cv2.INTER_NEAREST,
         borderValue=float('nan'),
     )
