@@ -340,3 +340,18 @@ def test_a_camera_found_again_after_black_pictures_did_not_fly_there_in_one_fram
         messages = outputs.messages(replace(first, stamp_ns=stamp_ns, motion=motion), Traffic())
         twists.append(dict(messages)['odometry'].twist.covariance[0] >= 0)
     assert twists == [False, True, False, False, True]
+
+
+def test_a_lens_is_told_of_the_input_and_undone_everywhere_else() -> None:
+    said = replace(reconstruction(), distortion=-0.2, distortion_sigma=0.01)
+    values = {**parameters.DEFAULTS}
+    told = dict(Outputs(values).messages(said, Traffic(1.0, 1, 0, 0)))
+    assert told['input/camera_info'].d[5] == pytest.approx(6 * 0.2)
+    assert not any(told['rgb/camera_info'].d) and not any(told['depth/camera_info'].d)
+    status = {one.key: one.value for one in told['status'].status[0].values}
+    assert (status['camera_model'], float(status['distortion'])) == ('straightened', -0.2)
+    assert float(status['distortion_sigma']) == 0.01
+    plain = dict(Outputs(values).messages(reconstruction(), Traffic(1.0, 1, 0, 0)))
+    status = {one.key: one.value for one in plain['status'].status[0].values}
+    assert status['camera_model'] == 'pinhole_approximation'
+    assert not any(plain['input/camera_info'].d)

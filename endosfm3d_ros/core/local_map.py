@@ -153,8 +153,7 @@ class LocalMap:
         zooms = zoom_doubt(views.pixels, self.sigma_px)
         doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
         now, beliefs, solution = self._solved(views, self._scene(picked), doubt)
-        asked = now.lens_asked > self.lens_asked  # enough for one time
-        if len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS or asked:
+        if len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS:
             return now._taken_over(picked, solution, doubt)
         tried = replace(now, trials=self.trials + TRIALS)
         better = rigid.without_part(views, beliefs, solution, range(self.trials, tried.trials))
