@@ -6,7 +6,7 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h, see mallopt(3)
 _LARGEST_KEPT = 32 * 1024 * 1024  # glibc takes no more than this for M_MMAP_THRESHOLD
 _KEPT_AT_MOST = 512 * 1024 * 1024
-SPARE = 4  # pictures: three more than usual were in flight at most in 54 000
+SPARE = 4  # pictures: two more than in the first minutes were in flight at most in 54 000
 
 
 def keep_freed_pictures() -> bool:
@@ -38,10 +38,10 @@ def reserve(size: int, count: int = SPARE) -> None:
     Otherwise a rare moment with one more picture in flight than ever before takes new pages, one
     fault each, and the process grows by a picture after a quarter of an hour.
 
-    :param size: of a block [bytes]; more than 32 MiB can not be kept.
+    :param size: of a block [bytes]; never more than 32 MiB are taken in all.
     """
-    if size <= _LARGEST_KEPT:
-        _ = [b'\1' * size for _ in range(count)]  # written to, or they would be no pages yet
+    some = min(count, _LARGEST_KEPT // size)
+    _ = [b'\1' * size for _ in range(some)]  # written to, or they would be no pages yet
 
 
 def give_back_freed() -> None:

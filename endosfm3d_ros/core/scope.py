@@ -25,6 +25,7 @@ class Scope:
     :param covariance: (3, 3) of them.
     :param centre: (2,) principal point [px]; centre_sigma.
     :param distortion: that is told, and that points are placed by; 0 until one is shown.
+    :param pinhole: the lens is known to bend nothing: a distortion is never asked for.
     :param number: of the last keyframe whose measurements this belief rests on; -1: a guess.
     """
 
@@ -33,6 +34,7 @@ class Scope:
     centre: np.ndarray
     centre_sigma: float
     distortion: float = 0.0
+    pinhole: bool = False
     number: int = -1
 
     @classmethod
@@ -42,16 +44,17 @@ class Scope:
         sigma: float,
         centre: np.ndarray,
         centre_sigma: float,
-        distortion: tuple[float, float] = (0.0, TIED),
+        distortion: tuple[float, float] | None = None,
     ) -> 'Scope':
         """
         Before anything was measured; the first frame's zoom is the reference.
 
-        :param distortion: and sigma of it; without, the lens is known to bend nothing.
+        :param distortion: and sigma of it; None: the lens is known to bend nothing.
         """
-        bend, bend_sigma = distortion
+        bend, bend_sigma = distortion or (0.0, TIED)
         covariance = np.diag([sigma, TIED, bend_sigma]) ** 2
-        return cls(np.array([log_focal, 0.0, bend]), covariance, centre, centre_sigma)
+        lens = np.array([log_focal, 0.0, bend])
+        return cls(lens, covariance, centre, centre_sigma, pinhole=distortion is None)
 
     @property
     def focal(self) -> np.ndarray:
@@ -109,7 +112,7 @@ class Scope:
             return C
         known = np.outer(of_bend, of_bend) / self.covariance[2, 2]
         off = self.lens[:2] - self.focal
-        bends = 1.0 - self.straight
+        bends = 0.0 if self.pinhole else 1.0 - self.straight
         return C - (1.0 - bends) * known + bends * np.outer(off, off)
 
     @property

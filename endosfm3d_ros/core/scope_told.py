@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from endosfm3d_ros.core.bundle_adjustment import Solution, adjust
-from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.scene import (
     BENDS,
     CENTRE,
@@ -64,6 +63,7 @@ def scope_told(solution: Solution, belief: Scope, doubt: float, number: int) -> 
         centre=scene.shared[CENTRE].copy(),
         centre_sigma=float(sigma.max()),
         distortion=bend,
+        pinhole=belief.pinhole,
         number=number,
     )
     honesty = _honesty(told, belief, scene.shared[BENDS], doubt)
@@ -117,7 +117,7 @@ class LensQuestion:
     @property
     def has_one_answer(self) -> bool:
         """Whether nothing can be asked: the lens is known, or the window tells no focal length."""
-        return bool(np.isinf(self.doubt)) or self.belief.distortion_sigma <= TIED
+        return bool(np.isinf(self.doubt)) or self.belief.pinhole
 
     def bends(self, solution: Solution) -> bool:
         """Whether the lens bends lines by an adjustment."""

@@ -184,7 +184,7 @@ def _scope(view: View, estimate: CameraEstimate, straight: bool) -> Scope:
         float(np.sqrt(zoom.covariance[0, 0])),
         centre,
         sigma,
-        (0.0, TIED) if straight else (DISTORTION, DISTORTION_SIGMA),
+        None if straight else (DISTORTION, DISTORTION_SIGMA),
     )
 
 

@@ -77,7 +77,7 @@ def built(
     rim: bool = True,
     relief: float = 1.0,
     distortion: float = 0.0,
-    believed_bend: tuple[float, float] = (0.0, 1e-4),
+    believed_bend: tuple[float, float] | None = None,
 ) -> LocalMap:
     """
     A map of ten keyframes that believes in `start` times the focal length.
@@ -357,6 +357,15 @@ def test_a_lens_that_bends_lines_is_found_with_its_focal_length(
     off = scope.distortion - distortion
     assert abs(off) < 0.04 and abs(off) < 3 * scope.distortion_sigma
     assert abs(float(scope.focal[0] - np.log(focal))) < 0.03
+
+
+def test_a_lens_that_is_known_for_straight_is_never_told_to_bend() -> None:
+    """However much the tracks contradict, and however unsure that has made the belief."""
+    local_map = built('advance', 0.6 * WIDTH, 1.2, distortion=-0.3)
+    unsure = replace(local_map.belief, covariance=1e4 * local_map.belief.covariance)
+    local_map = solved(replace(local_map, belief=unsure))
+    assert local_map.scope.pinhole and local_map.scope.distortion == 0.0
+    assert local_map.scope.focal[0] > np.log(0.6 * WIDTH) + 0.1  # what it takes for a longer lens
 
 
 def test_a_wide_step_of_the_lens_moves_points_in_their_pictures_as_its_slopes_say() -> None:
