@@ -176,11 +176,12 @@ class LocalMap:
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
         question = LensQuestion(views, scene, beliefs, self.belief, doubt, number, told)
         resumed = self.solution is not None and len(self.keyframes) == WINDOW
+        iterations = RESUMED if resumed else BEGUN
         if question.has_one_answer:
-            return self, *question.as_told(RESUMED if resumed else BEGUN)
+            return self, *question.as_told(iterations)
         young = self.lens_asked < 0 or not self.settled
         if not young or self.lens_asked == number:
-            answer = question.as_told(RESUMED if resumed else BEGUN)
+            answer = question.as_told(iterations)
             bent = self.bent + 1 if question.bends(answer[1]) else 0
             contradicted = not bent if told else bent > WINDOW
             if young or not contradicted:

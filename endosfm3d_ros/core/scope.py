@@ -7,7 +7,10 @@ import numpy as np
 
 from endosfm3d_ros.core.priors import TIED
 
-DISTORTION, DISTORTION_SIGMA = -0.12, 0.12  # of a lens that bends lines; a fisheye's is -0.33
+BARREL, BARREL_SIGMA = (
+    -0.12,
+    0.12,
+)  # of lenses that bend lines: c of `lens.py`; a fisheye's is -0.33
 SHOWN, REFUTED = 0.2, 0.9  # chance of a straight lens: where it is said to bend, and no more
 
 
@@ -69,8 +72,8 @@ class Scope:
         that for any is how much likelier none became by what was measured.
         """
         mean, variance = float(self.lens[2]), float(self.covariance[2, 2])
-        usual = DISTORTION_SIGMA**2
-        odds = DISTORTION**2 / usual - mean**2 / variance - np.log(variance / usual)
+        usual = BARREL_SIGMA**2
+        odds = BARREL**2 / usual - mean**2 / variance - np.log(variance / usual)
         return float(0.5 + 0.5 * np.tanh(0.25 * odds))
 
     def bends(self, told: bool) -> bool:

@@ -13,7 +13,7 @@ from endosfm3d_ros.core.motion import Moved, View
 from endosfm3d_ros.core.network_motion import K_SIGMA
 from endosfm3d_ros.core.odometry import ZOOM_NOISE, Odometry, Placed
 from endosfm3d_ros.core.priors import TIED
-from endosfm3d_ros.core.scope import DISTORTION, DISTORTION_SIGMA, Scope
+from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
 from endosfm3d_ros.core.sight import Sight
 
 GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration
@@ -184,7 +184,7 @@ def _scope(view: View, estimate: CameraEstimate, straight: bool) -> Scope:
         float(np.sqrt(zoom.covariance[0, 0])),
         centre,
         sigma,
-        None if straight else (DISTORTION, DISTORTION_SIGMA),
+        None if straight else (BARREL, BARREL_SIGMA),
     )
 
 

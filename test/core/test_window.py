@@ -19,8 +19,7 @@ from endosfm3d_ros.core.local_map import MOST_POINTS, LocalMap
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
-from endosfm3d_ros.core.scope import DISTORTION as DISTORTION_MEAN
-from endosfm3d_ros.core.scope import DISTORTION_SIGMA, Scope
+from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
 
 WIDTH, HEIGHT = 320, 256
 CENTRE = np.array([159.5, 127.5])
@@ -352,7 +351,7 @@ def test_a_lens_that_bends_lines_is_found_with_its_focal_length(
     kind: str, distortion: float
 ) -> None:
     focal = 0.6 * WIDTH
-    known = {'distortion': distortion, 'believed_bend': (DISTORTION_MEAN, DISTORTION_SIGMA)}
+    known = {'distortion': distortion, 'believed_bend': (BARREL, BARREL_SIGMA)}
     scope = solved(built(kind, focal, 1.3, **known)).scope
     off = scope.distortion - distortion
     assert abs(off) < 0.04 and abs(off) < 3 * scope.distortion_sigma
