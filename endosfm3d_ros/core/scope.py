@@ -7,10 +7,7 @@ import numpy as np
 
 from endosfm3d_ros.core.priors import TIED
 
-BARREL, BARREL_SIGMA = (
-    -0.12,
-    0.12,
-)  # of lenses that bend lines: c of `lens.py`; a fisheye's is -0.33
+BARREL, BARREL_SIGMA = -0.12, 0.12  # `lens.py`'s c of lenses that bend lines; fisheyes: -0.33
 SHOWN, REFUTED = 0.2, 0.9  # chance of a straight lens: where it is said to bend, and no more
 
 
