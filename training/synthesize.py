@@ -11,13 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from training.synthetic.samples import FAMILIES, HELD_OUT_FAMILIES, draw_pairs
+from training.synthetic.samples import BENT, FAMILIES, HELD_OUT_FAMILIES, draw_pairs
 
 HELD_OUT_FROM = 1_000_000  # seeds from here on are never trained on
 
 
 def synthesize(
-    out: Path, seeds: range, families: list[str], pairs: int, width: int, height: int
+    out: Path,
+    seeds: range,
+    families: list[str],
+    pairs: int,
+    width: int,
+    height: int,
+    bent: float = BENT,
 ) -> int:
     """
     Render the worlds that are not there yet.
@@ -28,6 +34,7 @@ def synthesize(
     :param families: names of FAMILIES.
     :param pairs: per world.
     :param width: of the pictures [px]; height likewise.
+    :param bent: share of pairs whose lens bends straight lines.
     :return: worlds that could not be flown through, and were left out.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -38,7 +45,7 @@ def synthesize(
             if path.exists():
                 continue
             try:
-                drawn = list(draw_pairs(family, seed, pairs, width, height))
+                drawn = list(draw_pairs(family, seed, pairs, width, height, bent))
             except ValueError as error:
                 print(error, file=sys.stderr)
                 left_out += 1
@@ -77,10 +84,21 @@ def main() -> int:
         choices=sorted(FAMILIES),
     )
     parser.add_argument('--size', nargs=2, type=int, default=(224, 280), metavar=('H', 'W'))
+    parser.add_argument(
+        '--bent', type=float, default=BENT, help='share of pairs whose lens bends straight lines'
+    )
     arguments = parser.parse_args()
     seeds = range(arguments.from_seed, arguments.from_seed + arguments.worlds)
     height, width = arguments.size
-    left_out = synthesize(arguments.out, seeds, arguments.families, arguments.pairs, width, height)
+    left_out = synthesize(
+        arguments.out,
+        seeds,
+        arguments.families,
+        arguments.pairs,
+        width,
+        height,
+        arguments.bent,
+    )
     if left_out:
         print(f'{left_out} worlds were left out', file=sys.stderr)
     return 0

@@ -11,8 +11,10 @@ from endosfm3d_ros.core.lens import distorted
 from training.geometry.films import Filmed
 from training.geometry.lenses import Outcome, cloud_error, table
 from training.synthetic.camera import MOST_BENT, Camera, barrel
+from training.synthetic.instrument import Instrument, lay_over
 from training.synthetic.light import Light
-from training.synthetic.render import render
+from training.synthetic.render import View, render
+from training.synthetic.samples import draw_pairs
 from training.synthetic.tube import make_tube
 
 WIDTH, HEIGHT = 160, 128
@@ -42,6 +44,34 @@ def test_the_renderer_sees_through_the_lens_what_a_pinhole_sees_elsewhere() -> N
     there = np.nanmedian(np.abs(np.log(bent[row, column] / straight[v, u])))
     here = np.nanmedian(np.abs(np.log(bent[v, u] / straight[v, u])))
     assert there < 0.5 * here and there < 0.01  # half a pixel of a tube's wall
+
+
+def test_an_instrument_is_seen_through_the_lens_of_its_scene() -> None:
+    rod = Instrument(
+        np.array([[[-90.0, 12.0, 30.0], [90.0, 12.0, 30.0]]]), np.ones(1), np.ones((1, 3)), 20.0
+    )  # straight, level and well off the axis
+    nothing = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    empty = View(nothing, np.full((HEIGHT, WIDTH), 500.0, np.float32), nothing)
+    bend = -0.3
+    camera = Camera(WIDTH, HEIGHT, K, np.eye(4), np.array([81.0, 62.0, 200.0]), (bend, 0.0))
+    depth = lay_over(empty, camera, Light.pair(), rod).depth
+    v = np.indices(depth.shape)[0]
+    column = np.arange(5, WIDTH, 15)
+    middle = [v[:, c][depth[:, c] < 100.0].mean() for c in column]
+    x = np.linspace(-3.0, 3.0, 4001)
+    image = distorted(np.column_stack([x, np.full_like(x, 12.0 / 30.0)]), bend)
+    u, row = 120.0 * image.T + [[81.0], [62.0]]
+    assert middle == pytest.approx(np.interp(column, u, row), abs=1)
+    assert np.ptp(middle) > 5.0  # a pinhole would see a straight rod
+
+
+def test_training_draws_lenses_of_all_kinds_and_nothing_else_changes() -> None:
+    straight = list(draw_pairs('cavity', 3, 3, 70, 56, bent=0.0))
+    bent = list(draw_pairs('cavity', 3, 3, 70, 56, bent=1.0))
+    for one, other in zip(straight, bent, strict=True):
+        assert np.array_equal(one.cameras, other.cameras)
+        assert np.array_equal(one.T_prev_cam, other.T_prev_cam)
+        assert not np.array_equal(one.depths, other.depths)
 
 
 def wall(bend: float) -> Filmed:

@@ -32,6 +32,20 @@ class Camera:
     circle: np.ndarray
     distortion: tuple[float, float] = (0.0, 0.0)
 
+    def rays(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """
+        Through a grid of pixels.
+
+        :param u: (w,) columns [px]; v: (h,) rows.
+        :return: (h, w, 3) unit vectors in the camera's frame.
+        """
+        K, (a, b) = self.K, self.distortion
+        x, y = np.meshgrid((u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1])
+        squared = x * x + y * y
+        bent = 1.0 + a * squared + b * squared**2
+        rays = np.stack([x / bent, y / bent, np.ones_like(x)], axis=-1)
+        return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
+
 
 @dataclass(frozen=True)
 class Scope:

@@ -42,7 +42,8 @@ def draw_instrument(rng: np.random.Generator, view: View, camera: Camera) -> Ins
     seen = np.argwhere(np.isfinite(view.depth))
     v, u = seen[int(rng.integers(0, len(seen)))]
     depth = float(view.depth[v, u]) * rng.uniform(0.6, 0.97)
-    tip = depth * np.linalg.solve(camera.K, [u, v, 1.0])
+    ray = camera.rays(np.array([u]), np.array([v]))[0, 0]
+    tip = depth / ray[2] * ray
     angle, slope = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.15, 0.9)
     back = np.array([np.cos(angle), np.sin(angle), -slope])
     back /= np.linalg.norm(back)
@@ -99,11 +100,8 @@ def _look(
 
     :return: z-depth (h, w) [mm], infinite beside the instrument; radiance and colour (h, w, 3).
     """
-    K = camera.K
-    x, y = np.meshgrid((u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1])
-    rays = np.stack([x, y, np.ones_like(x)], axis=-1)
-    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    far = np.full(x.shape, np.inf)
+    rays = camera.rays(u, v)
+    far = np.full(rays.shape[:2], np.inf)
     normal, colour = np.zeros_like(rays), np.zeros_like(rays)
     for (a, b), radius, paint in zip(
         instrument.ends, instrument.radii, instrument.colours, strict=True

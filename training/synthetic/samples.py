@@ -13,7 +13,7 @@ import numpy as np
 
 from training.synthetic.bed import make_bed
 from training.synthetic.belly import make_belly
-from training.synthetic.camera import Camera, Flight, Scope, fly
+from training.synthetic.camera import Camera, Flight, Scope, barrel, fly
 from training.synthetic.cavity import make_cavity
 from training.synthetic.fork import make_fork
 from training.synthetic.instrument import draw_instrument, lay_over
@@ -40,6 +40,7 @@ FOCALS = (0.35, 1.6)  # of the picture's width
 ZOOM_RATE = 0.5  # of a scope's zoom, a second at most
 MOST_ZOOM = 1.7
 ELECTRONIC = 0.15  # share of pairs whose stop is painted by the camera and does not zoom
+BENT = 0.5  # share of pairs whose lens bends straight lines
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ class Pair:
     cameras: np.ndarray
 
 
-def draw_pairs(family: str, seed: int, count: int, width: int, height: int) -> Iterator[Pair]:
+def draw_pairs(
+    family: str, seed: int, count: int, width: int, height: int, bent: float = BENT
+) -> Iterator[Pair]:
     """
     Draw pairs from one world; equal seeds give equal pairs.
 
@@ -67,6 +70,7 @@ def draw_pairs(family: str, seed: int, count: int, width: int, height: int) -> I
     :param seed: the world; its scope, light, sensor and hand follow from it.
     :param count: pairs from this world.
     :param width: of the pictures [px]; height likewise.
+    :param bent: share of pairs whose lens bends straight lines, up to a fisheye's.
     """
     kind = list(FAMILIES).index(family)
     rng = np.random.default_rng([seed, 11, kind])
@@ -76,9 +80,8 @@ def draw_pairs(family: str, seed: int, count: int, width: int, height: int) -> I
         gap = int(rng.integers(1, 4))
         first = int(rng.integers(0, len(flight.stamps) - gap))
         chance = INSTRUMENTS.get(family, 0.0)
-        yield _take(
-            world, flight, (first, first + gap), (width, height), chance, [seed, number, kind]
-        )
+        own = [seed, number, kind]
+        yield _take(world, flight, (first, first + gap), (width, height), chance, bent, own)
 
 
 def _take(
@@ -87,13 +90,17 @@ def _take(
     when: tuple[int, int],
     size: tuple[int, int],
     instrument_chance: float,
+    bent: float,
     seed: list[int],
 ) -> Pair:
     """Take one pair with a scope, light and sensor of its own."""
     rng = np.random.default_rng([*seed, 12])
     scope, light, sensor = draw_scope(rng), draw_light(rng), draw_sensor(rng)
     painted = bool(np.random.default_rng([*seed, 13]).random() < ELECTRONIC)
-    scope = replace(scope, electronic=painted)
+    chance, share = np.random.default_rng([*seed, 14]).random(2)
+    corner = 0.5 * float(np.hypot(1.0, size[1] / size[0])) / scope.focal
+    lens = barrel(float(share) if chance < bent else 0.0, corner)
+    scope = replace(scope, electronic=painted, distortion=lens)
     glance = np.eye(4)  # the hand does not always look along the way
     glance[:3, :3] = turned(np.array([*(0.18 * rng.standard_normal(2)), 0.0]))
     cameras = [scope.camera(flight.T_world_cam[n] @ glance, flight.zoom[n], *size) for n in when]
