@@ -37,6 +37,7 @@ DEPTH_KERNEL = 2.0
 MOST_ZOOM_STEP, MOST_DEPTH_STEP = 0.5, 0.7  # of the logarithms, an iteration
 MOST_DISTORTION_STEP = 0.2
 MOST_DISTORTION = -1e-4  # scopes are barrels; wrong starts get stuck at a short lens's cushion
+LEAST_DAMPING = 1e-4  # to begin with
 NEAREST_MM = 0.05  # a point is never nearer to a camera that sees it
 
 
@@ -97,11 +98,38 @@ def adjust(
     )
 
 
-def misfit_after(views: Views, beliefs: Beliefs, start: Scene, iterations: int = 1) -> np.ndarray:
-    """Only the `misfit` of what `adjust` would find, for a fraction of its price: (N,)."""
-    problem = _Problem(views, beliefs)
-    _, residuals, _, _ = problem.minimised(start, iterations)
-    return problem.misfit(residuals)
+class LeavingOut:
+    """
+    What one step of an adjustment would make of some of the points alone.
+
+    Linearised once, however many parts are asked about: for a third of the price of a step each.
+
+    :param start: where the adjustment of all points ended.
+    """
+
+    def __init__(self, views: Views, beliefs: Beliefs, start: Scene) -> None:
+        self._problem, self._scene = _Problem(views, beliefs), start
+        residuals = self._problem.residuals(start)
+        self._slopes = self._problem.slopes(start, residuals)
+        self._system = self._problem.normal(start, self._slopes)
+
+    def misfit(self, kept: np.ndarray) -> np.ndarray:
+        """
+        Ask about a part: the rest stays where it is and says nothing.
+
+        :param kept: (N,) bool.
+        :return: (M,) `misfit` of the points that are kept, see `Solution`.
+        """
+        problem, whole = self._problem, self._system
+        H, b = problem.normal_of_cameras(self._scene, self._slopes, kept[problem.n])
+        system = _System(H, b, whole.W[kept], whole.H_points[kept], whole.b_points[kept])
+        if problem.straight:
+            system = system.holding(len(b) - SHARED + DISTORTION)
+        step, of_points = system.solved(LEAST_DAMPING)
+        point_step = np.zeros_like(self._scene.points)
+        point_step[kept] = of_points
+        moved = problem.moved(self._scene, step, point_step)
+        return problem.misfit(problem.residuals(moved))[kept]
 
 
 def place_points(
@@ -186,6 +214,9 @@ class _System:
         return out, lever, -out[bent] * b[bent]
 
 
+_Slopes = tuple[np.ndarray, np.ndarray, np.ndarray]  # of `_Problem.slopes`
+
+
 class _Problem:
     """The M observations, point by point, and what is believed, where anything is asked of it."""
 
@@ -212,7 +243,7 @@ class _Problem:
         self, scene: Scene, iterations: int, tolerance: float = 5e-4
     ) -> tuple[Scene, np.ndarray, float, bool]:
         """Go downhill, see `adjust`: where it ends, its residuals and cost, converged."""
-        damping, converged = 1e-4, False
+        damping, converged = LEAST_DAMPING, False
         residuals = self.residuals(scene)
         cost = self.cost(scene, residuals)
         for _ in range(iterations):
@@ -271,14 +302,23 @@ class _Problem:
 
     def linearised(self, scene: Scene, residuals: np.ndarray) -> _System:
         """Build the normal equations at this scene."""
-        J, d_X, r = self._slopes(scene, residuals)
-        N, K = self.shape
-        R = scene.R[self.k]
-        by_point = (d_X @ R).transpose(0, 2, 1)  # slopes by the point in the world
-        C, shared = PER_VIEW * K + SHARED, slice(PER_VIEW * K, None)
-        error, slopes = self.priors.at(scene)
-        H, b = slopes.T @ slopes, error @ slopes
+        return self.normal(scene, self.slopes(scene, residuals))
+
+    def normal_of_cameras(
+        self, scene: Scene, slopes: _Slopes, picked: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """
+        The cameras' part of `normal`: H (C, C) and b (C,).
+
+        :param picked: (M,) bool, observations to take; None: all.
+        """
+        J, _, r = slopes
+        K = self.shape[1]
+        shared = slice(PER_VIEW * K, None)
+        error, of_priors = self.priors.at(scene)
+        H, b = of_priors.T @ of_priors, error @ of_priors
         for k, mine in enumerate(self.by_view):
+            mine = mine if picked is None else mine[picked[mine]]
             own, J_own = slice(PER_VIEW * k, PER_VIEW * (k + 1)), J[mine].reshape(-1, J.shape[2])
             block, slope = J_own.T @ J_own, r[mine].ravel() @ J_own
             H[own, own] += block[:PER_VIEW, :PER_VIEW]
@@ -287,6 +327,16 @@ class _Problem:
             H[shared, shared] += block[PER_VIEW:, PER_VIEW:]
             b[own] += slope[:PER_VIEW]
             b[shared] += slope[PER_VIEW:]
+        return H, b
+
+    def normal(self, scene: Scene, slopes: _Slopes) -> _System:
+        """The normal equations of these rows."""
+        J, d_X, r = slopes
+        N, K = self.shape
+        C, shared = PER_VIEW * K + SHARED, slice(PER_VIEW * K, None)
+        R = scene.R[self.k]
+        by_point = (d_X @ R).transpose(0, 2, 1)  # slopes by the point in the world
+        H, b = self.normal_of_cameras(scene, slopes)
         coupling = by_point @ J  # (M, 3, 16)
         W = np.zeros((N, 3, C))
         W[..., : PER_VIEW * K].reshape(N, 3, K, PER_VIEW)[self.n, :, self.k] = coupling[
@@ -301,9 +351,7 @@ class _Problem:
             b_points=np.add.reduceat((by_point @ r[..., None])[..., 0], self.first),
         )
 
-    def _slopes(
-        self, scene: Scene, residuals: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def slopes(self, scene: Scene, residuals: np.ndarray) -> _Slopes:
         """
         Of the rows u, v, log depth, each by the root of its weight: slopes by the keyframe's and
         the shared unknowns (M, 3, 16), slopes by the point in the camera (M, 3, 3), residuals.
@@ -340,7 +388,7 @@ class _Problem:
 
     def points_alone(self, scene: Scene, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The points' part of `linearised`: H_points (N, 3, 3) and b_points (N, 3)."""
-        _, d_X, r = self._slopes(scene, residuals)
+        _, d_X, r = self.slopes(scene, residuals)
         slopes = d_X @ scene.R[self.k]  # by the point in the world
         H = np.add.reduceat(slopes.transpose(0, 2, 1) @ slopes, self.first)
         H += np.eye(3) * (1e-4 * np.trace(H, axis1=1, axis2=2)[:, None, None] + 1e-9)
@@ -348,7 +396,7 @@ class _Problem:
 
     def track_sigma(self, scene: Scene, residuals: np.ndarray) -> np.ndarray:
         """See `Solution`."""
-        _, d_X, _ = self._slopes(scene, residuals)
+        _, d_X, _ = self.slopes(scene, residuals)
         slopes = d_X[:, :2] @ scene.R[self.k]  # of u and v by the point in the world
         H = np.add.reduceat(slopes.transpose(0, 2, 1) @ slopes, self.first)
         last = np.append(self.first[1:], len(self.k)) - 1

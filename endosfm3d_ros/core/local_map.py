@@ -77,6 +77,7 @@ class LocalMap:
     :param trials: parts of the picture that were left out to see whether the rest fits better.
     :param lens_asked: the newest keyframe when it was asked whether the lens bends lines; bent:
         adjustments in a row that said so.
+    :param laborious: the last adjustment asked more than usual, and should have its frame alone.
     :param scope: the best there is now: from the belief and this window.
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param solution: of the last adjustment; None before the first.
@@ -93,6 +94,7 @@ class LocalMap:
     trials: int = 0
     lens_asked: int = -1
     bent: int = 0
+    laborious: bool = False
     log_scale: float = 0.0
     solution: Solution | None = None
     step_covariance: np.ndarray | None = None
@@ -153,13 +155,14 @@ class LocalMap:
         zooms = zoom_doubt(views.pixels, self.sigma_px)
         doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
         now, beliefs, solution = self._solved(views, self._scene(picked), doubt)
-        if len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS:
+        if now.laborious or len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS:
             return now._taken_over(picked, solution, doubt)
         tried = replace(now, trials=self.trials + TRIALS)
         better = rigid.without_part(views, beliefs, solution, range(self.trials, tried.trials))
         if better is None:
             return tried._taken_over(picked, solution, doubt)
         kept, solution = better
+        tried = replace(tried, laborious=True)
         if not self.landmarks.moving.any():  # the forerunner was misled
             tried, doubt = replace(tried, pending=None), UNSURE * doubt
         return tried._taken_over(picked[kept], solution, doubt)._judged(anyway=True)
@@ -172,22 +175,23 @@ class LocalMap:
         the map is young; later once a whole window of adjustments has contradicted, for one may be
         misled by tissue that moves.
         """
+        now = replace(self, laborious=False)
         number, told = self.keyframes[-1].number, bool(self.scope.distortion)
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
         question = LensQuestion(views, scene, beliefs, self.belief, doubt, number, told)
         resumed = self.solution is not None and len(self.keyframes) == WINDOW
         iterations = RESUMED if resumed else BEGUN
         if question.has_one_answer:
-            return self, *question.as_told(iterations)
+            return now, *question.as_told(iterations)
         young = self.lens_asked < 0 or not self.settled
         if not young or self.lens_asked == number:
             answer = question.as_told(iterations)
             bent = self.bent + 1 if question.bends(answer[1]) else 0
             contradicted = not bent if told else bent > WINDOW
             if young or not contradicted:
-                return replace(self, bent=bent), *answer
+                return replace(now, bent=bent), *answer
         answer = question.asked(self.scope.distortion or float(self.belief.lens[2]))
-        return replace(self, lens_asked=number), *answer
+        return replace(now, lens_asked=number, laborious=True), *answer
 
     def _judged(self, anyway: bool = False) -> 'LocalMap':
         """

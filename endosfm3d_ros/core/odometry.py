@@ -202,6 +202,8 @@ class Odometry:
         now = self
         for _ in range(ROUNDS):
             now = now._adjusted()
+            if now.map.laborious:
+                break
         return now
 
     def _adjusted(self) -> 'Odometry':

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from endosfm3d_ros.core.bundle_adjustment import Solution, adjust, misfit_after
+from endosfm3d_ros.core.bundle_adjustment import LeavingOut, Solution, adjust
 from endosfm3d_ros.core.scene import Beliefs, Views
 
 SIDES = 8  # parts beyond a straight line, in so many directions; then the middle, and all round it
@@ -59,13 +59,13 @@ def without_part(
     if len(where) * (1 - LEFT_OUT) < FEWEST:
         return None
 
+    trials = LeavingOut(views, beliefs, solution.scene)
+
     def share(number: int) -> float:
         kept = ~part(where, number)
         if seen[kept].sum(axis=0).min() < FEWEST_OF_A_VIEW:
             return np.inf  # a keyframe would hang in the air
-        start = replace(solution.scene, points=solution.scene.points[kept])
-        misfit = misfit_after(views.of(kept), beliefs, start)
-        return float(np.median(misfit) / np.median(solution.misfit[kept]))
+        return float(np.median(trials.misfit(kept)) / np.median(solution.misfit[kept]))
 
     shares = {number: share(number) for number in numbers}
     if not min(shares.values()) < BETTER:
