@@ -200,6 +200,9 @@ def test_a_lens_that_bends_lines_is_found_and_undone(
     last = found.said[-1]
     assert last.distortion == pytest.approx(BARREL, abs=0.05)
     assert abs(last.distortion - BARREL) < 4 * last.distortion_sigma
+    bent = [bool(said.distortion) for said in found.said]
+    told = [any('the lens' in event for event in said.events) for said in found.said]
+    assert np.array_equal(told, np.diff(bent, prepend=False)) and any(told)
     late = slice(3 * SECOND, None)
     assert np.abs(focal_errors(found, truth)[late]).mean() < 0.03
     assert np.abs(focal_errors(taken, truth)[late]).mean() > 0.15

@@ -50,7 +50,7 @@ FEWEST_SHARED = 20  # points
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
 RELIEF_SIGMA = 0.16  # see `bends_at`
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
-TURN_ERROR = 3.4  # of a step's turn, as `MODEL_ERROR`
+SHIFT_ERROR, TURN_ERROR = 1.7, 3.4  # of a step, as `MODEL_ERROR`
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
@@ -422,7 +422,7 @@ class LocalMap:
         given = shared @ np.linalg.solve(common @ C @ common.T + 1e-12 * np.eye(3), shared.T)
         frames = max(self.keyframes[-1].number - self.keyframes[0].number, 1)
         values, vectors = np.linalg.eigh((C[np.ix_(pose, pose)] - given) / frames)
-        honest = np.diag([MODEL_ERROR] * 3 + [TURN_ERROR] * 3)
+        honest = np.diag([SHIFT_ERROR] * 3 + [TURN_ERROR] * 3)
         return honest @ ((vectors * np.maximum(values, 0.0)) @ vectors.T) @ honest
 
     def _with_others_carried(

@@ -257,6 +257,7 @@ class Pipeline:
             events=(
                 *state.events,
                 *_rim_events(estimate),
+                *_lens_events(state.estimate, estimate),
                 *moved.events,
             ),
         )
@@ -422,4 +423,16 @@ def _rim_events(estimate: CameraEstimate) -> tuple[str, ...]:
         return ()
     return (
         f'the round picture jumped (zoom is now {estimate.zoom.zoom:.2f}): this step is not known',
+    )
+
+
+def _lens_events(before: CameraEstimate | None, now: CameraEstimate) -> tuple[str, ...]:
+    """Pictures change their shape when a distortion is told, and when none is any more."""
+    if bool(now.distortion) == bool(before and before.distortion):
+        return ()
+    if not now.distortion:
+        return ('the lens is told to bend no lines any more: pictures are as the scope sees them',)
+    return (
+        f'the lens bends straight lines (distortion {now.distortion:.2f}): '
+        'all that is published is straightened from here on',
     )
