@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core import rigid
-from endosfm3d_ros.core.bundle_adjustment import _Problem
+from endosfm3d_ros.core.bundle_adjustment import LeavingOut, _Problem, adjust
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.lens import distorted, magnified, undistorted
 from endosfm3d_ros.core.local_map import MOST_POINTS, LocalMap
+from endosfm3d_ros.core.odometry import ROUNDS, Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
@@ -252,6 +253,35 @@ def test_a_third_that_sways_smoothly_is_found_and_left_out(
     misled, off_without = after()
     assert not misled.landmarks.moving.any()
     assert off < max(0.5 * off_without, 0.03)  # an advance resists by itself
+
+
+def test_to_leave_some_out_is_to_adjust_the_rest_by_one_step() -> None:
+    local_map, _ = swaying(built('orbit', 0.6 * WIDTH, 1.2, seed=1), 225)
+    picked = local_map._picked()
+    views, scene = local_map._views(picked), local_map._scene(picked)
+    kept = ~rigid.part(np.nanmean(views.pixels, axis=1), 3)
+    for beliefs in (local_map._beliefs(), replace(local_map._beliefs(), straight=False)):
+        there = adjust(views, beliefs, scene, 4).scene
+        of_rest = replace(there, points=there.points[kept])
+        alone = adjust(views.of(kept), beliefs, of_rest, 1)
+        assert LeavingOut(views, beliefs, there).misfit(kept) == pytest.approx(alone.misfit)
+        stays = adjust(views.of(kept), beliefs, of_rest, 0)
+        assert np.median(alone.misfit) < 0.9 * np.median(stays.misfit)
+
+
+@pytest.mark.parametrize(
+    ('believed_bend', 'rounds'), [(None, ROUNDS), ((BARREL, BARREL_SIGMA), 1)]
+)
+def test_an_adjustment_that_asks_for_the_lens_has_its_frame_alone(
+    believed_bend: tuple[float, float] | None, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local_map = built('advance', 0.6 * WIDTH, 0.5, believed_bend=believed_bend)
+    local_map = replace(local_map, keyframes=local_map.keyframes[:8])  # young
+    adjusted, calls = LocalMap.adjusted, []
+    monkeypatch.setattr(LocalMap, 'adjusted', lambda mine: calls.append(1) or adjusted(mine))
+    after = Odometry(local_map, log_focal=5.0, due=True).settled()
+    assert len(calls) == rounds
+    assert after.map.laborious is (rounds == 1)
 
 
 def test_no_part_is_left_out_without_which_a_keyframe_would_hang_in_the_air() -> None:
