@@ -420,8 +420,7 @@ class Odometry:
         row = known.of(self.ids)
         use = (row >= 0) & ~known.moving_of(self.ids)
         z = (known.places[row[use]] @ T[:3, :3].T + T[:3, 3])[:, 2]
-        sigma = known.track_sigma[row[use]]
-        seen = Seen.through(sight, self.points[use], z, sigma)
+        seen = Seen.through(sight, self.points[use], z, known.sigma_of(row[use]))
         return agree(seen, sight, self.map.log_scale, self.scope.log_focal_sigma)
 
     # between frames

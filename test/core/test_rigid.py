@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core import rigid
+from endosfm3d_ros.core.landmarks import Landmarks
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.uniform((0, 0), (320, 256), (300, 2))
@@ -46,3 +47,10 @@ def test_too_few_calm_points_judge_nobody() -> None:
     misfit = np.full(len(PIXELS), np.nan)
     misfit[: rigid.FEWEST - 1] = 0.3
     assert not rigid.strays(PIXELS, misfit, np.ones(len(PIXELS), bool)).any()
+
+
+def test_points_that_fit_worse_than_still_tissue_are_less_sure_of_their_depth() -> None:
+    misfit = np.array([0.1, rigid.USUAL, 3.0 * rigid.USUAL, np.nan])
+    known = Landmarks().joined(np.arange(4), np.ones((4, 3)))
+    known = known.placed(np.arange(4), known.places, np.full(4, 0.02), misfit)
+    assert known.sigma_of(np.arange(4)) == pytest.approx([0.02, 0.02, 0.06, 0.02])
