@@ -2,12 +2,11 @@
 """Films of one kind of motion each, rendered once and kept in a folder with all that is true."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from training.synthetic.camera import barrel
 from training.synthetic.film import MOVES, draw_film, shots_of
 
 WIDTH, HEIGHT, RATE = 320, 256, 25.0
@@ -71,8 +70,7 @@ def _render(path: Path, family: str, move: str, seed: int, seconds: float, bent:
         except ValueError as error:
             if again == TRIES - 1:
                 raise ValueError(f'{path.name}: {error}') from error
-    corner = float(np.hypot(WIDTH, HEIGHT)) / (2 * film.scope.focal * WIDTH)
-    scope = replace(film.scope, distortion=barrel(bent, corner))
+    scope = film.scope.bent(bent, WIDTH, HEIGHT)
     shots = list(shots_of(film._replace(scope=scope), WIDTH, HEIGHT, UNSEEN + seed))
     part = path.with_suffix('.part.npz')
     np.savez(

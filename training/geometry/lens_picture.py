@@ -16,8 +16,8 @@ from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.lens import distorted
 from endosfm3d_ros.engines.choose import DepthGraphs
 from training.geometry.films import Filmed
-from training.geometry.lenses import unbent
 from training.geometry.runs import Remembered, Start, played
+from training.synthetic.camera import unbent
 
 HEIGHT = 336  # of the panels [px]
 TRUE, FOUND, TAKEN = (60, 60, 60), (60, 150, 30), (30, 30, 220)  # BGR

@@ -12,6 +12,7 @@ from endosfm3d_ros.core.lens import distorted
 from endosfm3d_ros.evaluation.trajectory import trajectory_errors
 from training.geometry.films import Filmed, films
 from training.geometry.runs import SECOND, Remembered, Start, played
+from training.synthetic.camera import unbent
 
 BENT = (0.0, 0.5, 1.0)  # shares of a fisheye's distortion
 LENSES = ('straight', 'auto')  # as a pinhole's, and as the product does it
@@ -133,9 +134,3 @@ def table(found: Iterable[Found]) -> str:
             ]
             lines.append(f'| {move} | {bent:g} | {len(ways[0])} | ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines) + '\n'
-
-
-def unbent(image: np.ndarray, distortion: np.ndarray) -> np.ndarray:
-    """Ray over image, (N, 1), as the renderer's lens has it."""
-    squared = (image**2).sum(1, keepdims=True)
-    return 1.0 / (1.0 + distortion[0] * squared + distortion[1] * squared**2)

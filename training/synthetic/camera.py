@@ -2,7 +2,7 @@
 """Scopes, the cameras they make at a zoom, and flights: a camera for every frame."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -39,11 +39,10 @@ class Camera:
         :param u: (w,) columns [px]; v: (h,) rows.
         :return: (h, w, 3) unit vectors in the camera's frame.
         """
-        K, (a, b) = self.K, self.distortion
-        x, y = np.meshgrid((u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1])
-        squared = x * x + y * y
-        bent = 1.0 + a * squared + b * squared**2
-        rays = np.stack([x / bent, y / bent, np.ones_like(x)], axis=-1)
+        K = self.K
+        image = np.stack(np.meshgrid((u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]), axis=-1)
+        ray = image * unbent(image, self.distortion)
+        rays = np.concatenate([ray, np.ones((*ray.shape[:2], 1))], axis=-1)
         return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
 
@@ -87,6 +86,17 @@ class Scope:
             ]
         )
         return Camera(width, height, K, T_world_cam, circle, self.distortion)
+
+    def bent(self, share: float, width: int, height: int) -> 'Scope':
+        """The same through a `barrel` of this share, for pictures of so many pixels."""
+        corner = 0.5 * float(np.hypot(1.0, height / width)) / self.focal
+        return replace(self, distortion=barrel(share, corner))
+
+
+def unbent(image: np.ndarray, distortion: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Ray over image: (..., 2) in focal lengths -> (..., 1); distortion: see `Camera`."""
+    squared = (image**2).sum(-1, keepdims=True)
+    return 1.0 / (1.0 + distortion[0] * squared + distortion[1] * squared**2)
 
 
 def barrel(share: float, corner: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from training.synthetic.bed import make_bed
 from training.synthetic.belly import make_belly
-from training.synthetic.camera import Camera, Flight, Scope, barrel, fly
+from training.synthetic.camera import Camera, Flight, Scope, fly
 from training.synthetic.cavity import make_cavity
 from training.synthetic.fork import make_fork
 from training.synthetic.instrument import draw_instrument, lay_over
@@ -98,9 +98,9 @@ def _take(
     scope, light, sensor = draw_scope(rng), draw_light(rng), draw_sensor(rng)
     painted = bool(np.random.default_rng([*seed, 13]).random() < ELECTRONIC)
     chance, share = np.random.default_rng([*seed, 14]).random(2)
-    corner = 0.5 * float(np.hypot(1.0, size[1] / size[0])) / scope.focal
-    lens = barrel(float(share) if chance < bent else 0.0, corner)
-    scope = replace(scope, electronic=painted, distortion=lens)
+    scope = replace(scope, electronic=painted)
+    if chance < bent:
+        scope = scope.bent(float(share), *size)
     glance = np.eye(4)  # the hand does not always look along the way
     glance[:3, :3] = turned(np.array([*(0.18 * rng.standard_normal(2)), 0.0]))
     cameras = [scope.camera(flight.T_world_cam[n] @ glance, flight.zoom[n], *size) for n in when]
