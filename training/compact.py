@@ -146,14 +146,18 @@ def _rotation_vectors(R: Tensor) -> Tensor:
     )
 
 
-def loss_of(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """The loss of either network on a batch."""
-    if isinstance(network, CompactDepth):
-        pictures = batch.images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+def loss_of(
+    network: nn.Module, batch: Batch, half: bool = False
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of either network on a batch; `half`: the network computes in bfloat16."""
+    one = isinstance(network, CompactDepth)
+    pictures = batch.images.flatten(0, 1) if one else batch.images.flatten(1, 2)
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=half):
+        said = network(pictures.contiguous(memory_format=torch.channels_last))
+    if one:
         truth = batch.depths.flatten(0, 1), batch.cameras.flatten(0, 1)
-        return depth_loss(*network(pictures), *truth)
-    pairs = batch.images.flatten(1, 2).contiguous(memory_format=torch.channels_last)
-    return motion_loss(network(pairs), batch.T_prev_cam, batch.cameras)
+        return depth_loss(*(part.float() for part in said), *truth)
+    return motion_loss(said.float(), batch.T_prev_cam, batch.cameras)
 
 
 @dataclass
@@ -164,6 +168,7 @@ class Run:
     :param kind: 'depth' or 'motion'; folder: receives weights.safetensors (the average),
         state.pt (to go on from) and log.jsonl.
     :param steps: where it ends, unless `minutes` of training end it before.
+    :param half: bfloat16 inside the network; its weights and the loss stay in single precision.
     """
 
     kind: str
@@ -172,6 +177,7 @@ class Run:
     rate: float
     steps: int
     minutes: float = math.inf
+    half: bool = False
     step: int = 0
     seconds: float = 0.0
 
@@ -198,7 +204,12 @@ class Run:
         return max(self.step / self.steps, self.seconds / 60 / self.minutes)
 
     def start_from(self, folder: Path) -> None:
-        """Begin with the weights of another run; a motion network takes a depth one's first."""
+        """
+        Begin with the weights of another run; a motion network takes a depth one's first.
+
+        What the optimiser remembers of a run of the same kind comes along: without it the first
+        hundred steps go anywhere, and what was learnt has to be learnt again.
+        """
         weights = load_file(folder / 'weights.safetensors')
         if self.kind == 'motion' and 'encoder.stem.conv.weight' in weights:
             own = self.network.state_dict()
@@ -208,6 +219,10 @@ class Run:
                      if short.startswith(('stem.', 'near.'))}  # fmt: skip
             weights = {**own, **first}
         self.network.load_state_dict(weights)
+        if (folder / 'state.pt').exists():
+            state = torch.load(folder / 'state.pt', map_location=self.device, weights_only=True)
+            if state['network'].keys() == weights.keys():
+                self.optimizer.load_state_dict(state['optimizer'])
         self.average = {name: v.detach().clone() for name, v in self.network.state_dict().items()}
 
     def advance(self, batch: Batch) -> dict[str, float]:
@@ -217,7 +232,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group['lr'] = self.rate * min(1.0, (self.step + 1) / WARM_STEPS) * max(left, 0.01)
         self.network.train()
-        loss, figures = loss_of(self.network, batch.to(self.device))
+        loss, figures = loss_of(self.network, batch.to(self.device), self.half)
         if not torch.isfinite(loss):
             raise ValueError(
                 f'the loss of step {self.step} is not finite; nothing was learnt from it'
@@ -314,11 +329,14 @@ def main() -> int:
     )
     parser.add_argument('--batch', type=int, default=32, help='pairs')
     parser.add_argument('--rate', type=float, default=1.5e-3, help='learning rate at its height')
+    parser.add_argument(
+        '--half', action='store_true', help='bfloat16: half the time where the processor knows it'
+    )
     parser.add_argument('--start', type=Path, help='begin with the weights of this run')
     parser.add_argument('--validation', type=Path, help='pairs of held-out worlds')
     a = parser.parse_args()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    run = Run(a.kind, a.run, device, a.rate, a.steps, a.minutes)
+    run = Run(a.kind, a.run, device, a.rate, a.steps, a.minutes, a.half)
     train(run, a.data, a.batch, a.validation, a.start)
     return 0
 

@@ -188,6 +188,29 @@ def test_a_motion_network_starts_from_a_depth_network_s_encoder(tmp_path: Path) 
         assert torch.equal(motion.network.state_dict()[name], theirs)
 
 
+def test_a_run_from_another_s_weights_remembers_its_steps(pairs: Batch, tmp_path: Path) -> None:
+    before = Run('depth', tmp_path / 'before', 'cpu', 1e-3, steps=2)
+    before.advance(pairs)
+    before.save()
+    after = Run('depth', tmp_path / 'after', 'cpu', 1e-3, steps=2)
+    after.start_from(tmp_path / 'before')
+    assert after.step == 0
+    moments = after.optimizer.state_dict()['state']
+    assert len(moments) == len(list(after.network.parameters()))
+    assert moments[0]['exp_avg_sq'].any()
+    head = after.network.state_dict()['head.weight']
+    assert torch.equal(head, before.average['head.weight'])
+
+
+def test_half_precision_says_the_same_within_its_rounding(pairs: Batch) -> None:
+    torch.manual_seed(1)
+    network = CompactDepth().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        whole, half = (float(loss_of(network, pairs, half)[0]) for half in (False, True))
+    assert whole != half
+    assert half == pytest.approx(whole, rel=0.02)
+
+
 def test_a_place_matches_where_it_came_from() -> None:
     torch.manual_seed(0)
     previous = torch.nn.functional.normalize(torch.randn(1, 16, 20, 24), dim=1)

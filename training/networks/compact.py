@@ -164,9 +164,10 @@ class CompactDepth(nn.Module):
                 lateral(x), size=skip.shape[-2:], mode='bilinear', align_corners=False
             )
             x = mix(x + skip)
-        said = F.interpolate(
-            self.head(x), size=picture.shape[-2:], mode='bilinear', align_corners=False
-        )
+        with torch.autocast(x.device.type, enabled=False):  # half precision would leave steps
+            said = F.interpolate(
+                self.head(x.float()), size=picture.shape[-2:], mode='bilinear', align_corners=False
+            )
         log_depth = LOG_RANGE * torch.tanh(said[:, 0] / LOG_RANGE)
         low, high = LOG_SIGMA_RANGE
         log_sigma = low + (high - low) * torch.sigmoid(said[:, 1])
