@@ -101,6 +101,7 @@ class Diagnostics:
                 'k_trust': said.k_trust,
                 'k_sigma': said.log_focal_sigma,
                 'zoom': said.zoom,
+                'zoom_sigma': said.zoom_sigma,
                 'distortion': said.distortion,
                 'epoch': said.epoch,
             }

@@ -188,6 +188,7 @@ class Outputs:
             'distortion': said.distortion,
             'distortion_sigma': said.distortion_sigma,
             'zoom': said.zoom,
+            'zoom_sigma': said.zoom_sigma,
             'epoch': said.epoch,
             'motion_known': said.motion.known,
             'inliers': said.motion.inliers,

@@ -342,6 +342,13 @@ def test_a_camera_found_again_after_black_pictures_did_not_fly_there_in_one_fram
     assert twists == [False, True, False, False, True]
 
 
+def test_the_zoom_is_told_with_its_sigma() -> None:
+    said = replace(reconstruction(), zoom=1.3, zoom_sigma=0.02)
+    told = dict(Outputs({**parameters.DEFAULTS}).messages(said, Traffic(1.0, 1, 0, 0)))
+    status = {one.key: one.value for one in told['status'].status[0].values}
+    assert (float(status['zoom']), float(status['zoom_sigma'])) == (1.3, 0.02)
+
+
 def test_a_lens_is_told_of_the_input_and_undone_everywhere_else() -> None:
     said = replace(reconstruction(), distortion=-0.2, distortion_sigma=0.01)
     values = {**parameters.DEFAULTS}

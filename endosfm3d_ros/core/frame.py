@@ -145,7 +145,8 @@ class Reconstruction:
     :param valid: False when the picture shows nothing that can be reconstructed.
     :param reason: why not, one word; '' when valid.
     :param k_trust: 0 (a guess) to 1 (a calibration).
-    :param zoom: focal length now over focal length at the epoch's start.
+    :param zoom: focal length now over focal length at the epoch's start, NaN where nothing shows
+        it; zoom_sigma: standard deviation of its log.
     :param log_focal_sigma: standard deviation of the log of the focal lengths.
     :param epoch: counts restarts of odometry and filters.
     :param refinement: what K, motion and depth's scale rest on: 'window', or 'none'.
@@ -173,6 +174,7 @@ class Reconstruction:
     log_focal_sigma: float
     epoch: int
     refinement: str = 'none'
+    zoom_sigma: float = float('nan')
     rigid_share: float = float('nan')
     distortion: float = 0.0
     distortion_sigma: float = float('nan')

@@ -35,12 +35,15 @@ class ZoomFilter:
     :param covariance: (3, 3) float64.
     :param prior_sigma: standard deviation of log f0 before anything was measured.
     :param doubts: measurements of log zoom refused in a row that agree with each other.
+    :param common: covariance with log f0, and variance, of an error of log zoom that all that is
+        measured has in common, so that no measurement shows it; beside `covariance`.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     prior_sigma: float
     doubts: tuple[float, ...] = ()
+    common: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def start(cls, focal_px: float, sigma: float) -> 'ZoomFilter':
@@ -67,13 +70,19 @@ class ZoomFilter:
     @property
     def zoom_sigma(self) -> float:
         """Standard deviation of log zoom."""
+        return float(np.sqrt(self.covariance[ZOOM, ZOOM] + self.common[1]))
+
+    @property
+    def measured_sigma(self) -> float:
+        """Standard deviation of log zoom, if what is measured has no error in common."""
         return float(np.sqrt(self.covariance[ZOOM, ZOOM]))
 
     @property
     def log_focal_sigma(self) -> float:
         """Standard deviation of log f now."""
         pick = np.array([1.0, 1.0, 0.0])
-        return float(np.sqrt(pick @ self.covariance @ pick))
+        with_focal, of_zoom = self.common
+        return float(np.sqrt(pick @ self.covariance @ pick + 2.0 * with_focal + of_zoom))
 
     @property
     def trust(self) -> float:
@@ -120,13 +129,18 @@ class ZoomFilter:
             pick, log_zoom, sigma
         )
 
-    def informed(self, log_focal: float, sigma: float) -> 'ZoomFilter':
-        """Replace what is known of log f0 by a better word on it, its own included."""
+    def informed(self, log_focal: float, known: np.ndarray) -> 'ZoomFilter':
+        """
+        Replace what is known of log f0 by a better word on it, its own included.
+
+        :param known: (2, 2) covariance of log f0 and of log zoom.
+        """
         covariance = self.covariance.copy()
         covariance[FOCAL] = covariance[:, FOCAL] = 0.0
-        covariance[FOCAL, FOCAL] = sigma**2
+        covariance[FOCAL, FOCAL] = known[0, 0]
         mean = np.array([log_focal, *self.mean[1:]])
-        return replace(self, mean=mean, covariance=covariance)
+        common = float(known[0, 1]), float(known[1, 1])
+        return replace(self, mean=mean, covariance=covariance, common=common)
 
     def follow_zoom(self, log_zoom: float, sigma: float) -> 'ZoomFilter':
         """Take in a relative measurement that was judged already: by the tracks, say."""

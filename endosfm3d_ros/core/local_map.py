@@ -13,7 +13,6 @@ import numpy as np
 
 from endosfm3d_ros.core import rigid, zoom_steps
 from endosfm3d_ros.core.bundle_adjustment import NEAREST_MM, Solution, place_points
-from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.landmarks import Landmarks
 from endosfm3d_ros.core.lens import distorted, undistorted
@@ -42,6 +41,7 @@ from endosfm3d_ros.core.scope_told import (
     LensQuestion,
     overrated,
     scope_told,
+    zoom_variance,
 )
 
 WINDOW = 10  # keyframes
@@ -78,7 +78,8 @@ class LocalMap:
     :param lens_asked: the newest keyframe when it was asked whether the lens bends lines; bent:
         adjustments in a row that said so.
     :param laborious: the last adjustment asked more than usual, and should have its frame alone.
-    :param scope: the best there is now: from the belief and this window.
+    :param scope: the best there is now: from the belief and this window; told_at: the newest
+        keyframe when an adjustment told it last.
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param solution: of the last adjustment; None before the first.
     :param step_covariance: (6, 6) of one frame's step, as it tells; None before the first.
@@ -88,6 +89,7 @@ class LocalMap:
     sigma_px: float
     belief: Scope
     scope: Scope
+    told_at: int = -1
     pending: Scope | None = None
     keyframes: tuple[Keyframe, ...] = ()
     landmarks: Landmarks = field(default_factory=Landmarks)
@@ -134,9 +136,7 @@ class LocalMap:
         gone = [view for view in self.keyframes[1:] if view.number <= first.number]
         rest = zoom_steps.REST * (first.number - self.keyframes[0].number)
         ran = any(view.zoom_step.runs for view in gone)
-        loose = np.diag([0.0, (CARRIED_ZOOM if ran else rest) ** 2, 0.0])
-        belief = self.belief.zoomed(zoomed)
-        return replace(belief, covariance=belief.covariance + loose)
+        return self.belief.zoomed(zoomed, (CARRIED_ZOOM if ran else rest) ** 2)
 
     def _archived(self) -> 'LocalMap':
         """Let what a forerunner told become belief once the window has left it behind."""
@@ -226,9 +226,7 @@ class LocalMap:
         """
         if not self.keyframes:
             return self
-        loose = self.scope.covariance + np.diag([0.0, LOOSE_ZOOM**2, 0.0])
-        keep = np.diag([1.0, min(1.0, ZOOM_RANGE / float(np.sqrt(loose[1, 1]))), 1.0])
-        scope = replace(self.scope, covariance=keep @ loose @ keep)
+        scope = self.scope.zoomed(0.0, LOOSE_ZOOM**2)
         return LocalMap(
             self.size,
             self.sigma_px,
@@ -296,11 +294,14 @@ class LocalMap:
             steps.append((step, np.inf if seen else sigma))
         return np.array(steps).reshape(-1, 2)
 
-    def _with_zoom_asked(self, solution: Solution) -> list[Keyframe]:
-        """The keyframes, with what tracks say of each one's zoom since the one before."""
+    def _with_zoom_asked(self, solution: Solution) -> tuple[list[Keyframe], Solution]:
+        """
+        The keyframes, with what tracks say of each one's zoom since the one before, and the
+        adjustment, which is only as sure as it is that the zoom rested where it was held.
+        """
         first, *later = self.keyframes
         focal = FOCAL + PER_VIEW * np.arange(len(self.keyframes))
-        steps = zoom_steps.asked(
+        steps, pulls = zoom_steps.asked(
             [view.zoom_step for view in later],
             self._zoom_steps(),
             np.diff([view.number for view in self.keyframes]),
@@ -309,9 +310,13 @@ class LocalMap:
             solution.lever[focal],
             MODEL_ERROR,
         )
-        return [first] + [
+        keyframes = [first] + [
             replace(view, zoom_step=step) for view, step in zip(later, steps, strict=True)
         ]
+        known = solution.covariance - np.outer(solution.lever, solution.lever)
+        of_steps = np.diff(known[:, focal], axis=1)
+        covariance = solution.covariance + of_steps @ pulls @ of_steps.T
+        return keyframes, replace(solution, covariance=covariance)
 
     def _beliefs(self, doubt: float = 1.0) -> Beliefs:
         return Beliefs(
@@ -359,6 +364,7 @@ class LocalMap:
 
         :param doubt: of `zoom_doubt`; infinite: the window told nothing of the focal length.
         """
+        asked, solution = self._with_zoom_asked(solution)
         scene = solution.scene
         home = -scene.R[0].T @ scene.t[0]
         before = np.linalg.norm(self.landmarks.places[picked] - home, axis=1)
@@ -369,7 +375,7 @@ class LocalMap:
         places = home + stretch * (scene.points - home)
         landmarks = self.landmarks.placed(picked, places, solution.track_sigma, solution.misfit)
         keyframes = []
-        for k, view in enumerate(self._with_zoom_asked(solution)):
+        for k, view in enumerate(asked):
             centre = home + stretch * (-scene.R[k].T @ scene.t[k] - home)
             keyframes.append(
                 replace(
@@ -388,6 +394,7 @@ class LocalMap:
                     landmarks, picked, keyframes, float(scene.shared[DISTORTION])
                 ),
                 log_scale=float(scene.log_scale.mean()) + grown,
+                told_at=keyframes[-1].number,
                 solution=solution,
                 step_covariance=self._step_covariance(solution),
             )
@@ -396,7 +403,9 @@ class LocalMap:
         )
         if np.isinf(doubt):
             zoomed = keyframes[-1].log_focal - float(self.scope.focal.sum())
-            return replace(moved, scope=self.scope.zoomed(zoomed))
+            told = [view.number for view in self.keyframes if view.number <= self.told_at]
+            variance = zoom_variance(solution, max(len(told) - 1, 0))
+            return replace(moved, scope=self.scope.zoomed(zoomed, variance))
         scope = scope_told(solution, self.belief, doubt, self.keyframes[-1].number)
         stirred = abs(scope.focal[0] - self.scope.focal[0]) / np.sqrt(scope.focal_covariance[0, 0])
         arrived = solution.converged or stirred < STILL
@@ -470,9 +479,12 @@ class LocalMap:
 
     def _best(self, scope: Scope) -> Scope:
         """The word of this window or its forerunner, whichever is surer of the focal length."""
-        before, now = self.pending, self.keyframes[-1]
-        there = [view for view in self.keyframes if before and view.number == before.number]
-        if before is None or not there or before.log_focal_sigma >= scope.log_focal_sigma:
+        numbers = [view.number for view in self.keyframes]
+        if self.pending is None or self.solution is None or self.pending.number not in numbers:
             return scope
-        zoomed = before.zoomed(now.log_focal - there[0].log_focal)
-        return replace(zoomed, distortion=scope.distortion)  # as the points are placed by it
+        then = numbers.index(self.pending.number)
+        way = self.keyframes[-1].log_focal - self.keyframes[then].log_focal
+        before = self.pending.zoomed(way, zoom_variance(self.solution, then))
+        if before.log_focal_sigma >= scope.log_focal_sigma:
+            return scope
+        return replace(before, distortion=scope.distortion)  # as the points are placed by it

@@ -228,6 +228,7 @@ class Pipeline:
         taken = state.network_k_taken or said is not None
         self._state = _State(trajectory, mover, now, begun, network_k_taken=taken, cuts=state.cuts)
         trust, log_focal_sigma = _trust(estimate, given)
+        zoom, zoom_sigma = _zoom(estimate, moved)
         log_scale_sigma = float(np.median(view.depth.log_sigma[mask])) if mask.any() else 1.0
         bend = estimate.distortion
         picture, depth_map, camera = straightened(picture, depth_map, camera, bend)
@@ -249,7 +250,8 @@ class Pipeline:
             valid=verdict.valid,
             reason=verdict.reason,
             k_trust=trust,
-            zoom=estimate.zoom.zoom if _zoom_seen(estimate, moved) else float('nan'),
+            zoom=zoom,
+            zoom_sigma=zoom_sigma,
             log_focal_sigma=log_focal_sigma,
             epoch=trajectory.epoch,
             refinement=moved.refinement,
@@ -382,9 +384,11 @@ def _gone_on(mover: Mover, view: View, tell: bool) -> tuple[Mover, Moved]:
         raise ArithmeticError(f'the motion has no solution: {error}') from error
 
 
-def _zoom_seen(estimate: CameraEstimate, moved: Moved) -> bool:
-    """Whether a rim or the window ever showed the zoom."""
-    return estimate.zoom_seen or moved.refinement == 'window'
+def _zoom(estimate: CameraEstimate, moved: Moved) -> tuple[float, float]:
+    """Zoom and sigma of its log; NaN where neither a rim nor the window ever showed it."""
+    if estimate.zoom_seen or moved.refinement == 'window':
+        return estimate.zoom.zoom, estimate.zoom.zoom_sigma
+    return float('nan'), float('nan')
 
 
 def _network_focal(said: NetworkMotion | None, window: Window, field: FieldOfView) -> float | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
 from endosfm3d_ros.core.priors import TIED
 
 BARREL, BARREL_SIGMA = -0.12, 0.12  # `lens.py`'s c of lenses that bend lines; fisheyes: -0.33
@@ -77,9 +78,16 @@ class Scope:
         """Whether a distortion is shown, or, where one was told before, not refuted."""
         return self.straight < (REFUTED if told else SHOWN)
 
-    def zoomed(self, log_zoom: float) -> 'Scope':
-        """The same at a zoom that is larger by so much."""
-        return replace(self, lens=self.lens + np.array([0.0, log_zoom, 0.0]))
+    def zoomed(self, log_zoom: float, variance: float = 0.0) -> 'Scope':
+        """The same at a zoom that is larger by so much, known with this variance."""
+        loose = self.covariance + np.diag([0.0, variance, 0.0])
+        too_much = max(1.0, float(np.sqrt(loose[1, 1])) / ZOOM_RANGE)
+        keep = np.array([1.0, 1.0 / too_much, 1.0])
+        return replace(
+            self,
+            lens=self.lens + np.array([0.0, log_zoom, 0.0]),
+            covariance=keep[:, None] * loose * keep,
+        )
 
     def measured(self, log_focal: float, sigma: float) -> 'Scope':
         """After a measurement of the focal length at that keyframe (Kalman)."""

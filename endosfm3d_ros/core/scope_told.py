@@ -40,6 +40,13 @@ def overrated(belief: Scope, doubt: float) -> float:
     return doubt * (MODEL_ERROR**2 if belief.number >= 0 else 1.0)
 
 
+def zoom_variance(solution: Solution, view: int) -> float:
+    """Of the log zoom from a keyframe of the window to its newest one, as an adjustment tells."""
+    pick = [FOCAL + PER_VIEW * view, FOCAL + PER_VIEW * (len(solution.scene.t) - 1)]
+    spread = solution.covariance[np.ix_(pick, pick)]
+    return MODEL_ERROR**2 * float(spread[0, 0] + spread[1, 1] - 2.0 * spread[0, 1])
+
+
 def scope_told(solution: Solution, belief: Scope, doubt: float, number: int) -> Scope:
     """
     What belief and window say together, of the reference and of the newest keyframe.

@@ -138,7 +138,7 @@ def _zoom(view: View) -> tuple[float, float]:
     if view.given:
         return 0.0, GIVEN_SIGMA
     if view.rim:
-        return float(np.log(view.estimate.zoom.zoom)), view.estimate.zoom.zoom_sigma
+        return float(np.log(view.estimate.zoom.zoom)), view.estimate.zoom.measured_sigma
     return float('nan'), 1.0
 
 
@@ -193,8 +193,8 @@ def _told(view: View, estimate: CameraEstimate, after: Odometry, placed: Placed)
     if view.given:
         return estimate
     scope = after.scope
-    reference, sigma = float(scope.focal[0]), float(np.sqrt(scope.focal_covariance[0, 0]))
-    zoom = estimate.zoom.informed(reference, sigma)
+    reference = float(scope.focal[0])
+    zoom = estimate.zoom.informed(reference, scope.focal_covariance)
     if not view.rim and not estimate.doubts and placed.known:
         noise = max(placed.log_focal_sigma, ZOOM_NOISE)
         zoom = zoom.follow_zoom(placed.log_focal - reference, noise)

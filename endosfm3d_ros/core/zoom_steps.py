@@ -4,8 +4,10 @@ How far the zoom moves from keyframe to keyframe, where no rim shows it: mostly 
 
 An advance into a scene whose relief is misjudged looks like a slow zoom, so a prior that lets the
 zoom wander a little all the time takes it for one. Here it either rests, or it runs; it is asked
-which of these two priors expected what tracks say. And what a step was when tracks told it best,
-just after it was made, is kept: by the time it is the window's oldest few of its points are left.
+which of these two priors expected what tracks say. A zoom that runs keeps its rate, more or less:
+that is what tells a slow one from rest, since tracks know much better how a step differs from the
+next than what all of them have in common. And what a step was when tracks told it best, just
+after it was made, is kept: by the time it is the window's oldest few of its points are left.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,8 @@ RUNS = 0.012  # of log zoom, a frame, where it runs
 SLOW = 0.005  # of log zoom, a frame: a zoom like this must be ruled out where a rest is believed
 BEGINS, GOES_ON = 0.05, 0.5  # how often a frame runs after a rest, and after one that ran
 CHANGES = 0.1  # how often a zoom begins to run, or to rest, from one step to the next
-UNLIKELY = 0.1  # a step is only said to rest where it runs with a smaller probability
+STEADY = 0.98  # of the variance of a zoom that runs is its rate's, which it keeps; the rest wavers
+UNLIKELY = 0.3  # a step is only said to rest where it runs with a smaller probability
 LOOSEST = 1.0  # sigma of a step that tracks do not tell
 
 
@@ -63,13 +66,15 @@ def asked(
     covariance: np.ndarray,
     lever: np.ndarray,
     error: float,
-) -> list[ZoomStep]:
+) -> tuple[list[ZoomStep], np.ndarray]:
     """
     Steps after an adjustment: by the tracks, what was believed before taken out of it.
 
     :param steps: the N that it began with; believed (N, 2): of `Views`; frames: (N,) of each.
     :param log_focal: (N + 1,) it ended with; covariance (N + 1, N + 1) and `lever` of them, see
         `Solution`; error: times as far off, in sigmas, as tracks say.
+    :return: the steps, and (N, N) how hard those that were held at rest may have pulled at the
+        adjustment, wrongly: squares of what hides in them over the variance they were held with.
     """
     ways, spread = np.diff(log_focal), np.diff(np.diff(covariance, axis=0), axis=1)
     lever = np.diff(lever)
@@ -81,41 +86,62 @@ def asked(
     ways = tracks @ (both @ ways - means / prior)
     lever = tracks @ both @ lever
     covariance = error**2 * tracks + np.outer(lever, lever)
+    weighed = Weighed.of(ways, covariance, frames)
     out = []
-    for step, run, way, sigma in zip(
-        steps, runs(ways, covariance, frames), ways, np.sqrt(covariance.diagonal()), strict=True
+    for step, chance, way, sigma in zip(
+        steps, weighed.runs, ways, np.sqrt(covariance.diagonal()), strict=True
     ):
         better = {'told': float(way), 'sigma': float(sigma)} if sigma < step.sigma else {}
-        out.append(replace(step, runs=bool(run), **better))
-    return out
+        out.append(replace(step, runs=bool(chance > UNLIKELY), **better))
+    held = np.array([not step.runs for step in steps]) / prior
+    return out, held[:, None] * weighed.squares * held
 
 
-def runs(ways: np.ndarray, covariance: np.ndarray, frames: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class Weighed:
     """
-    Tell of the steps between keyframes which ones run.
+    All patterns of rest and run that change twice at most, weighed against each other.
 
-    All patterns of rest and run that change twice at most are weighed against each other. A rest
-    has to be shown: where even a slow zoom could hide, the zoom is said to run. A rest that is
-    none falsifies the focal length, a run that is none only measures a rest.
+    A rest has to be shown: one that is none falsifies the focal length, while a run that is none
+    only measures a rest.
 
-    :param ways: (N,) of log zoom, as measured without either prior; covariance (N, N) of them.
-    :param frames: (N,) that each step took.
-    :return: (N,) bool.
+    :param runs: (N,) chance that the zoom ran in the steps between keyframes.
+    :param squares: (N, N) expected products of the steps' log zoom, by all patterns.
     """
-    patterns = _patterns(len(ways))
-    sigma = np.where(patterns, SLOW, REST) * frames
-    root = np.linalg.cholesky(covariance + sigma[:, None] ** 2 * np.eye(len(ways)))
-    white = np.linalg.solve(root, np.broadcast_to(ways, sigma.shape)[..., None])[..., 0]
-    odds = -0.5 * (white**2).sum(1) - np.log(np.einsum('pnn->pn', root)).sum(1)
-    changes = (patterns[:, 1:] != patterns[:, :-1]).sum(1)
-    odds += changes * np.log(CHANGES / (1.0 - CHANGES))
-    weight = np.exp(odds - odds.max())
-    return np.asarray(weight @ patterns > UNLIKELY * weight.sum())
+
+    runs: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, ways: np.ndarray, covariance: np.ndarray, frames: np.ndarray) -> 'Weighed':
+        """
+        Weigh what tracks say.
+
+        :param ways: (N,) of log zoom, as measured without either prior; covariance (N, N) of them.
+        :param frames: (N,) that each step took.
+        """
+        patterns, together = _patterns(len(ways))
+        slow, rest = SLOW * frames, REST * frames
+        prior = together * (slow[:, None] * slow)  # (P, N, N)
+        prior += np.where(patterns, 0.0, rest**2)[:, :, None] * np.eye(len(ways))
+        root = np.linalg.cholesky(prior + covariance)
+        known = np.linalg.solve(root, np.concatenate([prior, np.broadcast_to(
+            ways[:, None], (len(prior), len(ways), 1))], axis=2))  # fmt: skip
+        by_prior, white = known[..., :-1], known[..., -1]
+        odds = -0.5 * (white**2).sum(1) - np.log(np.einsum('pnn->pn', root)).sum(1)
+        changes = (patterns[:, 1:] != patterns[:, :-1]).sum(1)
+        odds += changes * np.log(CHANGES / (1.0 - CHANGES))
+        weight = np.exp(odds - odds.max())
+        weight /= weight.sum()
+        mean = np.einsum('pkn,pk->pn', by_prior, white)
+        spread = prior - by_prior.transpose(0, 2, 1) @ by_prior
+        squares = (weight * mean.T) @ mean + np.tensordot(weight, spread, 1)
+        return cls(weight @ patterns, squares)
 
 
 @lru_cache(maxsize=32)
-def _patterns(count: int) -> np.ndarray:
-    """(P, count) bool: all that change twice at most."""
+def _patterns(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(P, count) bool: all that change twice at most; how running steps of each correlate."""
     place = np.arange(count)
     some = {
         tuple(((place >= first) & (place < last)) != inside)
@@ -123,4 +149,7 @@ def _patterns(count: int) -> np.ndarray:
         for last in range(first, count + 1)
         for inside in (False, True)
     }
-    return np.array(sorted(some), bool)
+    patterns = np.array(sorted(some), bool)
+    run = np.cumsum(np.diff(patterns, axis=1, prepend=patterns[:, :1]), axis=1)
+    same = (run[:, :, None] == run[:, None, :]) & patterns[:, :, None]
+    return patterns, same * (STEADY + (1.0 - STEADY) * np.eye(count))

@@ -40,7 +40,7 @@ class Row:
     :param k_sigma: standard deviation of the log of the focal lengths.
     :param distortion: of the input picture's lens (`core/lens.py`), undone in every output; 0
         before it is told from none, NaN in bags of before it was asked; distortion_sigma of it.
-    :param zoom: focal length over that at the epoch's start.
+    :param zoom: focal length over that at the epoch's start; zoom_sigma of its log.
     :param epoch: counts restarts of odometry and filters.
     :param motion_known: False where the path was held because nothing could be said.
     :param inliers: tracks that agree with the motion.
@@ -66,6 +66,7 @@ class Row:
     distortion: float
     distortion_sigma: float
     zoom: float
+    zoom_sigma: float
     epoch: int
     motion_known: bool
     inliers: int
@@ -229,6 +230,7 @@ def choose_moments(run: Run, count: int = 6) -> list[Row]:
 
 NUMBERS = (
     'scale', 'scale_sigma', 'k_trust', 'k_sigma', 'distortion', 'distortion_sigma', 'zoom',
+    'zoom_sigma',
 )  # fmt: skip
 
 

@@ -130,7 +130,9 @@ def intrinsics(run: Run, evaluation: Evaluation | None) -> str:
         band = values(name) * sigma if spread and np.isfinite(sigma).any() else None
         return charts.Curve(name, style, seconds, values(name), band)
 
-    zoom = charts.Curve('zoom', 'a', seconds, run.column('zoom'))
+    seen, doubt = run.column('zoom'), run.column('zoom_sigma')
+    band = seen * doubt if np.isfinite(doubt).any() else None
+    zoom = charts.Curve('zoom', 'a', seconds, seen, band)
     zoom_title = 'Zoom since the start'
     if not np.isfinite(zoom.y).any():
         zoom_title += ': not seen, no rim of a round picture is in view'

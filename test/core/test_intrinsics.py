@@ -31,6 +31,20 @@ def test_at_rest_zoom_is_known_to_a_tenth_of_a_percent_and_says_so() -> None:
     assert said[-1] == pytest.approx(1.0, abs=3e-3)
 
 
+def test_an_error_that_all_measurements_share_stays_however_many_come() -> None:
+    state = ZoomFilter.start(500.0, 0.3)
+    known = np.array([[0.02**2, -0.9 * 0.02 * 0.03], [-0.9 * 0.02 * 0.03, 0.03**2]])
+    for _ in range(100):
+        state = state.predict(1 / RATE).informed(np.log(500.0), known).follow_zoom(0.2, 0.004)
+    assert state.measured_sigma < 0.005
+    assert state.zoom_sigma == pytest.approx(np.hypot(state.measured_sigma, 0.03))
+    both = np.sqrt(known.sum() + state.measured_sigma**2)
+    assert state.log_focal_sigma == pytest.approx(both)
+    assert (
+        state.log_focal_sigma < state.zoom_sigma
+    )  # what f0 has too much, the zoom has too little
+
+
 def test_a_zoom_of_half_a_second_is_followed_within_a_fifth_of_a_second() -> None:
     time = np.arange(75) / RATE
     truth = 1 + 0.5 * np.clip(time - 1.0, 0, 1)

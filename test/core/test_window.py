@@ -18,6 +18,7 @@ from endosfm3d_ros.core.lens import distorted, magnified, undistorted
 from endosfm3d_ros.core.local_map import MOST_POINTS, LocalMap
 from endosfm3d_ros.core.odometry import ROUNDS, Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
+from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
@@ -496,3 +497,30 @@ def test_zooming_at_rest_follows_the_zoom_and_holds_the_reference(start: float) 
     assert float(scope.focal[0]) == pytest.approx(np.log(focal * start), abs=0.01)
     assert float(scope.focal[1]) == pytest.approx(np.log(1.4), abs=0.01)
     assert scope.log_focal_sigma > 0.3
+
+
+def test_a_zoom_that_only_tracks_tell_is_as_sure_as_they_are() -> None:
+    """Nothing tells the focal length here, and the zoom since it was told adds its own doubt."""
+    zoom = np.linspace(1.0, 1.4, 10)
+    sigmas = []
+    for rim in (True, False):
+        local_map = built('rest', 0.8 * WIDTH, 1.0, zoom=zoom, rim=rim)
+        known = replace(local_map.scope, covariance=np.diag([1e-4, 1e-8, TIED**2]))
+        scope = solved(replace(local_map, scope=known, belief=known)).scope
+        sigmas.append(float(np.sqrt(scope.covariance[1, 1])))
+        assert abs(float(scope.focal[1]) - np.log(1.4)) < 3 * sigmas[-1]
+    assert sigmas[0] < 0.005 < sigmas[1] < 0.1
+
+
+def test_the_forerunner_s_word_loses_what_the_zoom_since_is_unsure_of() -> None:
+    zoom = np.exp(0.01 * np.arange(10))
+    local_map = solved(built('advance', 0.7 * WIDTH, 1.05, zoom=zoom, rim=False))
+    then, newest = local_map.keyframes[3], local_map.keyframes[-1]
+    surest = replace(local_map.scope, covariance=1e-8 * np.eye(3), number=then.number)
+    unsure = replace(local_map.scope, covariance=np.eye(3))
+    told = replace(local_map, pending=surest)._best(unsure)
+    way = newest.log_focal - then.log_focal
+    assert float(told.lens[1] - surest.lens[1]) == pytest.approx(way, abs=1e-12)
+    assert 0.01 < told.log_focal_sigma < 0.2
+    assert abs(way - 6 * 0.01) < 3 * told.log_focal_sigma
+    assert replace(local_map, pending=unsure)._best(local_map.scope) is local_map.scope

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.zoom_steps import REST, RUNS, ZoomStep, asked, rests, runs
+from endosfm3d_ros.core.zoom_steps import REST, RUNS, UNLIKELY, Weighed, ZoomStep, asked, rests
 from test.core.test_window import WIDTH, built
 
 FRAMES = np.full(9, 3)
@@ -16,12 +16,16 @@ def believed(steps: list[ZoomStep], frames: np.ndarray) -> np.ndarray:
     return np.array([step.believed(gap) for step, gap in zip(steps, frames, strict=True)])
 
 
+def running(ways: np.ndarray, covariance: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    return Weighed.of(ways, covariance, frames).runs > UNLIKELY
+
+
 def test_a_ramp_between_two_rests_is_found_step_by_step() -> None:
     rng = np.random.default_rng(0)
     true = np.array([0, 0, 0, 0.02, 0.04, 0.04, 0.02, 0, 0])
     for _ in range(20):
         ways = true + 0.001 * rng.standard_normal(9)
-        said = runs(ways, 0.001**2 * np.eye(9), FRAMES)
+        said = running(ways, 0.001**2 * np.eye(9), FRAMES)
         assert said[3:7].all()
         assert not said[:2].any()  # beside the ramp it may be open
 
@@ -31,24 +35,60 @@ def test_many_steps_tell_together_what_none_tells_alone() -> None:
     sigma = 0.012
     one_frame = np.ones(9)
     slow = np.full(9, 0.011)
-    assert runs(slow, sigma**2 * np.eye(9), one_frame).all()
-    assert not runs(0.0 * slow, 0.05 * sigma**2 * np.eye(9), one_frame).any()
+    assert running(slow, sigma**2 * np.eye(9), one_frame).all()
+    assert not running(0.0 * slow, 0.05 * sigma**2 * np.eye(9), one_frame).any()
     assert rests(0.011, sigma**2, 1, 0.05)  # by itself nobody would say so
 
 
 def test_what_nobody_can_tell_is_said_to_run() -> None:
     """A rest that is none would hide a zoom."""
     unsure = 0.06**2 * np.eye(9)
-    assert runs(np.full(9, 0.02), unsure, FRAMES).all()
-    assert runs(np.zeros(9), unsure, FRAMES).all()
-    assert not runs(np.zeros(9), unsure / 300, FRAMES).any()
+    assert running(np.full(9, 0.02), unsure, FRAMES).all()
+    assert running(np.zeros(9), unsure, FRAMES).all()
+    assert not running(np.zeros(9), unsure / 300, FRAMES).any()
 
 
 def test_what_moves_all_steps_alike_is_no_zoom_if_a_wrong_relief_may_do_so() -> None:
     ways, lever = np.full(9, 0.012), np.full(9, 0.012)
     noise = 0.003**2 * np.eye(9)
-    assert runs(ways, noise, FRAMES).all()
-    assert not runs(ways, noise + np.outer(lever, lever), FRAMES).any()
+    assert running(ways, noise, FRAMES).all()
+    assert not running(ways, noise + np.outer(lever, lever), FRAMES).any()
+
+
+def test_a_steady_zoom_is_no_rest_though_all_steps_may_be_off_alike() -> None:
+    """
+    A slow zoom in an advance: nine steps of one per cent, each as large as the next to a tenth of
+    it, all of them off together by up to two per cent in the sum.
+    """
+    ways, together = np.full(9, 0.0105), np.full(9, 0.023 / 9)
+    covariance = 0.001**2 * np.eye(9) + np.outer(together, together)
+    assert running(ways, covariance, FRAMES).all()
+    assert not running(ways / 30, covariance, FRAMES).any()
+    rng = np.random.default_rng(4)
+    assert running(ways + 0.001 * rng.standard_normal(9), covariance, FRAMES).all()
+
+
+def test_what_hides_in_a_rest_is_what_tracks_leave_open() -> None:
+    total = np.ones(9)
+    for sigma, known in ((0.0005, 0.003), (0.003, 0.02)):
+        still = Weighed.of(np.zeros(9), sigma**2 * np.eye(9), FRAMES).squares
+        assert float(np.sqrt(total @ still @ total)) < known
+    shown = Weighed.of(np.full(9, 0.0105), 0.001**2 * np.eye(9), FRAMES).squares
+    assert float(np.sqrt(total @ shown @ total)) == pytest.approx(9 * 0.0105, rel=0.05)
+
+
+def test_a_rest_that_tracks_contradict_makes_the_adjustment_unsure() -> None:
+    zoom = np.exp(0.0105 * np.arange(10))
+    local_map = built('advance', 0.7 * WIDTH, 1.05, zoom=zoom, rim=False)
+    held = [replace(view, zoom_step=ZoomStep()) for view in local_map.keyframes]
+    wrong = replace(local_map, keyframes=tuple(held)).adjusted()
+    right = wrong
+    for _ in range(6):
+        right = right.adjusted()
+    assert all(view.zoom_step.runs for view in right.keyframes[1:])
+    off = abs(float(wrong.scope.focal.sum()) - np.log(0.7 * WIDTH * zoom[-1]))
+    assert wrong.scope.log_focal_sigma > 0.4 * off
+    assert off > 0.03
 
 
 @pytest.mark.parametrize('resting', [True, False])
@@ -69,7 +109,7 @@ def test_what_was_believed_is_taken_out_of_what_tracks_say(resting: bool) -> Non
         way = to_steps @ both @ np.linalg.solve(tracks, said)
     both = np.linalg.inv(np.linalg.inv(tracks) + prior)
     ended = both @ np.linalg.solve(tracks, said)
-    out = asked(steps, believed(steps, frames), frames, ended, both, np.zeros(4), error=1.7)
+    out, _ = asked(steps, believed(steps, frames), frames, ended, both, np.zeros(4), error=1.7)
     want = 1.7 * np.sqrt((to_steps @ tracks @ to_steps.T).diagonal())
     assert [step.told for step in out] == pytest.approx(np.diff(said), abs=1e-4)
     assert [step.sigma for step in out] == pytest.approx(want, rel=1e-2)
@@ -80,10 +120,10 @@ def test_what_tracks_told_best_is_kept() -> None:
     frames, focal = np.full(2, 3), np.array([5.0, 5.01, 5.02])
     steps, nothing = [best, ZoomStep(True)], np.zeros(3)
     before = believed(steps, frames)
-    worse = asked(steps, before, frames, focal, 0.02**2 * np.eye(3), nothing, 1.7)
+    worse, _ = asked(steps, before, frames, focal, 0.02**2 * np.eye(3), nothing, 1.7)
     assert (worse[0].told, worse[0].sigma) == (best.told, best.sigma)
     assert np.isfinite(worse[1].sigma)
-    better = asked(steps, before, frames, focal, 1e-4**2 * np.eye(3), nothing, 1.7)
+    better, _ = asked(steps, before, frames, focal, 1e-4**2 * np.eye(3), nothing, 1.7)
     assert better[0].sigma < best.sigma
     assert best.believed(3) == (0.03, 0.004)
     assert ZoomStep(True, 0.03, 1.0).believed(3) == (0.0, 3 * RUNS)

@@ -48,6 +48,7 @@ def reconstruction(number: int, valid: bool = True) -> Reconstruction:
         reason='' if valid else 'fogged',
         k_trust=min(number / 20, 1.0),
         zoom=1 + number / 100,
+        zoom_sigma=0.01,
         log_focal_sigma=0.3,
         epoch=0,
     )
