@@ -22,7 +22,7 @@ from endosfm3d_ros.core.scope import Scope
 BEND_SIGMAS = np.array([0.08, 0.11, 0.14, 0.05])  # see `bends_at`
 # Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
 # fed in late. Of log focal:
-MODEL_ERROR = 1.4
+MODEL_ERROR = 1.15
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
 BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
 ASKED, TELLING = 10, 4  # and until a lens may be told from so many keyframes or more
