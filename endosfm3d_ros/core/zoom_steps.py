@@ -20,9 +20,10 @@ REST = 3e-4  # of log zoom, a frame at rest: what is left to it
 RUNS = 0.012  # of log zoom, a frame, where it runs
 SLOW = 0.005  # of log zoom, a frame: a zoom like this must be ruled out where a rest is believed
 BEGINS, GOES_ON = 0.05, 0.5  # how often a frame runs after a rest, and after one that ran
+SELDOM = 0.15  # of the time a zoom runs
 CHANGES = 0.1  # how often a zoom begins to run, or to rest, from one step to the next
-STEADY = 0.98  # of the variance of a zoom that runs is its rate's, which it keeps; the rest wavers
-UNLIKELY = 0.3  # a step is only said to rest where it runs with a smaller probability
+STEADY = 0.8  # of the variance of a zoom that runs is its rate's, which it keeps; the rest wavers
+UNLIKELY = 0.3  # a step is said to rest where it runs with a smaller probability
 LOOSEST = 1.0  # sigma of a step that tracks do not tell
 
 
@@ -102,8 +103,9 @@ class Weighed:
     """
     All patterns of rest and run that change twice at most, weighed against each other.
 
-    A rest has to be shown: one that is none falsifies the focal length, while a run that is none
-    only measures a rest.
+    A rest that is none falsifies the focal length, while a run that is none only measures a rest:
+    so a step is said to run where that is less probable than not. What hides in the steps that are
+    said to rest is told with them.
 
     :param runs: (N,) chance that the zoom ran in the steps between keyframes.
     :param squares: (N, N) expected products of the steps' log zoom, by all patterns.
@@ -131,6 +133,7 @@ class Weighed:
         odds = -0.5 * (white**2).sum(1) - np.log(np.einsum('pnn->pn', root)).sum(1)
         changes = (patterns[:, 1:] != patterns[:, :-1]).sum(1)
         odds += changes * np.log(CHANGES / (1.0 - CHANGES))
+        odds += patterns[:, 0] * np.log(SELDOM / (1.0 - SELDOM))
         weight = np.exp(odds - odds.max())
         weight /= weight.sum()
         mean = np.einsum('pkn,pk->pn', by_prior, white)
