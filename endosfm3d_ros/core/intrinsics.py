@@ -70,7 +70,7 @@ class ZoomFilter:
     @property
     def zoom_sigma(self) -> float:
         """Standard deviation of log zoom."""
-        return float(np.sqrt(self.covariance[ZOOM, ZOOM] + self.common[1]))
+        return float(np.sqrt(self.whole_covariance[ZOOM, ZOOM]))
 
     @property
     def measured_sigma(self) -> float:
@@ -81,8 +81,17 @@ class ZoomFilter:
     def log_focal_sigma(self) -> float:
         """Standard deviation of log f now."""
         pick = np.array([1.0, 1.0, 0.0])
+        return float(np.sqrt(pick @ self.whole_covariance @ pick))
+
+    @property
+    def whole_covariance(self) -> np.ndarray:
+        """(3, 3) with what all measurements have in common."""
+        whole = self.covariance.copy()
         with_focal, of_zoom = self.common
-        return float(np.sqrt(pick @ self.covariance @ pick + 2.0 * with_focal + of_zoom))
+        whole[FOCAL, ZOOM] += with_focal
+        whole[ZOOM, FOCAL] += with_focal
+        whole[ZOOM, ZOOM] += of_zoom
+        return whole
 
     @property
     def trust(self) -> float:
@@ -148,8 +157,12 @@ class ZoomFilter:
         return self._measure(pick, log_zoom, max(sigma, RADIUS_FLOOR))
 
     def measure_focal(self, focal_px: float, sigma: float) -> 'ZoomFilter':
-        """Take in an absolute measurement [px of the input picture], sigma of its logarithm."""
-        return self._measure(np.array([1.0, 1.0, 0.0]), float(np.log(focal_px)), sigma)
+        """
+        Take in an absolute measurement [px of the input picture], sigma of its logarithm: it shows
+        what the relative ones have in common.
+        """
+        whole = replace(self, covariance=self.whole_covariance, common=(0.0, 0.0))
+        return whole._measure(np.array([1.0, 1.0, 0.0]), float(np.log(focal_px)), sigma)
 
     def _measure(self, pick: np.ndarray, value: float, sigma: float) -> 'ZoomFilter':
         """

@@ -45,6 +45,14 @@ def test_an_error_that_all_measurements_share_stays_however_many_come() -> None:
     )  # what f0 has too much, the zoom has too little
 
 
+def test_an_absolute_measurement_shows_the_error_that_relative_ones_share() -> None:
+    known = np.array([[0.04, -0.039], [-0.039, 0.04]])
+    state = ZoomFilter.start(500.0, 0.3).informed(np.log(500.0), known)
+    state = state.follow_zoom(0.2, 0.004).measure_focal(600.0, 0.001)
+    assert state.log_focal_sigma == pytest.approx(0.001, rel=0.01)
+    assert state.focal_px == pytest.approx(600.0, rel=1e-3)
+
+
 def test_a_zoom_of_half_a_second_is_followed_within_a_fifth_of_a_second() -> None:
     time = np.arange(75) / RATE
     truth = 1 + 0.5 * np.clip(time - 1.0, 0, 1)
