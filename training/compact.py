@@ -21,8 +21,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training.compact_bundle import is_compact_bundle, network_of_bundle
 from training.networks.compact import UNIT_MM, CompactDepth, CompactMotion
-from training.pairs import Batch, Pairs, batches
+from training.pairs import Batch, Pairs, augmented, batches
 
 ABSOLUTE_WEIGHT = 0.1  # the scene's scale can only be guessed; guess it a little
 GRADIENT_WEIGHT = 0.5
@@ -203,14 +204,21 @@ class Run:
         """From 0 at the beginning to 1 at the end, which comes by steps or by time."""
         return max(self.step / self.steps, self.seconds / 60 / self.minutes)
 
-    def start_from(self, folder: Path) -> None:
+    def start_from(self, folder: Path, pictures: Tensor) -> None:
         """
-        Begin with the weights of another run; a motion network takes a depth one's first.
+        Begin with the weights of another run, or of a bundle; a motion network takes a depth
+        one's first.
 
         What the optimiser remembers of a run of the same kind comes along: without it the first
         hundred steps go anywhere, and what was learnt has to be learnt again.
+
+        :param folder: of a run, or a bundle of `training.export`.
+        :param pictures: (B, 3, H, W) in [0, 1], for a bundle (`network_of_bundle`).
         """
-        weights = load_file(folder / 'weights.safetensors')
+        if is_compact_bundle(folder):
+            weights = network_of_bundle(folder, pictures).state_dict()
+        else:
+            weights = load_file(folder / 'weights.safetensors')
         if self.kind == 'motion' and 'encoder.stem.conv.weight' in weights:
             own = self.network.state_dict()
             names = {name: name.removeprefix('encoder.') for name in weights}
@@ -278,9 +286,10 @@ def train(
     run: Run, data: Path, size: int, validation: Path | None, start: Path | None = None
 ) -> None:
     """Train to the run's end, from its own checkpoint where there is one."""
-    if start and run.step == 0:
-        run.start_from(start)
     pairs = Pairs(data)
+    if start and run.step == 0:
+        some = augmented(pairs.draw(np.random.default_rng(0), size), np.random.default_rng(0))
+        run.start_from(start, some.images.flatten(0, 1))
     held_out = Pairs(validation) if validation else None
     seen: dict[str, list[float]] = {}
     for batch in batches(pairs, size, run.step + 1, single=run.kind == 'depth'):
@@ -332,7 +341,7 @@ def main() -> int:
     parser.add_argument(
         '--half', action='store_true', help='bfloat16: half the time where the processor knows it'
     )
-    parser.add_argument('--start', type=Path, help='begin with the weights of this run')
+    parser.add_argument('--start', type=Path, help='begin with the weights of this run or bundle')
     parser.add_argument('--validation', type=Path, help='pairs of held-out worlds')
     a = parser.parse_args()
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch', reason='training needs torch: make setup-training')
+onnx = pytest.importorskip('onnx', reason='bundles need onnx: make setup-training')
+from safetensors.torch import save_file  # noqa: E402
+
+from training.bundle_writer import write_bundle  # noqa: E402
 from training.compact import Run, depth_loss, loss_of, motion_loss, train  # noqa: E402
+from training.export import TRIAL, compact_parts  # noqa: E402
 from training.networks.compact import (  # noqa: E402
     LOG_SIGMA_RANGE,
     UNIT_MM,
@@ -182,7 +187,7 @@ def test_a_motion_network_starts_from_a_depth_network_s_encoder(tmp_path: Path) 
     depth = Run('depth', tmp_path / 'depth', 'cpu', 1e-3, steps=1)
     depth.save()
     motion = Run('motion', tmp_path / 'motion', 'cpu', 1e-3, steps=1)
-    motion.start_from(tmp_path / 'depth')
+    motion.start_from(tmp_path / 'depth', torch.empty(0))
     for name in ('stem.conv.weight', 'near.1.first.weight'):
         theirs = depth.network.state_dict()['encoder.' + name.replace('near.', 'stages.0.')]
         assert torch.equal(motion.network.state_dict()[name], theirs)
@@ -193,13 +198,40 @@ def test_a_run_from_another_s_weights_remembers_its_steps(pairs: Batch, tmp_path
     before.advance(pairs)
     before.save()
     after = Run('depth', tmp_path / 'after', 'cpu', 1e-3, steps=2)
-    after.start_from(tmp_path / 'before')
+    after.start_from(tmp_path / 'before', torch.empty(0))
     assert after.step == 0
     moments = after.optimizer.state_dict()['state']
     assert len(moments) == len(list(after.network.parameters()))
     assert moments[0]['exp_avg_sq'].any()
     head = after.network.state_dict()['head.weight']
     assert torch.equal(head, before.average['head.weight'])
+
+
+def test_a_run_goes_on_from_a_bundle_as_if_it_were_its_network(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    pictures = torch.rand(4, 3, 64, 80)
+    (tmp_path / 'run').mkdir()
+    before = CompactDepth()
+    with torch.no_grad():
+        for _ in range(3):
+            before(torch.rand(4, 3, 64, 80))  # norms that have seen something
+        for value in before.parameters():  # and no parameter at its start
+            value.mul_(1.0 + 0.2 * torch.rand_like(value)).add_(0.01 * torch.randn_like(value))
+    save_file(before.state_dict(), tmp_path / 'run' / 'weights.safetensors')
+    write_bundle(tmp_path / 'bundle', *compact_parts(tmp_path / 'run'), TRIAL, '1.0.0')
+    run = Run('depth', tmp_path / 'new', 'cpu', 1e-3, steps=1)
+    run.start_from(tmp_path / 'bundle', pictures)
+    other = torch.rand(1, 3, 96, 64)
+    with torch.no_grad():
+        for ours, theirs in zip(run.network.eval()(other), before.eval()(other), strict=True):
+            assert torch.allclose(ours, theirs, atol=5e-3)
+        as_it_was = run.network.eval()(pictures)[0]
+        assert torch.allclose(run.network.train()(pictures)[0], as_it_was, atol=0.05)
+    graph = onnx.load(tmp_path / 'bundle' / 'depth.onnx')
+    graph.graph.node.remove(next(n for n in graph.graph.node if '/mixes.3/' in n.name))
+    onnx.save(graph, tmp_path / 'bundle' / 'depth.onnx')
+    with pytest.raises(ValueError, match=r'depth\.onnx: found another network'):
+        run.start_from(tmp_path / 'bundle', pictures)
 
 
 def test_half_precision_says_the_same_within_its_rounding(pairs: Batch) -> None:

@@ -14,6 +14,7 @@ from training.synthetic import render as rendering
 from training.synthetic.bed import make_bed
 from training.synthetic.camera import Camera, Flight, Scope, fly
 from training.synthetic.cavity import make_cavity
+from training.synthetic.chambers import make_chambers
 from training.synthetic.clip import RATE, read_depth, shoot
 from training.synthetic.field import Field
 from training.synthetic.fork import make_fork
@@ -82,13 +83,18 @@ def flight(tube: World) -> Flight:
     return fly(tube, 4, 40, zooms=((0.0, 1.0), (1.6, 1.6)))
 
 
-@pytest.fixture(scope='module', params=['tube', 'cavity', 'bed', 'fork'])
+@pytest.fixture(scope='module', params=['tube', 'cavity', 'bed', 'fork', 'chambers'])
 def pair(request, tube: World, flight: Flight) -> list[tuple[View, Camera]]:
     """Two neighbouring frames of each family, the camera moving, turning and zooming."""
     world, path = tube, flight
     if request.param != 'tube':
-        make = {'cavity': make_cavity, 'bed': make_bed, 'fork': make_fork}[request.param]
-        world = make(5, cell=1.4, side=512)
+        make, cell = {
+            'cavity': (make_cavity, 1.4),
+            'bed': (make_bed, 1.4),
+            'fork': (make_fork, 1.4),
+            'chambers': (make_chambers, 1.0),
+        }[request.param]
+        world = make(5, cell=cell, side=512)
         path = fly(world, 2, 40, speed=6.0, zooms=((0.0, 1.0), (1.6, 1.6)))
     cameras = [SCOPE.camera(path.T_world_cam[n], path.zoom[n], WIDTH, HEIGHT) for n in (20, 21)]
     return [(render(world, Light.pair(), c, everywhere=True), c) for c in cameras]

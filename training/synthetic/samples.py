@@ -15,6 +15,7 @@ from training.synthetic.bed import make_bed
 from training.synthetic.belly import make_belly
 from training.synthetic.camera import Camera, Flight, Scope, fly
 from training.synthetic.cavity import make_cavity
+from training.synthetic.chambers import make_chambers
 from training.synthetic.fork import make_fork
 from training.synthetic.instrument import draw_instrument, lay_over
 from training.synthetic.light import Light
@@ -31,10 +32,11 @@ FAMILIES: dict[str, Callable[[int], World]] = {
     'bed': partial(make_bed, side=SIDE),
     'fork': partial(make_fork, side=SIDE),
     'belly': partial(make_belly, side=SIDE),
+    'chambers': partial(make_chambers, side=SIDE),
 }
 HELD_OUT_FAMILIES = ('fork',)  # never trained on
 # share of pairs with one in view
-INSTRUMENTS = {'cavity': 0.35, 'bed': 0.3, 'belly': 0.3, 'tube': 0.08}
+INSTRUMENTS = {'cavity': 0.35, 'bed': 0.3, 'belly': 0.3, 'tube': 0.08, 'chambers': 0.1}
 RATE = 25.0  # frames a second of the imagined video
 FOCALS = (0.35, 1.6)  # of the picture's width
 ZOOM_RATE = 0.5  # of a scope's zoom, a second at most

@@ -66,6 +66,19 @@ class Things:
         for a, b, r in zip(points, points[1:], radius, strict=False):
             self.rods.append([*a, *b, r, paint])
 
+    def move(self, by: np.ndarray) -> None:
+        """Put everything elsewhere: by (3,) [mm]."""
+        for ball in self.balls:
+            ball[:3] = np.add(ball[:3], by)
+        for rod in self.rods:
+            rod[:6] = np.add(rod[:6], np.tile(by, 2))
+
+    def reach(self) -> np.ndarray:
+        """How far everything reaches from the origin, at most: (3,) [mm]."""
+        sides = [np.abs(ball[:3]) + max(ball[3:6]) for ball in self.balls]
+        sides += [np.abs(end) + rod[6] for rod in self.rods for end in (rod[:3], rod[3:6])]
+        return np.max(sides, axis=0)
+
 
 def turned(angles: np.ndarray) -> np.ndarray:
     """Rotation about x, then y, then z: (3,) [rad] -> (3, 3)."""
