@@ -35,6 +35,11 @@ def log_focal_surprise(one: Run) -> float:
     return float(np.mean(ratio**2))
 
 
+def lied(one: Run) -> bool:
+    """Whether the error of log focal ever was beyond three sigma, from a second on."""
+    return bool((np.abs(one.error[SECOND:]) > 3.0 * np.array(one.sigma[SECOND:])).any())
+
+
 def bound_at(one: Run, frame: int) -> float:
     """The bound's sigma at the nearest frame it was computed for."""
     return min(one.bound, key=lambda pair: abs(pair[0] - frame))[1]
@@ -62,8 +67,8 @@ def _percent(values: Sequence[float], digits: int = 1) -> str:
 def _focal_table(runs: Sequence[Run]) -> str:
     lines = [
         '| motion | runs | start | 1 s | 2 s | end | worst end | stated σ 1 s / end '
-        '| bound σ 1 s / end | squared error by variance: median, mean |',
-        '|---|---|---|---|---|---|---|---|---|---|',
+        '| bound σ 1 s / end | squared error by variance: median, mean | runs ever beyond 3 σ |',
+        '|---|---|---|---|---|---|---|---|---|---|---|',
         *(_focal_row(name, some) for name, some in _kinds(runs)),
     ]
     return '\n'.join(lines) + '\n'
@@ -80,6 +85,7 @@ def _focal_row(name: str, runs: Sequence[Run]) -> str:
     surprise = [log_focal_surprise(run) for run in runs]
     cells += [' / '.join(stated), ' / '.join(best)]
     cells.append(f'{np.median(surprise):.1f}, {np.mean(surprise):.1f}')
+    cells.append(str(sum(map(lied, runs))))
     return f'| {" | ".join(cells)} |'
 
 

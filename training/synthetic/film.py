@@ -21,8 +21,9 @@ from training.synthetic.samples import FAMILIES, MOST_ZOOM, draw_light, draw_sco
 from training.synthetic.things import turned
 from training.synthetic.world import World
 
-MOVES = ('advance', 'orbit', 'sideways', 'pan', 'rest', 'zoom', 'mixed')
-ZOOMS_TOO = ('zoom', 'mixed')  # the others keep their focal length
+MOVES = ('advance', 'orbit', 'sideways', 'pan', 'rest', 'zoom', 'mixed', 'creep')
+ZOOMS_TOO = ('zoom', 'mixed')  # but for 'creep' the others keep their focal length
+CREEP = (0.05, 0.12)  # log zoom of a 'creep', which advances and shows no rim [1/s]
 MARGIN_MM = 2.0
 TREMOR_MM, TREMOR_RAD = 0.035, 0.0016
 LITTLE = (80, 64)  # size of the glance that finds how far the scene is [px]
@@ -62,18 +63,20 @@ def draw_film(
         raise ValueError(f'unknown move {move!r}; known: {", ".join(MOVES)}')
     rng = np.random.default_rng([seed, 21, MOVES.index(move), list(FAMILIES).index(family)])
     world, scope = FAMILIES[family](seed), draw_scope(rng)
+    rim = False if move == 'creep' else rim
     if rim is not None:
         radius = float(rng.uniform(0.37, 0.40)) if rim else 0.9
         scope = replace(scope, stop_radius=radius)
     scope = replace(scope, electronic=electronic)
     frames = round(seconds * rate)
     zooms = _zooms(rng, seconds) if move in ZOOMS_TOO else ((0.0, 1.0),)
-    if move in ('advance', 'mixed'):
+    if move in ('advance', 'mixed', 'creep'):
         flight, distance = _along(world, scope, rng, seed, frames, rate, move == 'mixed')
     else:
         flight, distance = _about(world, scope, rng, seed, frames, rate, move)
     stamps = np.arange(frames) / rate
-    return Film(world, replace(flight, zoom=_ramp(stamps, zooms)), scope, distance)
+    zoom = _creep(rng, stamps) if move == 'creep' else _ramp(stamps, zooms)
+    return Film(world, replace(flight, zoom=zoom), scope, distance)
 
 
 def shots_of(film: Film, width: int, height: int, seed: int) -> Iterator[Shot]:
@@ -179,6 +182,12 @@ def _zooms(rng: np.random.Generator, seconds: float) -> tuple[tuple[float, float
         knots.append((time, target))
         zoom = target
     return tuple(knots)
+
+
+def _creep(rng: np.random.Generator, stamps: np.ndarray) -> np.ndarray:
+    """Zoom at each stamp, in or out at one slow rate; 1 is its widest."""
+    log_zoom = rng.uniform(*CREEP) * stamps
+    return np.exp(log_zoom if rng.random() < 0.5 else log_zoom[::-1])
 
 
 def _ramp(stamps: np.ndarray, knots: tuple[tuple[float, float], ...]) -> np.ndarray:
