@@ -17,6 +17,7 @@ from training.synthetic.camera import Camera, Flight, Scope, fly
 from training.synthetic.cavity import make_cavity
 from training.synthetic.chambers import make_chambers
 from training.synthetic.fork import make_fork
+from training.synthetic.heap import make_heap
 from training.synthetic.instrument import draw_instrument, lay_over
 from training.synthetic.light import Light
 from training.synthetic.render import render
@@ -33,10 +34,17 @@ FAMILIES: dict[str, Callable[[int], World]] = {
     'fork': partial(make_fork, side=SIDE),
     'belly': partial(make_belly, side=SIDE),
     'chambers': partial(make_chambers, side=SIDE),
+    'heap': partial(make_heap, side=SIDE),
 }
 HELD_OUT_FAMILIES = ('fork',)  # never trained on
-# share of pairs with one in view
-INSTRUMENTS = {'cavity': 0.35, 'bed': 0.3, 'belly': 0.3, 'tube': 0.08, 'chambers': 0.1}
+INSTRUMENTS = {  # share of pairs with one in view
+    'cavity': 0.35,
+    'bed': 0.3,
+    'belly': 0.3,
+    'tube': 0.08,
+    'chambers': 0.1,
+    'heap': 0.2,
+}
 RATE = 25.0  # frames a second of the imagined video
 FOCALS = (0.35, 1.6)  # of the picture's width
 ZOOM_RATE = 0.5  # of a scope's zoom, a second at most
