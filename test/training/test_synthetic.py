@@ -18,6 +18,7 @@ from training.synthetic.chambers import make_chambers
 from training.synthetic.clip import RATE, read_depth, shoot
 from training.synthetic.field import Field
 from training.synthetic.fork import make_fork
+from training.synthetic.heap import make_heap
 from training.synthetic.instrument import Instrument, draw_instrument, lay_over
 from training.synthetic.light import Light, Scene, make_scene
 from training.synthetic.render import View, render
@@ -83,19 +84,20 @@ def flight(tube: World) -> Flight:
     return fly(tube, 4, 40, zooms=((0.0, 1.0), (1.6, 1.6)))
 
 
-@pytest.fixture(scope='module', params=['tube', 'cavity', 'bed', 'fork', 'chambers'])
+@pytest.fixture(scope='module', params=['tube', 'cavity', 'bed', 'fork', 'chambers', 'heap'])
 def pair(request, tube: World, flight: Flight) -> list[tuple[View, Camera]]:
     """Two neighbouring frames of each family, the camera moving, turning and zooming."""
     world, path = tube, flight
     if request.param != 'tube':
-        make, cell = {
-            'cavity': (make_cavity, 1.4),
-            'bed': (make_bed, 1.4),
-            'fork': (make_fork, 1.4),
-            'chambers': (make_chambers, 1.0),
+        make, seed, cell, start = {
+            'cavity': (make_cavity, 5, 1.4, 10.0),
+            'bed': (make_bed, 5, 1.4, 10.0),
+            'fork': (make_fork, 5, 1.4, 10.0),
+            'chambers': (make_chambers, 5, 1.0, 10.0),
+            'heap': (make_heap, 1, 1.1, 1.0),
         }[request.param]
-        world = make(5, cell=cell, side=512)
-        path = fly(world, 2, 40, speed=6.0, zooms=((0.0, 1.0), (1.6, 1.6)))
+        world = make(seed, cell=cell, side=512)
+        path = fly(world, 2, 40, speed=6.0, zooms=((0.0, 1.0), (1.6, 1.6)), start=start)
     cameras = [SCOPE.camera(path.T_world_cam[n], path.zoom[n], WIDTH, HEIGHT) for n in (20, 21)]
     return [(render(world, Light.pair(), c, everywhere=True), c) for c in cameras]
 
