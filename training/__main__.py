@@ -9,7 +9,9 @@ import importlib
 import os
 import sys
 
-if {'geometry', 'judge-films'} & {*sys.argv[1:2]}:  # before numpy is there, as the node does
+if {'geometry', 'judge-films', 'tune'} & {
+    *sys.argv[1:2]
+}:  # before numpy is there, as the node does
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 from endosfm3d_ros.bundle import BundleError
@@ -22,6 +24,7 @@ COMMANDS = {
     'judge-films': ('training.judge_films', 'judge zoom, focal length and path on unseen films'),
     'path-trace': ('training.path_traced.command', 'films of another renderer, to be judged on'),
     'geometry': ('training.geometry.command', 'judge the window beside the best possible'),
+    'tune': ('training.geometry.tune', 'try constants of the window on development films'),
     'train': ('training.train', 'train by a configuration, or go on with a run'),
     'ablate': ('training.ablate', 'what each switch is worth, the same seeds with one turned'),
     'prove': ('training.prove', 'self-supervision from nothing, three seeds: minutes each'),

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from endosfm3d_ros.core import zoom_steps
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from training.geometry.bound import Assumed, Seen, Tracks, focal_bound, information_bound
+from training.geometry.tune import put
 
 WIDTH, HEIGHT, FOCAL = 80, 64, 56.0
 NUMBERS = np.array([0, 3, 6, 9])
@@ -101,3 +103,12 @@ def test_an_advance_teaches_and_more_of_it_teaches_more() -> None:
 
 def test_better_tracks_tell_more() -> None:
     assert focal_bound(AHEAD, replace(LITTLE, track=LITTLE.track / 3)) < focal_bound(AHEAD, LITTLE)
+
+
+def test_a_constant_is_set_by_its_name_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoom_steps, 'STEADY', zoom_steps.STEADY)  # put back afterwards
+    put('zoom_steps.STEADY=0.25')
+    assert zoom_steps.STEADY == 0.25
+    for wrong in ('STEADY=1', 'zoom_steps.STEADY', 'zoom_steps.STEDY=1', 'zoom_steps.Weighed=1'):
+        with pytest.raises(ValueError, match='needed MODULE.NAME=NUMBER'):
+            put(wrong)

@@ -75,15 +75,15 @@ def main() -> int:
     a = parser.parse_args()
     kept = a.out / 'runs.json'
     if a.troubles:
-        return _troubles(a.out, _seeds(a.seeds), max(a.seconds, LEAST_TROUBLED_S), a.bundle)
+        return _troubles(a.out, seeds_of(a.seeds), max(a.seconds, LEAST_TROUBLED_S), a.bundle)
     if a.lenses:
-        return _lenses(a.out, _seeds(a.seeds), a.seconds, a.bundle)
+        return _lenses(a.out, seeds_of(a.seeds), a.seconds, a.bundle)
     if a.again:
         runs = [_read(one) for one in json.loads(kept.read_text())]
     else:
         if a.seconds < 2.5:
             raise ValueError(f'--seconds is {a.seconds:g}, at least 2.5 are needed')
-        runs = measured(a.out, a.moves, _seeds(a.seeds), a.seconds, a.bundle)
+        runs = measured(a.out, a.moves, seeds_of(a.seeds), a.seconds, a.bundle)
         kept.write_text(json.dumps([asdict(one) for one in runs]))
     text = tables(runs)
     (a.out / 'tables.md').write_text(text)
@@ -92,7 +92,8 @@ def main() -> int:
     return 0
 
 
-def _seeds(text: str) -> range:
+def seeds_of(text: str) -> range:
+    """Read FIRST:END."""
     first, _, end = text.partition(':')
     if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
         raise ValueError(f'--seeds is {text!r}, needed FIRST:END, such as 10:14')
