@@ -47,19 +47,16 @@ def put(setting: str) -> None:
     :param setting: MODULE.NAME=NUMBER, such as zoom_steps.STEADY=0.9.
     :raises ValueError: there is no such number.
     """
-    name, equals, number = setting.partition('=')
-    module, dot, constant = name.rpartition('.')
+    name, _, number = setting.partition('=')
+    module, _, constant = name.rpartition('.')
     try:
         owner = importlib.import_module(f'{CORE}.{module}')
-        before = getattr(owner, constant)
-        value = type(before)(float(number))
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'--set {setting}: no number of that name in {CORE}; needed MODULE.NAME=NUMBER'
-        ) from error
-    if not (equals and dot):
-        raise ValueError(f'--set {setting}: needed MODULE.NAME=NUMBER')
-    setattr(owner, constant, value)
+        before, value = getattr(owner, constant), float(number)
+    except (ImportError, AttributeError, ValueError):
+        before = None
+    if not isinstance(before, int | float):
+        raise ValueError(f'--set {setting}: no such number in {CORE}; needed MODULE.NAME=NUMBER')
+    setattr(owner, constant, type(before)(value))
 
 
 def row(one: Run) -> list[float]:
