@@ -20,6 +20,7 @@ from endosfm3d_ros.engines.engine import EngineError
 COMMANDS = {
     'synthesize': ('training.synthesize', 'render training pairs'),
     'compact': ('training.compact', 'train the compact networks on them'),
+    'average': ('training.average', 'average two compact runs of one beginning'),
     'judge': ('training.judge', 'judge bundles on held-out worlds and marked pictures'),
     'judge-films': ('training.judge_films', 'judge zoom, focal length and path on unseen films'),
     'path-trace': ('training.path_traced.command', 'films of another renderer, to be judged on'),

@@ -10,6 +10,7 @@ torch = pytest.importorskip('torch', reason='training needs torch: make setup-tr
 onnx = pytest.importorskip('onnx', reason='bundles need onnx: make setup-training')
 from safetensors.torch import save_file  # noqa: E402
 
+from training.average import averaged, measure_norms  # noqa: E402
 from training.bundle_writer import write_bundle  # noqa: E402
 from training.compact import Run, depth_loss, loss_of, motion_loss, train  # noqa: E402
 from training.export import TRIAL, compact_parts  # noqa: E402
@@ -232,6 +233,22 @@ def test_a_run_goes_on_from_a_bundle_as_if_it_were_its_network(tmp_path: Path) -
     onnx.save(graph, tmp_path / 'bundle' / 'depth.onnx')
     with pytest.raises(ValueError, match=r'depth\.onnx: found another network'):
         run.start_from(tmp_path / 'bundle', pictures)
+
+
+def test_an_average_lies_between_and_its_norms_are_measured_again() -> None:
+    torch.manual_seed(4)
+    ours, theirs = CompactDepth(), CompactDepth()
+    assert torch.equal(averaged(ours, theirs, 1.0).head.weight, ours.head.weight)
+    mixed = averaged(ours, theirs, 0.25)
+    there = theirs.head.weight + 0.25 * (ours.head.weight - theirs.head.weight)
+    assert torch.allclose(mixed.head.weight, there)
+    pictures = [torch.rand(2, 3, 64, 80) for _ in range(3)]
+    measure_norms(mixed, pictures)
+    assert not mixed.training
+    stem = mixed.encoder.stem
+    with torch.no_grad():
+        means = [stem.conv(2.0 * batch - 1.0).mean((0, 2, 3)) for batch in pictures]
+    assert torch.allclose(stem.norm.running_mean, torch.stack(means).mean(0), atol=1e-5)
 
 
 def test_half_precision_says_the_same_within_its_rounding(pairs: Batch) -> None:
