@@ -60,7 +60,7 @@ class Run:
     :param disagreement: median |change of log depth's error| of a point over a second, after
         the first.
     :param zoom: RMS of log told zoom against the true one, from a second on; zoom_surprise: mean
-        of its square by the stated variance. NaN where none is told.
+        of its square by the stated variance, where one is stated.
     :param step_ms: CPU time of a step without its networks; settle_ms: of what follows it.
     """
 
@@ -115,8 +115,8 @@ def run(
     path_mm = float(np.linalg.norm(np.diff(film.T_world_cam[:, :3, 3], axis=0), axis=1).sum())
     T_odom_cam = np.stack([one.T_odom_cam for one in said])
     ate = trajectory_errors(T_odom_cam, film.T_world_cam).ate_sim3
-    zoom = np.array([one.zoom for one in said]) / film.K[:, 0, 0] * film.K[0, 0, 0]
-    zoom_error = np.log(zoom / zoom[0])[SECOND:]
+    zoom = np.nan_to_num(np.array([one.zoom for one in said]), nan=1.0)  # not known: not zoomed
+    zoom_error = np.log(zoom / zoom[0] * film.K[0, 0, 0] / film.K[:, 0, 0])[SECOND:]
     zoom_sigma = np.array([one.zoom_sigma for one in said])[SECOND:]
     windowed = start.refinement == 'window'
     rim = find_field_of_view(film.images[0], None).circle is not None
@@ -134,7 +134,7 @@ def run(
         motion_surprise=_motion_surprise(film, said),
         disagreement=_disagreement(film, said),
         zoom=float(np.sqrt(np.mean(zoom_error**2))),
-        zoom_surprise=float(np.mean((zoom_error / zoom_sigma) ** 2)),
+        zoom_surprise=float(np.mean((zoom_error / zoom_sigma)[np.isfinite(zoom_sigma)] ** 2)),
         step_ms=step_ms,
         settle_ms=settle_ms,
     )
