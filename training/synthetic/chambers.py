@@ -16,7 +16,7 @@ from training.synthetic.things import (
     build,
     clothed,
 )
-from training.synthetic.world import World, smooth_curve
+from training.synthetic.world import World, smooth_curve, unit
 
 SPACING = 1.5  # of the way's points [mm]
 LOOK = 10  # points ahead
@@ -59,7 +59,7 @@ def _dig(rng: np.random.Generator, size: float) -> tuple[Things, np.ndarray, flo
     stops = [np.array([0.0, 0.0, 0.0])]
     heading = np.array([0.0, 0.0, 1.0])
     for _ in range(int(rng.integers(3, 6))):
-        heading = _unit(heading + rng.uniform(0.1, 0.7) * rng.standard_normal(3) * [1, 1, 0.5])
+        heading = unit(heading + rng.uniform(0.1, 0.7) * rng.standard_normal(3) * [1, 1, 0.5])
         stops.append(stops[-1] + size * rng.uniform(16.0, 34.0) * heading)
     way = _smooth(np.array(stops))
     wide = max(size * rng.uniform(6.0, 13.0), 7.5)
@@ -73,7 +73,7 @@ def _dig(rng: np.random.Generator, size: float) -> tuple[Things, np.ndarray, flo
             things.ball(place + off, axes, int(rng.choice(KINDS)), rng.normal(0.0, 1.0, 3))
     for _ in range(int(rng.integers(0, 5))):  # passages aside, most of them blind
         start = way[int(rng.integers(0, len(way)))]
-        aside = _unit(rng.standard_normal(3) * [1.0, 1.0, 0.6] + [0.0, 0.0, 0.5])
+        aside = unit(rng.standard_normal(3) * [1.0, 1.0, 0.6] + [0.0, 0.0, 0.5])
         length, radius = size * rng.uniform(15.0, 45.0), size * rng.uniform(3.0, 10.0)
         count = max(int(length / 3.0), 2)
         bend = 0.12 * length * smooth_curve(rng, count, 60.0, 3.0, 3)
@@ -88,10 +88,10 @@ def _furnish(rng: np.random.Generator, size: float, way: np.ndarray) -> Things:
     things = Things(rng, contrast=float(rng.uniform(0.05, 0.35)))
     for _ in range(int(rng.integers(0, 9))):
         place = way[int(rng.integers(4, len(way)))]
-        aside = _unit(rng.standard_normal(3))
+        aside = unit(rng.standard_normal(3))
         if rng.random() < 0.25:  # a stalk from wall to wall
             radius = size * rng.uniform(0.8, 2.5)
-            across = _unit(np.cross(aside, rng.standard_normal(3)))
+            across = unit(np.cross(aside, rng.standard_normal(3)))
             middle = place + (SPARE + radius + size * rng.uniform(0.0, 8.0)) * aside
             line = middle + np.linspace(-40.0, 40.0, 9)[:, None] * across
             if _apart(line, way) > SPARE + radius:
@@ -132,7 +132,3 @@ def _smooth(stops: np.ndarray) -> np.ndarray:
 def _apart(points: np.ndarray, way: np.ndarray) -> float:
     """Least distance between two sets of points [mm]."""
     return float(np.linalg.norm(points[:, None] - way[None], axis=-1).min())
-
-
-def _unit(v: np.ndarray) -> np.ndarray:
-    return v / np.linalg.norm(v)

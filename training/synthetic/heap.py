@@ -20,7 +20,7 @@ from training.synthetic.things import (
     build,
     clothed,
 )
-from training.synthetic.world import World, smooth_curve
+from training.synthetic.world import World, smooth_curve, unit
 
 KINDS = [WALL, LIVER, GALL, BOWEL, FAT, LIGAMENT]
 POINTS = 81  # of a way
@@ -57,7 +57,7 @@ def _pile(rng: np.random.Generator, room: np.ndarray) -> Things:
     things = Things(rng, contrast=float(rng.uniform(0.1, 0.4)))
     usual = float(np.exp(rng.uniform(np.log(5.0), np.log(18.0))))
     heaped = rng.random() < 0.7
-    up = _unit(rng.standard_normal(3))
+    up = unit(rng.standard_normal(3))
     level = rng.uniform(0.2, 0.6) * float(np.linalg.norm(up * room))
 
     def somewhere() -> np.ndarray:
@@ -82,7 +82,7 @@ def _pile(rng: np.random.Generator, room: np.ndarray) -> Things:
         radius = max(usual * rng.uniform(0.15, 0.9), 1.2)
         count = int(rng.uniform(6, 30))
         bend = radius * smooth_curve(rng, count, rng.uniform(25.0, 90.0), 4.0, 3) * 2.0
-        along = 4.0 * (np.arange(count) - count / 2)[:, None] * _unit(rng.standard_normal(3))
+        along = 4.0 * (np.arange(count) - count / 2)[:, None] * unit(rng.standard_normal(3))
         ringed = 1.0 + rng.uniform(0.0, 0.15) * smooth_curve(rng, count, 18.0, 4.0, 1)[:, 0]
         things.rod(somewhere() + along + bend, radius * ringed, int(rng.choice(KINDS)))
     return things
@@ -96,7 +96,7 @@ def _way(
     centres = np.array([ball[:3] for ball in things.balls if max(ball[3:6]) < room.max()])
     for _ in range(TRIALS):
         start = rng.uniform(-0.8, 0.8, 3) * room
-        guide = start + ease * rng.uniform(20.0, 60.0) * _unit(rng.standard_normal(3))
+        guide = start + ease * rng.uniform(20.0, 60.0) * unit(rng.standard_normal(3))
         guide = guide + 2.0 * smooth_curve(rng, POINTS, 60.0, 0.6, 3)
         target = centres[int(rng.integers(0, len(centres)))]
         if world.field.room(guide).min() < ROOM_MM or not _in_view(world.field, start, target):
@@ -111,7 +111,3 @@ def _in_view(field: Field, start: np.ndarray, target: np.ndarray) -> bool:
     line = start + np.linspace(0.0, 1.0, 40)[:, None] * (target - start)
     far = np.linalg.norm(target - start)
     return bool(far > 12.0 and (field.room(line) > 0.0).mean() > 0.4)
-
-
-def _unit(v: np.ndarray) -> np.ndarray:
-    return v / np.linalg.norm(v)

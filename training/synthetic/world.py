@@ -47,6 +47,11 @@ def random_rotation(rng: np.random.Generator) -> np.ndarray:
     return q
 
 
+def unit(v: np.ndarray) -> np.ndarray:
+    """Of length one: (3,)."""
+    return v / np.linalg.norm(v)
+
+
 def smooth_curve(
     rng: np.random.Generator, count: int, wavelength: float, spacing: float, channels: int
 ) -> np.ndarray:
