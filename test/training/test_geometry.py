@@ -9,6 +9,7 @@ import pytest
 from endosfm3d_ros.core import zoom_steps
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from training.geometry.bound import Assumed, Seen, Tracks, focal_bound, information_bound
+from training.geometry.command import _read
 from training.geometry.tune import put
 
 WIDTH, HEIGHT, FOCAL = 80, 64, 56.0
@@ -112,3 +113,9 @@ def test_a_constant_is_set_by_its_name_or_refused(monkeypatch: pytest.MonkeyPatc
     for wrong in ('STEADY=1', 'zoom_steps.STEADY', 'zoom_steps.STEDY=1', 'zoom_steps.Weighed=1'):
         with pytest.raises(ValueError, match='needed MODULE.NAME=NUMBER'):
             put(wrong)
+
+
+def test_runs_of_an_older_version_are_refused_in_one_line() -> None:
+    start = {'factor': 1.4, 'guess': True, 'refinement': 'window'}
+    with pytest.raises(ValueError, match=r'of another version .*run again without --again'):
+        _read({'film': 'mixed_tube_1', 'start': start, 'bound': [], 'error': []})

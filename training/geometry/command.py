@@ -146,7 +146,12 @@ def _lenses(out: Path, seeds: range, seconds: float, bundle: str) -> int:
 
 def _read(one: dict) -> Run:
     bound = [(int(frame), float(sigma)) for frame, sigma in one['bound']]
-    return Run(**{**one, 'start': Start(**one['start']), 'bound': bound})
+    try:
+        return Run(**{**one, 'start': Start(**one['start']), 'bound': bound})
+    except TypeError as error:
+        raise ValueError(
+            f'runs.json is of another version ({error}); run again without --again'
+        ) from error
 
 
 if __name__ == '__main__':

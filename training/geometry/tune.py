@@ -42,7 +42,8 @@ COLUMNS = (
 
 def put(setting: str) -> None:
     """
-    Set a constant of the core for this process.
+    Set a constant of the core for this process, in its own module: one that others import by
+    name keeps its value there.
 
     :param setting: MODULE.NAME=NUMBER, such as zoom_steps.STEADY=0.9.
     :raises ValueError: there is no such number.
