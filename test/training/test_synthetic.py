@@ -2,6 +2,7 @@
 """Laws of the rendered worlds: exact depth, motion that fits it, light that falls off."""
 
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ pytest.importorskip('scipy', reason='scipy measures free space: make setup-train
 from training.synthetic import render as rendering
 from training.synthetic.bed import make_bed
 from training.synthetic.camera import Camera, Flight, Scope, fly
+from training.synthetic.cavern import make_cavern
 from training.synthetic.cavity import make_cavity
 from training.synthetic.chambers import make_chambers
 from training.synthetic.clip import RATE, read_depth, shoot
@@ -84,19 +86,22 @@ def flight(tube: World) -> Flight:
     return fly(tube, 4, 40, zooms=((0.0, 1.0), (1.6, 1.6)))
 
 
-@pytest.fixture(scope='module', params=['tube', 'cavity', 'bed', 'fork', 'chambers', 'heap'])
+@pytest.fixture(
+    scope='module', params=['tube', 'cavity', 'bed', 'fork', 'chambers', 'heap', 'cavern']
+)
 def pair(request, tube: World, flight: Flight) -> list[tuple[View, Camera]]:
     """Two neighbouring frames of each family, the camera moving, turning and zooming."""
     world, path = tube, flight
     if request.param != 'tube':
-        make, seed, cell, start = {
-            'cavity': (make_cavity, 5, 1.4, 10.0),
-            'bed': (make_bed, 5, 1.4, 10.0),
-            'fork': (make_fork, 5, 1.4, 10.0),
-            'chambers': (make_chambers, 5, 1.0, 10.0),
-            'heap': (make_heap, 1, 1.1, 1.0),
+        make, start = {
+            'cavity': (partial(make_cavity, 5, cell=1.4), 10.0),
+            'bed': (partial(make_bed, 5, cell=1.4), 10.0),
+            'fork': (partial(make_fork, 5, cell=1.4), 10.0),
+            'chambers': (partial(make_chambers, 5, cell=1.0), 10.0),
+            'heap': (partial(make_heap, 1, cell=1.1), 1.0),
+            'cavern': (partial(make_cavern, 5), 1.0),
         }[request.param]
-        world = make(seed, cell=cell, side=512)
+        world = make(side=512)
         path = fly(world, 2, 40, speed=6.0, zooms=((0.0, 1.0), (1.6, 1.6)), start=start)
     cameras = [SCOPE.camera(path.T_world_cam[n], path.zoom[n], WIDTH, HEIGHT) for n in (20, 21)]
     return [(render(world, Light.pair(), c, everywhere=True), c) for c in cameras]

@@ -14,6 +14,7 @@ import numpy as np
 from training.synthetic.bed import make_bed
 from training.synthetic.belly import make_belly
 from training.synthetic.camera import Camera, Flight, Scope, fly
+from training.synthetic.cavern import make_cavern
 from training.synthetic.cavity import make_cavity
 from training.synthetic.chambers import make_chambers
 from training.synthetic.fork import make_fork
@@ -35,6 +36,7 @@ FAMILIES: dict[str, Callable[[int], World]] = {
     'belly': partial(make_belly, side=SIDE),
     'chambers': partial(make_chambers, side=SIDE),
     'heap': partial(make_heap, side=SIDE),
+    'cavern': partial(make_cavern, side=SIDE),
 }
 HELD_OUT_FAMILIES = ('fork',)  # never trained on
 INSTRUMENTS = {  # share of pairs with one in view
@@ -44,6 +46,7 @@ INSTRUMENTS = {  # share of pairs with one in view
     'tube': 0.08,
     'chambers': 0.1,
     'heap': 0.2,
+    'cavern': 0.15,
 }
 RATE = 25.0  # frames a second of the imagined video
 FOCALS = (0.35, 1.6)  # of the picture's width
