@@ -80,6 +80,8 @@ class LocalMap:
     :param laborious: the last adjustment asked more than usual, and should have its frame alone.
     :param scope: the best there is now: from the belief and this window; told_at: the newest
         keyframe when an adjustment told it last.
+    :param gap: log focal length by which the points are placed, less the one that `scope` tells:
+        the surer word may be a forerunner's.
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param solution: of the last adjustment; None before the first.
     :param step_covariance: (6, 6) of one frame's step, as it tells; None before the first.
@@ -97,6 +99,7 @@ class LocalMap:
     lens_asked: int = -1
     bent: int = 0
     laborious: bool = False
+    gap: float = 0.0
     log_scale: float = 0.0
     solution: Solution | None = None
     step_covariance: np.ndarray | None = None
@@ -105,6 +108,11 @@ class LocalMap:
     def settled(self) -> bool:
         """Whether an adjustment has little left to do before the next keyframe comes."""
         return len(self.keyframes) == WINDOW or self.belief.number >= 0
+
+    @property
+    def reference(self) -> float:
+        """Log focal length at no zoom, by which the points are placed."""
+        return float(self.scope.focal[0]) + self.gap
 
     def with_keyframe(self, keyframe: Keyframe, log_z: np.ndarray | None = None) -> 'LocalMap':
         """
@@ -334,7 +342,7 @@ class LocalMap:
 
     def _held(self) -> Beliefs:
         """The beliefs of a window that tells no focal length: reference and distortion hold."""
-        reference = float(self.scope.focal[0])
+        reference = self.reference
         zoom = self.keyframes[0].log_focal - reference
         return replace(
             self._beliefs(),
@@ -346,7 +354,7 @@ class LocalMap:
         views = self.keyframes
         shared = np.zeros(SHARED)
         shared[CENTRE] = self.scope.centre
-        shared[REFERENCE], shared[DISTORTION] = self.scope.focal[0], self.scope.distortion
+        shared[REFERENCE], shared[DISTORTION] = self.reference, self.scope.distortion
         if self.solution is not None:
             shared[BENDS] = self.solution.scene.shared[BENDS]
         return Scene(
@@ -402,7 +410,7 @@ class LocalMap:
             ._judged()
         )
         if np.isinf(doubt):
-            zoomed = keyframes[-1].log_focal - float(self.scope.focal.sum())
+            zoomed = keyframes[-1].log_focal - self.gap - float(self.scope.focal.sum())
             told = [view.number for view in self.keyframes if view.number <= self.told_at]
             variance = zoom_variance(solution, max(len(told) - 1, 0))
             return replace(moved, scope=self.scope.zoomed(zoomed, variance))
@@ -411,7 +419,8 @@ class LocalMap:
         arrived = solution.converged or stirred < STILL
         if arrived and self.pending is None and len(self.keyframes) == WINDOW:
             moved = replace(moved, pending=scope)
-        return replace(moved, scope=moved._best(scope))
+        best = moved._best(scope)
+        return replace(moved, scope=best, gap=keyframes[-1].log_focal - float(best.focal.sum()))
 
     def _step_covariance(self, solution: Solution) -> np.ndarray:
         """

@@ -73,7 +73,8 @@ class Placed:
     :param known: False where the tracks do not tell; the place is then that of the frame before.
     :param inliers: tracks that agree; share: of those that could be asked.
     :param covariance: (6, 6) of the step to this frame, as `Motion` has it [mm, rad].
-    :param log_focal: of this frame [log px]; log_focal_sigma of the step from the reference's.
+    :param log_focal: of this frame, as it is told [log px]; log_focal_sigma of the step from the
+        reference's.
     :param depth: this frame's depth map, agreeing with the map's points.
     :param log_scale: of the map over the network's millimetre, here.
     """
@@ -98,7 +99,7 @@ class Odometry:
     :param number: of the last frame.
     :param T_cam_world: (4, 4) of the last frame, as the map has it [mm].
     :param correction: (4, 4) camera now in the map -> camera as told; fades to the identity.
-    :param log_focal: of the last frame.
+    :param log_focal: of the last frame, by which the points are placed (`LocalMap.gap`).
     :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
     :param anchors: pictures of the map's keyframes, oldest first: tracks are held to the last one,
         and lost points are looked for by the others.
@@ -185,7 +186,7 @@ class Odometry:
             int(found.agree.sum()),
             float(found.agree.sum() / max(use.sum() + moving.sum(), 1)),
             now._step_covariance(found.covariance),
-            found.log_focal,
+            found.log_focal - now.map.gap,
             max(float(np.sqrt(found.covariance[6, 6])), ZOOM_FLOOR),
             agreement.of(sight.coming.result(), sight),
             float(agreement.smooth[0]),
@@ -228,6 +229,7 @@ class Odometry:
         return replace(
             self,
             map=self.map.forgotten(),
+            log_focal=self.log_focal - self.map.gap,
             texture=None,
             window=None,
             anchors=(),
@@ -243,7 +245,8 @@ class Odometry:
         What a depth map's millimetre is worth in the world stays: a robot that measured the path
         measured it with that.
         """
-        return Odometry(self.map.forgotten(), log_focal=self.log_focal, offset=self.offset)
+        focal = self.log_focal - self.map.gap
+        return Odometry(self.map.forgotten(), log_focal=focal, offset=self.offset)
 
     # one frame
 
@@ -273,7 +276,7 @@ class Odometry:
     def _prior_focal(self, sight: Sight) -> tuple[float, float]:
         """What this frame's log focal length should be before its tracks are asked."""
         if np.isfinite(sight.log_zoom):
-            focal = float(self.scope.focal[0]) + sight.log_zoom
+            focal = self.map.reference + sight.log_zoom
             return focal, max(sight.log_zoom_sigma, ZOOM_FLOOR)
         return self.log_focal, RUNS
 

@@ -524,3 +524,20 @@ def test_the_forerunner_s_word_loses_what_the_zoom_since_is_unsure_of() -> None:
     assert 0.01 < told.log_focal_sigma < 0.2
     assert abs(way - 6 * 0.01) < 3 * told.log_focal_sigma
     assert replace(local_map, pending=unsure)._best(local_map.scope) is local_map.scope
+
+
+def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_another() -> None:
+    """A forerunner, 6 % off the window, is surer: a rim that leaves must not show that."""
+    zoom = np.exp(0.015 * np.arange(10))
+    local_map = solved(built('advance', 0.7 * WIDTH, 1.05, zoom=zoom))
+    number = local_map.keyframes[5].number
+    focal = np.array([local_map.scope.focal[0] + 0.06, 5 * 0.015, 0.0])
+    surest = replace(local_map.scope, lens=focal, covariance=1e-8 * np.eye(3), number=number)
+    told = solved(replace(local_map, pending=surest))
+    assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=1e-9)
+    newest = told.keyframes[-1].log_focal
+    assert newest - told.gap - float(told.scope.focal[0]) == pytest.approx(9 * 0.015, abs=0.004)
+    assert newest - told.reference == pytest.approx(9 * 0.015, abs=0.004)
+    assert -0.08 < told.gap < -0.04
+    odometry = replace(Odometry(told), log_focal=newest).lost()
+    assert odometry.log_focal == pytest.approx(newest - told.gap) and odometry.map.gap == 0.0
