@@ -7,7 +7,6 @@ import numpy as np
 
 from endosfm3d_ros.core.geometry import rigid
 from endosfm3d_ros.core.lens import undistorted
-from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.zoom_steps import ZoomStep
 
 
@@ -43,9 +42,12 @@ class Keyframe:
         """(4, 4) [mm]."""
         return rigid(self.R, self.t)
 
-    def lifted(self, scope: Scope, log_z: np.ndarray) -> np.ndarray:
-        """Its points at depths (M,) [log mm]: (M, 3) in the world [mm]."""
+    def lifted(self, centre: np.ndarray, distortion: float, log_z: np.ndarray) -> np.ndarray:
+        """
+        Its points at depths (M,) [log mm], by a principal point (2,) [px]: (M, 3) in the world
+        [mm].
+        """
         z = np.exp(log_z)[:, None]
-        image = (self.pixels - scope.centre) / np.exp(self.log_focal)
-        X = np.column_stack([undistorted(image, scope.distortion) * z, z])
+        image = (self.pixels - centre) / np.exp(self.log_focal)
+        X = np.column_stack([undistorted(image, distortion) * z, z])
         return (X - self.t) @ self.R

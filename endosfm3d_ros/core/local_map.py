@@ -81,7 +81,7 @@ class LocalMap:
     :param scope: the best there is now: from the belief and this window; told_at: the newest
         keyframe when an adjustment told it last.
     :param gap: log focal length by which the points are placed, less the one that `scope` tells:
-        the surer word may be a forerunner's.
+        the surer word may be a forerunner's; shift: (2,) of the principal point likewise [px].
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param solution: of the last adjustment; None before the first.
     :param step_covariance: (6, 6) of one frame's step, as it tells; None before the first.
@@ -100,6 +100,7 @@ class LocalMap:
     bent: int = 0
     laborious: bool = False
     gap: float = 0.0
+    shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
     log_scale: float = 0.0
     solution: Solution | None = None
     step_covariance: np.ndarray | None = None
@@ -114,6 +115,11 @@ class LocalMap:
         """Log focal length at no zoom, by which the points are placed."""
         return float(self.scope.focal[0]) + self.gap
 
+    @property
+    def centre(self) -> np.ndarray:
+        """(2,) principal point by which the points are placed [px]."""
+        return self.scope.centre + self.shift
+
     def with_keyframe(self, keyframe: Keyframe, log_z: np.ndarray | None = None) -> 'LocalMap':
         """
         Add a keyframe.
@@ -123,7 +129,7 @@ class LocalMap:
         """
         if log_z is None:
             log_z = keyframe.log_depth + keyframe.log_scale
-        points = keyframe.lifted(self.scope, log_z)
+        points = keyframe.lifted(self.centre, self.scope.distortion, log_z)
         keyframes = (*self.keyframes, keyframe)[-WINDOW:]
         fresh = self.landmarks.of(keyframe.ids) < 0
         landmarks = self.landmarks.joined(keyframe.ids[fresh], points[fresh])
@@ -222,7 +228,8 @@ class LocalMap:
         moved = float(scope.focal.sum() - self.scope.focal.sum())
         keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
         nobody = np.zeros(0, int)
-        landmarks = self._with_others_carried(self.landmarks, nobody, keyframes, scope.distortion)
+        lens = self.centre, scope.distortion
+        landmarks = self._with_others_carried(self.landmarks, nobody, keyframes, *lens)
         return replace(
             self, belief=belief, scope=scope, keyframes=tuple(keyframes), landmarks=landmarks
         )
@@ -353,7 +360,7 @@ class LocalMap:
     def _scene(self, picked: np.ndarray) -> Scene:
         views = self.keyframes
         shared = np.zeros(SHARED)
-        shared[CENTRE] = self.scope.centre
+        shared[CENTRE] = self.centre
         shared[REFERENCE], shared[DISTORTION] = self.reference, self.scope.distortion
         if self.solution is not None:
             shared[BENDS] = self.solution.scene.shared[BENDS]
@@ -382,14 +389,15 @@ class LocalMap:
         stretch = np.exp(grown)
         places = home + stretch * (scene.points - home)
         landmarks = self.landmarks.placed(picked, places, solution.track_sigma, solution.misfit)
+        centre = scene.shared[CENTRE]
         keyframes = []
         for k, view in enumerate(asked):
-            centre = home + stretch * (-scene.R[k].T @ scene.t[k] - home)
+            place = home + stretch * (-scene.R[k].T @ scene.t[k] - home)
             keyframes.append(
                 replace(
                     view,
                     R=scene.R[k],
-                    t=-scene.R[k] @ centre,
+                    t=-scene.R[k] @ place,
                     log_focal=float(scene.log_focal[k]),
                     log_scale=float(scene.log_scale[k]) + grown,
                 )
@@ -399,7 +407,7 @@ class LocalMap:
                 self,
                 keyframes=tuple(keyframes),
                 landmarks=self._with_others_carried(
-                    landmarks, picked, keyframes, float(scene.shared[DISTORTION])
+                    landmarks, picked, keyframes, centre, float(scene.shared[DISTORTION])
                 ),
                 log_scale=float(scene.log_scale.mean()) + grown,
                 told_at=keyframes[-1].number,
@@ -413,14 +421,16 @@ class LocalMap:
             zoomed = keyframes[-1].log_focal - self.gap - float(self.scope.focal.sum())
             told = [view.number for view in self.keyframes if view.number <= self.told_at]
             variance = zoom_variance(solution, max(len(told) - 1, 0))
-            return replace(moved, scope=self.scope.zoomed(zoomed, variance))
+            scope = self.scope.zoomed(zoomed, variance)
+            return replace(moved, scope=scope, shift=centre - scope.centre)
         scope = scope_told(solution, self.belief, doubt, self.keyframes[-1].number)
         stirred = abs(scope.focal[0] - self.scope.focal[0]) / np.sqrt(scope.focal_covariance[0, 0])
         arrived = solution.converged or stirred < STILL
         if arrived and self.pending is None and len(self.keyframes) == WINDOW:
             moved = replace(moved, pending=scope)
         best = moved._best(scope)
-        return replace(moved, scope=best, gap=keyframes[-1].log_focal - float(best.focal.sum()))
+        gap = keyframes[-1].log_focal - float(best.focal.sum())
+        return replace(moved, scope=best, gap=gap, shift=centre - best.centre)
 
     def _step_covariance(self, solution: Solution) -> np.ndarray:
         """
@@ -448,11 +458,12 @@ class LocalMap:
         landmarks: Landmarks,
         picked: np.ndarray,
         adjusted: list[Keyframe],
+        centre: np.ndarray,
         distortion: float,
     ) -> Landmarks:
         """
         Points that were not adjusted go where their newest keyframe went, pixel by pixel, through
-        a lens that is taken to have another distortion now.
+        a lens that is taken to have another principal point and distortion now.
         """
         places = landmarks.places.copy()
         waiting = np.ones(len(landmarks), bool)
@@ -464,6 +475,7 @@ class LocalMap:
             z = np.maximum(X[:, 2:], NEAREST_MM)
             image = distorted(X[:, :2] / z, self.scope.distortion)
             image = image * np.exp(before.log_focal - after.log_focal)
+            image += (self.centre - centre) / np.exp(after.log_focal)
             X[:, :2] = undistorted(image, distortion) * z
             X *= np.exp(after.log_scale - before.log_scale)
             places[row] = (X - after.t) @ after.R

@@ -157,7 +157,7 @@ class Odometry:
         found = resect(
             known.places[row[use]],
             sight.map_pixels(now.points[use]),
-            now.scope.centre,
+            now.map.centre,
             POINT_SIGMA_PX * sight.pixel_size,
             now.T_cam_world,
             prior,
@@ -343,7 +343,7 @@ class Odometry:
         ahead = X[:, 2] > NEAREST_MM
         lost, X = lost[ahead], X[ahead]
         image = distorted(X[:, :2] / X[:, 2:], self.scope.distortion)
-        pixels = self.scope.centre + np.exp(self.log_focal) * image
+        pixels = self.map.centre + np.exp(self.log_focal) * image
         expected = sight.network_points(pixels).astype(np.float32)
         free = self._may_look_at(expected, sight)
         lost, expected = known.ids[lost[free]], expected[free]
