@@ -20,7 +20,7 @@ from endosfm3d_ros.core.odometry import ROUNDS, Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.resection import resect
-from endosfm3d_ros.core.scene import CENTRE as CENTRE_
+from endosfm3d_ros.core.scene import CENTRE as SHARED_CENTRE
 from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
 
@@ -534,7 +534,7 @@ def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_anoth
     number = local_map.keyframes[5].number
     focal = np.array([local_map.scope.focal[0] + 0.06, 5 * 0.015, 0.0])
     surest = replace(local_map.scope, lens=focal, covariance=1e-8 * np.eye(3), number=number)
-    surest = replace(surest, centre=surest.centre + [3.0, -2.0])
+    surest = replace(surest, centre=np.add(surest.centre, [3.0, -2.0]))
     told = solved(replace(local_map, pending=surest))
     assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=1e-9)
     newest = told.keyframes[-1].log_focal
@@ -543,6 +543,6 @@ def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_anoth
     assert -0.08 < told.gap < -0.04
     assert told.solution is not None
     assert told.scope.centre == pytest.approx(surest.centre)
-    assert told.centre == pytest.approx(told.solution.scene.shared[CENTRE_])
+    assert told.centre == pytest.approx(told.solution.scene.shared[SHARED_CENTRE])
     odometry = replace(Odometry(told), log_focal=newest).lost()
     assert odometry.log_focal == pytest.approx(newest - told.gap) and odometry.map.gap == 0.0
