@@ -18,7 +18,7 @@ import numpy as np
 
 REST = 3e-4  # of log zoom, a frame at rest: what is left to it
 RUNS = 0.012  # of log zoom, a frame, where it runs
-SLOW = 0.005  # of log zoom, a frame: a zoom like this must be ruled out where a rest is believed
+SLOW = 0.0015, 0.005  # of log zoom, a frame: must be ruled out where a rest is believed
 BEGINS, GOES_ON = 0.05, 0.5  # how often a frame runs after a rest, and after one that ran
 SELDOM = 0.15  # of the time a zoom runs
 CHANGES = 0.1  # how often a zoom begins to run, or to rest, from one step to the next
@@ -101,7 +101,7 @@ def asked(
 @dataclass(frozen=True)
 class Weighed:
     """
-    All patterns of rest and run that change twice at most, weighed against each other.
+    All patterns of rest and run that change twice at most, at a few rates, weighed together.
 
     A rest that is none falsifies the focal length, while a run that is none only measures a rest:
     so a step is said to run where that is less probable than not. What hides in the steps that are
@@ -123,9 +123,11 @@ class Weighed:
         :param frames: (N,) that each step took.
         """
         patterns, together = _patterns(len(ways))
-        slow, rest = SLOW * frames, REST * frames
-        prior = together * (slow[:, None] * slow)  # (P, N, N)
-        prior += np.where(patterns, 0.0, rest**2)[:, :, None] * np.eye(len(ways))
+        rest = np.where(patterns, 0.0, (REST * frames) ** 2)[:, :, None] * np.eye(len(ways))
+        prior = np.concatenate(  # (P, N, N), at each of the rates: what wavers is a share of it
+            [rest + together * np.outer(rate * frames, rate * frames) for rate in SLOW]
+        )
+        patterns = np.concatenate([patterns] * len(SLOW))
         root = np.linalg.cholesky(prior + covariance)
         known = np.linalg.solve(root, np.concatenate([prior, np.broadcast_to(
             ways[:, None], (len(prior), len(ways), 1))], axis=2))  # fmt: skip
