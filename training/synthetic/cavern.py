@@ -8,20 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from training.synthetic.field import Field
-from training.synthetic.things import (
-    BOWEL,
-    FAT,
-    GALL,
-    LIGAMENT,
-    LIVER,
-    PALETTE,
-    TINT_CELL,
-    WALL,
-    clothed,
-)
+from training.synthetic.things import KINDS, TINT_CELL, clothed, mixed
 from training.synthetic.world import World, unit
 
-KINDS = [WALL, LIVER, GALL, BOWEL, FAT, LIGAMENT]
 CELLS = (88, 132)  # of a side of the grid
 WALKERS, STEPS = 96, 120  # that look for a way, of a millimetre each
 ROOM_MM = 4.0  # about a way
@@ -114,12 +103,9 @@ def _paint(
     patches = _noise(rng, coarse, np.full(3, max(size / TINT_CELL, 3.0)))
     count = int(rng.integers(1, 5))
     borders = np.quantile(patches, rng.uniform(0.1, 0.9, count - 1)) if count > 1 else []
-    paints = np.array([
-        PALETTE[int(rng.choice(KINDS))]
-        * np.exp(rng.uniform(0.05, 0.35) * rng.standard_normal())
-        * (1.0 + 0.08 * rng.standard_normal(3))
-        for _ in range(count)
-    ])  # fmt: skip
+    paints = np.array(
+        [mixed(rng, int(rng.choice(KINDS)), rng.uniform(0.05, 0.35)) for _ in range(count)]
+    )
     tint = paints[np.searchsorted(np.sort(borders), patches)]
     mottle = _noise(rng, coarse, np.full(3, max(rng.uniform(5.0, 20.0) / TINT_CELL, 2.0)))
     shade = np.exp(rng.uniform(0.05, 0.4) * mottle)[..., None]

@@ -9,20 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from training.synthetic.field import Field
-from training.synthetic.things import (
-    BOWEL,
-    FAT,
-    GALL,
-    LIGAMENT,
-    LIVER,
-    WALL,
-    Things,
-    build,
-    clothed,
-)
+from training.synthetic.things import KINDS, Things, build, clothed
 from training.synthetic.world import World, smooth_curve, unit
 
-KINDS = [WALL, LIVER, GALL, BOWEL, FAT, LIGAMENT]
 POINTS = 81  # of a way
 TRIALS = 400  # ways to try
 ROOM_MM = 5.0  # about a way

@@ -23,7 +23,7 @@ PALETTE = np.stack(
         linear(232, 190, 176),  # ligament
     ]
 )
-WALL, LIVER, GALL, BOWEL, FAT, LIGAMENT = range(6)
+KINDS = WALL, LIVER, GALL, BOWEL, FAT, LIGAMENT = range(6)
 REACH = 6.0  # a thing is asked only this far beyond itself: farther off, others are nearer [mm]
 FAR = 50.0  # where no thing is near [mm]
 TINT_CELL = 2.0  # spacing of the colours' grid [mm]
@@ -51,9 +51,7 @@ class Things:
 
     def _paint(self, kind: int) -> int:
         """Mix a paint of this kind; its number."""
-        strength = np.exp(self.contrast * self._rng.standard_normal())
-        hue = 1.0 + 0.08 * self._rng.standard_normal(3)
-        self.paints.append(np.clip(PALETTE[kind] * strength * hue, 0.02, 0.95))
+        self.paints.append(np.clip(mixed(self._rng, kind, self.contrast), 0.02, 0.95))
         return len(self.paints) - 1
 
     def ball(self, centre: np.ndarray, axes: np.ndarray, colour: int, angles: np.ndarray) -> None:
@@ -78,6 +76,13 @@ class Things:
         sides = [np.abs(ball[:3]) + max(ball[3:6]) for ball in self.balls]
         sides += [np.abs(end) + rod[6] for rod in self.rods for end in (rod[:3], rod[3:6])]
         return np.max(sides, axis=0)
+
+
+def mixed(rng: np.random.Generator, kind: int, contrast: float) -> np.ndarray:
+    """Mix a paint of this kind, (3,) linear reflectance; contrast: see `Things`."""
+    strength = np.exp(contrast * rng.standard_normal())
+    hue = 1.0 + 0.08 * rng.standard_normal(3)
+    return PALETTE[kind] * strength * hue
 
 
 def turned(angles: np.ndarray) -> np.ndarray:
