@@ -6,6 +6,7 @@ tissue. Hollows, pillars, saddles, folds and shelves of every form, and not one 
 
 import numpy as np
 from scipy import ndimage
+from scipy.interpolate import make_interp_spline
 
 from training.synthetic.field import Field
 from training.synthetic.things import KINDS, TINT_CELL, clothed, mixed
@@ -79,20 +80,9 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], lengths: np.ndarray
         for n, length in zip(shape, lengths, strict=True)
     ]
     for axis, places in enumerate(at):
-        spline = ndimage.spline_filter1d(values, axis=axis, mode='mirror')
-        values = _interpolated(np.moveaxis(spline, axis, 0), places)
-        values = np.moveaxis(values, 0, axis)
+        samples = np.arange(values.shape[axis])
+        values = make_interp_spline(samples, values, bc_type='clamped', axis=axis)(places)
     return (values - values.mean()) / values.std()
-
-
-def _interpolated(spline: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Value of a cubic spline along the first axis at places [samples]: (N, ...)."""
-    first = np.floor(places).astype(int)
-    f = (places - first).reshape(-1, *[1] * (spline.ndim - 1))
-    g = 1.0 - f
-    weights = g**3 / 6, 2 / 3 - f**2 * (2 - f) / 2, 2 / 3 - g**2 * (2 - g) / 2, f**3 / 6
-    last = len(spline) - 1
-    return sum(w * spline[np.clip(first + n - 1, 0, last)] for n, w in enumerate(weights))
 
 
 def _paint(
