@@ -78,6 +78,10 @@ class LocalMap:
     :param lens_asked: the newest keyframe when it was asked whether the lens bends lines; bent:
         adjustments in a row that said so.
     :param laborious: the last adjustment asked more than usual, and should have its frame alone.
+    :param asking: where a bent lens led that is not shown, until a straight one was tried there.
+    :param unchecked: the last adjustment, until `completed` checks it.
+    :param left_out: ids of points that it left out, until `completed` places them; alarmed: then
+        it is to be said of all points anew which of them move.
     :param scope: the best there is now: from the belief and this window; told_at: the newest
         keyframe when an adjustment told it last.
     :param gap: log focal length by which the points are placed, less the one that `scope` tells:
@@ -99,6 +103,10 @@ class LocalMap:
     lens_asked: int = -1
     bent: int = 0
     laborious: bool = False
+    asking: Scene | None = None
+    unchecked: 'Unchecked | None' = None
+    left_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    alarmed: bool = False
     gap: float = 0.0
     shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
     log_scale: float = 0.0
@@ -109,6 +117,11 @@ class LocalMap:
     def settled(self) -> bool:
         """Whether an adjustment has little left to do before the next keyframe comes."""
         return len(self.keyframes) == WINDOW or self.belief.number >= 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to be `completed`."""
+        return bool(self.unchecked) or bool(len(self.left_out)) or self.alarmed
 
     @property
     def reference(self) -> float:
@@ -139,6 +152,8 @@ class LocalMap:
             keyframes=keyframes,
             landmarks=landmarks.kept(alive),
             belief=self._belief_at(keyframes[0]),
+            asking=None,
+            unchecked=None,
         )
         return moved._judged()._archived()
 
@@ -169,17 +184,45 @@ class LocalMap:
         zooms = zoom_doubt(views.pixels, self.sigma_px)
         doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
         now, beliefs, solution = self._solved(views, self._scene(picked), doubt)
+        if now.asking:
+            return now
+        told = now._taken_over(picked, solution, doubt)
         if now.laborious or len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS:
-            return now._taken_over(picked, solution, doubt)
-        tried = replace(now, trials=self.trials + TRIALS)
-        better = rigid.without_part(views, beliefs, solution, range(self.trials, tried.trials))
+            return told
+        return replace(told, unchecked=Unchecked(now, picked, views, beliefs, solution, doubt))
+
+    def completed(self) -> 'LocalMap':
+        """
+        What an adjustment leaves for the frames after it: whether the rest fits far better without
+        some part of the picture; then points that were left out, seen now and from another
+        keyframe, go where those see them, and it is said of all which of them move.
+        """
+        checked = self
+        if self.unchecked:
+            checked = self._checked(self.unchecked)
+            if checked.alarmed:
+                return checked
+        known = checked.landmarks
+        others = known.of(checked.left_out)
+        others = others[others >= 0]
+        placed = replace(checked, left_out=self.left_out[:0], alarmed=False)
+        if len(others) and checked.solution:
+            scene = replace(checked._scene(others), shared=checked.solution.scene.shared)
+            told = place_points(checked._views(others), scene)
+            placed = replace(placed, landmarks=known.placed(others, *told))
+        return placed._judged(anyway=checked.alarmed)
+
+    def _checked(self, last: 'Unchecked') -> 'LocalMap':
+        """Leave some parts of the picture out of the last adjustment, see `rigid.without_part`."""
+        trials = range(self.trials, self.trials + TRIALS)
+        better = rigid.without_part(last.views, last.beliefs, last.solution, trials)
         if better is None:
-            return tried._taken_over(picked, solution, doubt)
+            return replace(self, trials=trials.stop, unchecked=None)
         kept, solution = better
-        tried = replace(tried, laborious=True)
-        if not self.landmarks.moving.any():  # the forerunner was misled
-            tried, doubt = replace(tried, pending=None), UNSURE * doubt
-        return tried._taken_over(picked[kept], solution, doubt)._judged(anyway=True)
+        before, doubt = replace(last.before, trials=trials.stop, laborious=True), last.doubt
+        if not before.landmarks.moving.any():  # the forerunner was misled
+            before, doubt = replace(before, pending=None), UNSURE * doubt
+        return replace(before._taken_over(last.picked[kept], solution, doubt), alarmed=True)
 
     def _solved(
         self, views: Views, scene: Scene, doubt: float
@@ -188,8 +231,11 @@ class LocalMap:
         Adjust through the lens that is told so far, or ask which one it is: at each keyframe while
         the map is young; later once a whole window of adjustments has contradicted, for one may be
         misled by tissue that moves.
+
+        :return: the map that knows what was asked; where it is still `asking`, another call has
+            to go on before its solution is one.
         """
-        now = replace(self, laborious=False)
+        now = replace(self, laborious=False, asking=None, unchecked=None)
         number, told = self.keyframes[-1].number, bool(self.scope.distortion)
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
         question = LensQuestion(views, scene, beliefs, self.belief, doubt, number, told)
@@ -197,6 +243,8 @@ class LocalMap:
         iterations = RESUMED if resumed else BEGUN
         if question.has_one_answer:
             return now, *question.as_told(iterations)
+        if self.asking and self.lens_asked == number:
+            return now, *question.straightened(self.asking)
         young = self.lens_asked < 0 or not self.settled
         if not young or self.lens_asked == number:
             answer = question.as_told(iterations)
@@ -204,8 +252,9 @@ class LocalMap:
             contradicted = not bent if told else bent > WINDOW
             if young or not contradicted:
                 return replace(now, bent=bent), *answer
-        answer = question.asked(self.scope.distortion or float(self.belief.lens[2]))
-        return replace(now, lens_asked=number, laborious=True), *answer
+        beliefs, solution = question.bent(self.scope.distortion or float(self.belief.lens[2]))
+        asking = None if question.shown(solution) else solution.scene
+        return replace(now, lens_asked=number, laborious=True, asking=asking), beliefs, solution
 
     def _judged(self, anyway: bool = False) -> 'LocalMap':
         """
@@ -231,7 +280,13 @@ class LocalMap:
         lens = self.centre, scope.distortion
         landmarks = self._with_others_carried(self.landmarks, nobody, keyframes, *lens)
         return replace(
-            self, belief=belief, scope=scope, keyframes=tuple(keyframes), landmarks=landmarks
+            self,
+            belief=belief,
+            scope=scope,
+            keyframes=tuple(keyframes),
+            landmarks=landmarks,
+            asking=None,
+            unchecked=None,
         )
 
     def forgotten(self) -> 'LocalMap':
@@ -402,20 +457,18 @@ class LocalMap:
                     log_scale=float(scene.log_scale[k]) + grown,
                 )
             )
-        moved = (
-            replace(
-                self,
-                keyframes=tuple(keyframes),
-                landmarks=self._with_others_carried(
-                    landmarks, picked, keyframes, centre, float(scene.shared[DISTORTION])
-                ),
-                log_scale=float(scene.log_scale.mean()) + grown,
-                told_at=keyframes[-1].number,
-                solution=solution,
-                step_covariance=self._step_covariance(solution),
-            )
-            ._with_others_placed(picked, scene.shared)
-            ._judged()
+        moved = replace(
+            self,
+            keyframes=tuple(keyframes),
+            landmarks=self._with_others_carried(
+                landmarks, picked, keyframes, centre, float(scene.shared[DISTORTION])
+            ),
+            left_out=self._left_out(picked),
+            alarmed=False,
+            log_scale=float(scene.log_scale.mean()) + grown,
+            told_at=keyframes[-1].number,
+            solution=solution,
+            step_covariance=self._step_covariance(solution),
         )
         if np.isinf(doubt):
             zoomed = keyframes[-1].log_focal - self.gap - float(self.scope.focal.sum())
@@ -482,21 +535,15 @@ class LocalMap:
             waiting[row] = False
         return replace(landmarks, places=places)
 
-    def _with_others_placed(self, picked: np.ndarray, shared: np.ndarray) -> 'LocalMap':
+    def _left_out(self, picked: np.ndarray) -> np.ndarray:
         """
-        Points that were not adjusted, seen now and from another keyframe, go where those see them.
+        Ids of points that were not adjusted, seen now and from another keyframe.
 
-        :param picked: rows of those that were; shared: what the adjustment found, see `Scene`.
+        :param picked: rows of those that were.
         """
-        known = self.landmarks
-        ids = np.setdiff1d(self.keyframes[-1].ids, known.ids[picked], assume_unique=True)
-        twice = np.isin(ids, np.concatenate([view.ids for view in self.keyframes[:-1]]))
-        others = known.of(ids[twice])
-        if not len(others):
-            return self
-        scene = replace(self._scene(others), shared=shared)
-        told = place_points(self._views(others), scene)
-        return replace(self, landmarks=known.placed(others, *told))
+        *before, newest = self.keyframes
+        ids = np.setdiff1d(newest.ids, self.landmarks.ids[picked], assume_unique=True)
+        return ids[np.isin(ids, np.concatenate([view.ids for view in before]))]
 
     def _best(self, scope: Scope) -> Scope:
         """The word of this window or its forerunner, whichever is surer of the focal length."""
@@ -509,3 +556,21 @@ class LocalMap:
         if before.log_focal_sigma >= scope.log_focal_sigma:
             return scope
         return replace(before, distortion=scope.distortion)  # as the points are placed by it
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """
+    An adjustment of which it has to be seen whether it fits better without some part.
+
+    :param before: the map before it was taken over.
+    :param picked: rows of its landmarks that were adjusted; views, beliefs: how.
+    :param doubt: of `zoom_doubt`.
+    """
+
+    before: LocalMap
+    picked: np.ndarray
+    views: Views
+    beliefs: Beliefs
+    solution: Solution
+    doubt: float

@@ -198,14 +198,17 @@ class Odometry:
     def settled(self) -> 'Odometry':
         """
         Adjust the window after a keyframe: until it has converged while a map is young, once when
-        its window is full or the scope is known.
+        its window is full or the scope is known. What can wait then has the frame after that.
         """
         now = self
-        for _ in range(ROUNDS):
-            now = now._adjusted()
-            if now.map.laborious:
-                break
-        return now
+        if self.due:
+            for _ in range(ROUNDS):
+                now = now._adjusted()
+                if now.map.laborious:
+                    return now
+            if now.map.settled:
+                return now
+        return now._moved_to(now.map.completed()) if now.map.waits else now
 
     def _adjusted(self) -> 'Odometry':
         if not self.due:
@@ -215,7 +218,9 @@ class Odometry:
         except np.linalg.LinAlgError:
             return replace(self, due=False)  # a window that has no answer changes nothing
         solution = adjusted.solution
-        done = adjusted is self.map or solution is None or solution.converged or adjusted.settled
+        done = adjusted.asking is None and (
+            solution is None or solution.converged or adjusted.settled
+        )
         return replace(self._moved_to(adjusted), due=not done)
 
     def informed(self, log_focal: float, sigma: float) -> 'Odometry':

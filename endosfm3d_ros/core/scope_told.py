@@ -134,19 +134,24 @@ class LensQuestion:
         """Through the lens that is told so far."""
         return self.beliefs, adjust(self.views, self.beliefs, self.scene, iterations)
 
-    def asked(self, start: float) -> tuple[Beliefs, Solution]:
+    def bent(self, start: float) -> tuple[Beliefs, Solution]:
         """
-        Through the one that the window asks for: a bent scene that was explained without any
-        distortion would be no place to begin with, so both are tried.
+        Through one that may bend lines: a bent scene that was explained without any distortion
+        would be no place to begin with.
 
         :param start: distortion to begin with.
         """
-        bent = replace(self.beliefs, straight=False)
-        solution = adjust(self.views, bent, _through(self.scene, start), ASKED)
-        if len(self.scene.t) >= TELLING and replace(self, told=False).bends(solution):
-            return bent, solution
-        straight = replace(self.beliefs, straight=True)
-        return straight, adjust(self.views, straight, _through(solution.scene, 0.0), BEGUN)
+        beliefs = replace(self.beliefs, straight=False)
+        return beliefs, adjust(self.views, beliefs, _through(self.scene, start), ASKED)
+
+    def shown(self, solution: Solution) -> bool:
+        """Whether an adjustment through a bent lens shows that it is one."""
+        return len(self.scene.t) >= TELLING and replace(self, told=False).bends(solution)
+
+    def straightened(self, scene: Scene) -> tuple[Beliefs, Solution]:
+        """Through one that bends nothing, from where a bent one led."""
+        beliefs = replace(self.beliefs, straight=True)
+        return beliefs, adjust(self.views, beliefs, _through(scene, 0.0), BEGUN)
 
 
 def _through(scene: Scene, distortion: float) -> Scene:

@@ -10,6 +10,7 @@ from endosfm3d_ros.core import zoom_steps
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from training.geometry.bound import Assumed, Seen, Tracks, focal_bound, information_bound
 from training.geometry.command import _read
+from training.geometry.runs import path_drift
 from training.geometry.tune import put
 
 WIDTH, HEIGHT, FOCAL = 80, 64, 56.0
@@ -119,3 +120,14 @@ def test_runs_of_an_older_version_are_refused_in_one_line() -> None:
     start = {'factor': 1.4, 'guess': True, 'refinement': 'window'}
     with pytest.raises(ValueError, match=r'of another version .*run again without --again'):
         _read({'film': 'mixed_tube_1', 'start': start, 'bound': [], 'error': []})
+
+
+def test_the_drift_of_a_path_s_scale_is_what_its_steps_grew_by() -> None:
+    true, told = np.tile(np.eye(4), (250, 1, 1)), np.tile(np.eye(4), (250, 1, 1))
+    steps = np.random.default_rng(0).normal([0.5, 0.0, 2.0], 1.0, (250, 3))
+    true[:, :3, 3] = np.cumsum(steps, axis=0)
+    told[:, :3, 3] = 3.0 * np.cumsum(np.exp(np.linspace(0.0, 0.1, 250))[:, None] * steps, axis=0)
+    assert path_drift(told, true) == pytest.approx(0.1 * 200 / 250, abs=0.005)
+    stands = true.copy()
+    stands[225:] = true[225]
+    assert np.isnan(path_drift(told, stands))

@@ -26,6 +26,7 @@ BOUND_EVERY = 12  # frames
 RIM_SIGMA = 1e-3  # of log zoom by the rim, for the bound
 GRID_PX = 8  # between the points at which depth maps are compared
 SAME_DEPTH = 0.05
+HOP, STANDS = 5, 0.3  # frames; a camera that goes less than this share of its usual way stands
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Run:
     :param error: of log focal length; sigma: as stated; known: whether the step was known.
     :param bound: frame numbers, and the best possible sigma there.
     :param path_error: ATE after Sim(3) as a share of the path; path_mm: its true length.
-    :param scale_drift: log of depth's scale (which is the path's) in the last second over that in
-        the one after the first.
+    :param scale_drift: log of depth's scale in the last second over that in the one after the
+        first; path_drift: of the path's likewise, NaN where the camera rests in one of them.
     :param motion_surprise: squared error of motions over a second by their covariance, by 6.
     :param disagreement: median |change of log depth's error| of a point over a second, after
         the first.
@@ -74,6 +75,7 @@ class Run:
     path_error: float
     path_mm: float
     scale_drift: float
+    path_drift: float
     motion_surprise: float
     disagreement: float
     zoom: float
@@ -131,6 +133,7 @@ def run(
         path_error=float(ate / path_mm),
         path_mm=path_mm,
         scale_drift=_scale_drift(film, said),
+        path_drift=path_drift(T_odom_cam, film.T_world_cam),
         motion_surprise=_motion_surprise(film, said),
         disagreement=_disagreement(film, said),
         zoom=float(np.sqrt(np.mean(zoom_error**2))),
@@ -172,6 +175,26 @@ def _scale_drift(film: Filmed, said: Sequence[Reconstruction]) -> float:
         for part in ((SECOND, 2 * SECOND), (len(said) - SECOND, len(said)))
     )
     return float(late - early)
+
+
+def path_drift(told: np.ndarray, true: np.ndarray) -> float:
+    """
+    See `Run`.
+
+    :param told: (N, 4, 4) T_world_cam of either, in any two units; true likewise.
+    """
+    ways = [
+        np.linalg.norm(T[HOP:, :3, 3] - T[:-HOP, :3, 3], axis=1) for T in (told, true)
+    ]  # (N - HOP,) over a few frames: less of it is noise
+    usual = np.median(ways[1])
+    scales = []
+    for part in (slice(SECOND, 2 * SECOND), slice(-SECOND, None)):
+        ours, theirs = (way[part] for way in ways)
+        moves = theirs > STANDS * usual
+        if moves.mean() < 0.5:
+            return float('nan')
+        scales.append(np.log(ours[moves] @ theirs[moves] / (theirs[moves] @ theirs[moves])))
+    return float(scales[1] - scales[0])
 
 
 def _bounds(film: Filmed, prior: float, rim: bool) -> list[tuple[int, float]]:

@@ -93,7 +93,7 @@ def _rest_table(runs: Sequence[Run]) -> str:
     guessed = [run for run in runs if run.start.guess]
     lines = [
         '| motion | path error: window / pairs [% of path] | worst '
-        '| drift of scale: window / pairs [%] | squared error of motion '
+        '| drift of scale: depth, window / pairs; path [%] | squared error of motion '
         'over 1 s by covariance: window / pairs | maps disagree by: window / pairs [%] '
         '| steps not known [%] | step / settle / worst settle [CPU-ms] | step of pairs |',
         '|---|---|---|---|---|---|---|---|---|',
@@ -120,7 +120,7 @@ def _rest_row(name: str, runs: Sequence[Run]) -> str:
         name,
         f'{_percent(far)} / {_percent(far_pairs)}',
         f'{100 * max(far):.1f}' if far else '–',
-        ' / '.join(drift),
+        f'{" / ".join(drift)}; {_percent([abs(one.path_drift) for one in window])}',
         f'{surprise[0]:.1f} / {surprise[1]:.1f}',
         ' / '.join(apart),
         f'{100 * lost:.1f}',
