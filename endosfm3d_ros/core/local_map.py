@@ -546,16 +546,19 @@ class LocalMap:
         return ids[np.isin(ids, np.concatenate([view.ids for view in before]))]
 
     def _best(self, scope: Scope) -> Scope:
-        """The word of this window or its forerunner, whichever is surer of the focal length."""
+        """
+        The words of this window and of its forerunner on the focal length, each as much as it is
+        sure of it: to take the surer one alone would make it flip between the two.
+        """
         numbers = [view.number for view in self.keyframes]
         if self.pending is None or self.solution is None or self.pending.number not in numbers:
             return scope
         then = numbers.index(self.pending.number)
         way = self.keyframes[-1].log_focal - self.keyframes[then].log_focal
         before = self.pending.zoomed(way, zoom_variance(self.solution, then))
-        if before.log_focal_sigma >= scope.log_focal_sigma:
-            return scope
-        return replace(before, distortion=scope.distortion)  # as the points are placed by it
+        share = scope.log_focal_sigma**2
+        share /= share + before.log_focal_sigma**2  # of the forerunner
+        return scope.averaged(before, share)
 
 
 @dataclass(frozen=True)

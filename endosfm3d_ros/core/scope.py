@@ -99,6 +99,23 @@ class Scope:
             covariance=self.covariance - np.outer(gain, of_focal),
         )
 
+    def averaged(self, other: 'Scope', share: float) -> 'Scope':
+        """
+        Another word on the same keyframe taken in, but for its distortion and its number.
+
+        Both rest on the same belief and mostly on the same pictures, so all of their errors may be
+        common, and together they are no surer than their mean.
+
+        :param share: of the other.
+        """
+        return replace(
+            self,
+            lens=self.lens + share * (other.lens - self.lens),
+            covariance=self.covariance + share * (other.covariance - self.covariance),
+            centre=self.centre + share * (other.centre - self.centre),
+            centre_sigma=self.centre_sigma + share * (other.centre_sigma - self.centre_sigma),
+        )
+
     @property
     def barrel(self) -> 'Scope':
         """The same, where a cushion was measured: no scope is one, so its lens bends nothing."""

@@ -531,10 +531,13 @@ def test_the_forerunner_s_word_loses_what_the_zoom_since_is_unsure_of() -> None:
     unsure = replace(local_map.scope, covariance=np.eye(3))
     told = replace(local_map, pending=surest)._best(unsure)
     way = newest.log_focal - then.log_focal
-    assert float(told.lens[1] - surest.lens[1]) == pytest.approx(way, abs=1e-12)
+    assert float(told.lens[1] - surest.lens[1]) == pytest.approx(way, abs=1e-4)  # nearly all of it
     assert 0.01 < told.log_focal_sigma < 0.2
     assert abs(way - 6 * 0.01) < 3 * told.log_focal_sigma
-    assert replace(local_map, pending=unsure)._best(local_map.scope) is local_map.scope
+    alone = replace(local_map, pending=unsure)._best(local_map.scope)
+    assert alone.focal == pytest.approx(
+        local_map.scope.focal, abs=0.01 * local_map.scope.log_focal_sigma
+    )
 
 
 def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_another() -> None:
@@ -546,13 +549,23 @@ def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_anoth
     surest = replace(local_map.scope, lens=focal, covariance=1e-8 * np.eye(3), number=number)
     surest = replace(surest, centre=np.add(surest.centre, [3.0, -2.0]))
     told = solved(replace(local_map, pending=surest))
-    assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=1e-9)
+    assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=0.006)
     newest = told.keyframes[-1].log_focal
     assert newest - told.gap - float(told.scope.focal[0]) == pytest.approx(9 * 0.015, abs=0.004)
     assert newest - told.reference == pytest.approx(9 * 0.015, abs=0.004)
     assert -0.08 < told.gap < -0.04
     assert told.solution is not None
-    assert told.scope.centre == pytest.approx(surest.centre)
+    assert told.scope.centre == pytest.approx(surest.centre, abs=0.3)
     assert told.centre == pytest.approx(told.solution.scene.shared[SHARED_CENTRE])
     odometry = replace(Odometry(told), log_focal=newest).lost()
     assert odometry.log_focal == pytest.approx(newest - told.gap) and odometry.map.gap == 0.0
+
+
+def test_two_words_on_a_scope_are_averaged_and_no_surer_than_their_mean() -> None:
+    mine = Scope.guessed(5.0, 0.1, CENTRE, 3.0, (BARREL, BARREL_SIGMA))
+    other = Scope.guessed(5.2, 0.2, CENTRE + 2.0, 1.0, (BARREL, BARREL_SIGMA))
+    both = mine.averaged(other, 0.25)
+    assert both.focal[0] == pytest.approx(5.05)
+    assert both.covariance[0, 0] == pytest.approx(0.75 * 0.1**2 + 0.25 * 0.2**2)
+    assert both.covariance[2, 2] == pytest.approx(BARREL_SIGMA**2)
+    assert both.centre == pytest.approx(CENTRE + 0.5) and both.centre_sigma == 2.5

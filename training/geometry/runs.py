@@ -16,7 +16,7 @@ from endosfm3d_ros.core.lens import undistorted
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.trajectory import Trajectory
-from endosfm3d_ros.evaluation.trajectory import trajectory_errors
+from endosfm3d_ros.evaluation.trajectory import align, trajectory_errors
 from training.geometry.bound import Assumed, Seen, focal_bound
 from training.geometry.films import Filmed
 
@@ -26,7 +26,7 @@ BOUND_EVERY = 12  # frames
 RIM_SIGMA = 1e-3  # of log zoom by the rim, for the bound
 GRID_PX = 8  # between the points at which depth maps are compared
 SAME_DEPTH = 0.05
-HOP, STANDS = 5, 0.3  # frames; a camera that goes less than this share of its usual way stands
+STANDS = 0.1  # of the extent of a path: a part of it that spans less says nothing of its scale
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Run:
     :param bound: frame numbers, and the best possible sigma there.
     :param path_error: ATE after Sim(3) as a share of the path; path_mm: its true length.
     :param scale_drift: log of depth's scale in the last second over that in the one after the
-        first; path_drift: of the path's likewise, NaN where the camera rests in one of them.
+        first; path_drift: of the scale of the path's last third over that of its first, each
+        aligned by itself (Sim(3)); NaN where the camera rests in one of them.
     :param motion_surprise: squared error of motions over a second by their covariance, by 6.
     :param disagreement: median |change of log depth's error| of a point over a second, after
         the first.
@@ -183,17 +184,13 @@ def path_drift(told: np.ndarray, true: np.ndarray) -> float:
 
     :param told: (N, 4, 4) T_world_cam of either, in any two units; true likewise.
     """
-    ways = [
-        np.linalg.norm(T[HOP:, :3, 3] - T[:-HOP, :3, 3], axis=1) for T in (told, true)
-    ]  # (N - HOP,) over a few frames: less of it is noise
-    usual = np.median(ways[1])
-    scales = []
-    for part in (slice(SECOND, 2 * SECOND), slice(-SECOND, None)):
-        ours, theirs = (way[part] for way in ways)
-        moves = theirs > STANDS * usual
-        if moves.mean() < 0.5:
+    whole, scales = np.ptp(true[:, :3, 3], axis=0).max(), []
+    third = len(true) // 3
+    for part in (slice(third), slice(-third, None)):
+        ours, theirs = told[part, :3, 3], true[part, :3, 3]
+        if np.ptp(theirs, axis=0).max() < STANDS * whole:
             return float('nan')
-        scales.append(np.log(ours[moves] @ theirs[moves] / (theirs[moves] @ theirs[moves])))
+        scales.append(-np.log(align(ours, theirs).scale))
     return float(scales[1] - scales[0])
 
 
