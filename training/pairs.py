@@ -21,7 +21,7 @@ FALLOFF = (0.2, 1.7)  # by this power of the distance; the scope's own falls off
 MOST_BOUNCED = 6.0  # times the scope's own light: darker places show only noise
 LOOK_FOR_MORE = 500  # batches between two looks into the folder
 FLOORLESS = ('chambers', 'heap', 'cavern')  # families that were filmed from any side
-UPRIGHT = 0.8  # share of their pairs that are turned so that what lies lower is nearer
+UPRIGHT = 0.8  # share of their pairs that are mirrored so that what lies lower is nearer
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ class Pairs:
         """
         Draw pairs at random, of every family in proportion to the root of how many it has.
 
-        Most of the pairs of families without a floor are turned upside down where that makes what
-        lies lower nearer. Real scopes are held so that organs lie below, and where the picture
-        tells nothing else that is the better guess; taught by such shapes as they come, networks
-        forgot it.
+        Most of the pairs of families without a floor are mirrored top to bottom where that makes
+        what lies lower nearer. Real scopes are held so that organs lie below, and where the
+        picture tells nothing else that is the better guess; taught by such shapes as they come,
+        networks forgot it.
         """
         paths, worlds = list(self._worlds), list(self._worlds.values())
         drawn = []

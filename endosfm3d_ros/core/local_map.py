@@ -78,8 +78,8 @@ class LocalMap:
     :param lens_asked: the newest keyframe when it was asked whether the lens bends lines; bent:
         adjustments in a row that said so.
     :param laborious: the last adjustment asked more than usual, and should have its frame alone.
-    :param asking: where a bent lens led that is not shown, until a straight one was tried there.
-    :param unchecked: the last adjustment, until `completed` checks it.
+    :param asking: where a bent lens led that is not shown, until a straight one is tried there.
+    :param unchecked: the last adjustment, until `completed` checks it or a keyframe comes.
     :param left_out: ids of points that it left out, until `completed` places them; alarmed: then
         it is to be said of all points anew which of them move.
     :param scope: the best there is now: from the belief and this window; told_at: the newest
@@ -119,6 +119,12 @@ class LocalMap:
         return len(self.keyframes) == WINDOW or self.belief.number >= 0
 
     @property
+    def arrived(self) -> bool:
+        """Whether no adjustment has to go on from where the last one ended."""
+        ended = self.solution is None or self.solution.converged or self.settled
+        return self.asking is None and ended
+
+    @property
     def waits(self) -> bool:
         """Whether there is something to be `completed`."""
         return bool(self.unchecked) or bool(len(self.left_out)) or self.alarmed
@@ -152,7 +158,6 @@ class LocalMap:
             keyframes=keyframes,
             landmarks=landmarks.kept(alive),
             belief=self._belief_at(keyframes[0]),
-            asking=None,
             unchecked=None,
         )
         return moved._judged()._archived()
@@ -176,6 +181,8 @@ class LocalMap:
     def adjusted(self) -> 'LocalMap':
         """
         Solve the window, a few iterations at a time; unchanged where it tells nothing yet.
+
+        One call may only ask (`asking`); the next one then solves.
         """
         picked = self._picked()
         if len(self.keyframes) < FEWEST_VIEWS or len(picked) < FEWEST_SHARED:
@@ -184,7 +191,7 @@ class LocalMap:
         zooms = zoom_doubt(views.pixels, self.sigma_px)
         doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
         now, beliefs, solution = self._solved(views, self._scene(picked), doubt)
-        if now.asking:
+        if solution is None:
             return now
         told = now._taken_over(picked, solution, doubt)
         if now.laborious or len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS:
@@ -197,20 +204,22 @@ class LocalMap:
         some part of the picture; then points that were left out, seen now and from another
         keyframe, go where those see them, and it is said of all which of them move.
         """
-        checked = self
+        now = self
         if self.unchecked:
-            checked = self._checked(self.unchecked)
-            if checked.alarmed:
-                return checked
-        known = checked.landmarks
-        others = known.of(checked.left_out)
+            now = self._checked(self.unchecked)
+            if now.alarmed:  # its points have the frame after this one
+                return now
+        known, others = now.landmarks, now.landmarks.of(now.left_out)
         others = others[others >= 0]
-        placed = replace(checked, left_out=self.left_out[:0], alarmed=False)
-        if len(others) and checked.solution:
-            scene = replace(checked._scene(others), shared=checked.solution.scene.shared)
-            told = place_points(checked._views(others), scene)
-            placed = replace(placed, landmarks=known.placed(others, *told))
-        return placed._judged(anyway=checked.alarmed)
+        if len(others) and now.solution:
+            scene = replace(now._scene(others), shared=now.solution.scene.shared)
+            known = known.placed(others, *place_points(now._views(others), scene))
+        return replace(now.with_nothing_left(), landmarks=known)._judged(anyway=now.alarmed)
+
+    def with_nothing_left(self) -> 'LocalMap':
+        """The same, what waits to be `completed` forgotten."""
+        nobody = np.zeros(0, np.int64)
+        return replace(self, unchecked=None, left_out=nobody, alarmed=False)
 
     def _checked(self, last: 'Unchecked') -> 'LocalMap':
         """Leave some parts of the picture out of the last adjustment, see `rigid.without_part`."""
@@ -219,21 +228,21 @@ class LocalMap:
         if better is None:
             return replace(self, trials=trials.stop, unchecked=None)
         kept, solution = better
-        before, doubt = replace(last.before, trials=trials.stop, laborious=True), last.doubt
+        before, doubt = replace(last.before, trials=trials.stop), last.doubt
         if not before.landmarks.moving.any():  # the forerunner was misled
             before, doubt = replace(before, pending=None), UNSURE * doubt
         return replace(before._taken_over(last.picked[kept], solution, doubt), alarmed=True)
 
     def _solved(
         self, views: Views, scene: Scene, doubt: float
-    ) -> tuple['LocalMap', Beliefs, Solution]:
+    ) -> tuple['LocalMap', Beliefs, Solution | None]:
         """
         Adjust through the lens that is told so far, or ask which one it is: at each keyframe while
         the map is young; later once a whole window of adjustments has contradicted, for one may be
         misled by tissue that moves.
 
-        :return: the map that knows what was asked; where it is still `asking`, another call has
-            to go on before its solution is one.
+        :return: the map that knows what was asked, the beliefs and the solution; None where it is
+            still `asking`.
         """
         now = replace(self, laborious=False, asking=None, unchecked=None)
         number, told = self.keyframes[-1].number, bool(self.scope.distortion)
@@ -243,8 +252,9 @@ class LocalMap:
         iterations = RESUMED if resumed else BEGUN
         if question.has_one_answer:
             return now, *question.as_told(iterations)
-        if self.asking and self.lens_asked == number:
-            return now, *question.straightened(self.asking)
+        if self.asking:
+            there = self.asking if self.lens_asked == number else scene  # a keyframe came
+            return now, *question.straightened(there)
         young = self.lens_asked < 0 or not self.settled
         if not young or self.lens_asked == number:
             answer = question.as_told(iterations)
@@ -253,8 +263,10 @@ class LocalMap:
             if young or not contradicted:
                 return replace(now, bent=bent), *answer
         beliefs, solution = question.bent(self.scope.distortion or float(self.belief.lens[2]))
-        asking = None if question.shown(solution) else solution.scene
-        return replace(now, lens_asked=number, laborious=True, asking=asking), beliefs, solution
+        now = replace(now, lens_asked=number, laborious=True)
+        if question.shown(solution):
+            return now, beliefs, solution
+        return replace(now, asking=solution.scene), beliefs, None
 
     def _judged(self, anyway: bool = False) -> 'LocalMap':
         """
@@ -556,6 +568,7 @@ class LocalMap:
         then = numbers.index(self.pending.number)
         way = self.keyframes[-1].log_focal - self.keyframes[then].log_focal
         before = self.pending.zoomed(way, zoom_variance(self.solution, then))
+        before = replace(before, distortion=scope.distortion)  # as the points are placed by it
         share = scope.log_focal_sigma**2
         share /= share + before.log_focal_sigma**2  # of the forerunner
         return scope.averaged(before, share)

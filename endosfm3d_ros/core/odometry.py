@@ -198,17 +198,16 @@ class Odometry:
     def settled(self) -> 'Odometry':
         """
         Adjust the window after a keyframe: until it has converged while a map is young, once when
-        its window is full or the scope is known. What can wait then has the frame after that.
+        its window is full or the scope is known; then what can wait has the frame after that.
         """
-        now = self
-        if self.due:
-            for _ in range(ROUNDS):
-                now = now._adjusted()
-                if now.map.laborious:
-                    return now
-            if now.map.settled:
+        now = self._completed()
+        if not now.due:
+            return now
+        for _ in range(ROUNDS):
+            now = now._adjusted()
+            if now.map.laborious:
                 return now
-        return now._moved_to(now.map.completed()) if now.map.waits else now
+        return now if now.map.settled else now._completed()
 
     def _adjusted(self) -> 'Odometry':
         if not self.due:
@@ -217,11 +216,19 @@ class Odometry:
             adjusted = self.map.adjusted()
         except np.linalg.LinAlgError:
             return replace(self, due=False)  # a window that has no answer changes nothing
-        solution = adjusted.solution
-        done = adjusted.asking is None and (
-            solution is None or solution.converged or adjusted.settled
-        )
+        done = adjusted is self.map or adjusted.arrived
         return replace(self._moved_to(adjusted), due=not done)
+
+    def _completed(self) -> 'Odometry':
+        """Do what an adjustment left, see `LocalMap.completed`."""
+        if not self.map.waits:
+            return self
+        try:
+            completed = self.map.completed()
+        except np.linalg.LinAlgError:
+            return replace(self, map=self.map.with_nothing_left())
+        unfinished = completed.alarmed and not completed.arrived
+        return replace(self._moved_to(completed), due=self.due or unfinished)
 
     def informed(self, log_focal: float, sigma: float) -> 'Odometry':
         """Take in somebody else's word on the focal length now, as one measurement of it."""

@@ -108,13 +108,15 @@ class Scope:
 
         :param share: of the other.
         """
-        return replace(
+        mean = replace(
             self,
             lens=self.lens + share * (other.lens - self.lens),
             covariance=self.covariance + share * (other.covariance - self.covariance),
             centre=self.centre + share * (other.centre - self.centre),
             centre_sigma=self.centre_sigma + share * (other.centre_sigma - self.centre_sigma),
         )
+        told = self.focal + share * (other.focal - self.focal)  # not linear in what is averaged
+        return replace(mean, lens=mean.lens + np.append(told - mean.focal, 0.0))
 
     @property
     def barrel(self) -> 'Scope':

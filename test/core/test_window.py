@@ -296,6 +296,45 @@ def test_an_adjustment_that_asks_for_the_lens_has_its_frame_alone(
     assert after.map.laborious is (rounds == 1)
 
 
+def test_what_moves_is_marked_though_a_keyframe_came_before_it_was_judged() -> None:
+    focal = 0.6 * WIDTH
+    local_map, moves = swaying(built('orbit', focal, 1.2, seed=1), 225)
+    while not local_map.alarmed:
+        local_map = local_map.adjusted()
+        while local_map.waits and not local_map.alarmed:
+            local_map = local_map.completed()
+    assert not local_map.landmarks.moving.any()
+    newest = local_map.keyframes[-1]
+    local_map = local_map.with_keyframe(replace(newest, number=newest.number + 1))
+    after = Odometry(local_map, log_focal=5.0, due=True).settled()
+    row = after.map.landmarks.of(newest.ids)
+    swayed = moves[after.map.landmarks.ids[row]] > 0.5
+    assert after.map.landmarks.moving[row][swayed].mean() > 0.8
+
+
+def test_a_map_is_adjusted_though_every_frame_is_a_keyframe() -> None:
+    known = built('advance', 0.6 * WIDTH, 0.7, believed_bend=(BARREL, BARREL_SIGMA))
+    odometry = Odometry(LocalMap(known.size, NOISE_PX, known.belief, known.belief), log_focal=5.0)
+    for view in known.keyframes[:6]:
+        local_map = odometry.map.with_keyframe(view)
+        odometry = replace(odometry, map=local_map, due=True).settled()
+    assert odometry.map.solution is not None and odometry.map.told_at >= 9
+
+
+def test_what_can_not_be_completed_is_left_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    local_map = built('advance', 0.6 * WIDTH, 1.0).adjusted()
+    assert local_map.waits
+
+    def fails(*_: object) -> None:
+        raise np.linalg.LinAlgError
+
+    monkeypatch.setattr(rigid, 'without_part', fails)
+    after = Odometry(local_map, log_focal=5.0).settled()
+    assert not after.map.waits and after.map.scope is local_map.scope
+
+
 def test_no_part_is_left_out_without_which_a_keyframe_would_hang_in_the_air() -> None:
     """One keyframe sees the right side only: without it nothing says where that stood."""
     local_map = built('orbit', 0.6 * WIDTH, 1.1, seed=2)
@@ -569,3 +608,7 @@ def test_two_words_on_a_scope_are_averaged_and_no_surer_than_their_mean() -> Non
     assert both.covariance[0, 0] == pytest.approx(0.75 * 0.1**2 + 0.25 * 0.2**2)
     assert both.covariance[2, 2] == pytest.approx(BARREL_SIGMA**2)
     assert both.centre == pytest.approx(CENTRE + 0.5) and both.centre_sigma == 2.5
+    bent = replace(other, lens=np.array([5.2, 0.0, -0.3]))
+    bent.covariance[0, 2] = bent.covariance[2, 0] = 0.01  # so it tells another one held straight
+    told = mine.averaged(bent, 0.25).focal
+    assert told == pytest.approx(0.75 * mine.focal + 0.25 * bent.focal)
