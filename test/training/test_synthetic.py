@@ -18,6 +18,7 @@ from training.synthetic.cavern import make_cavern
 from training.synthetic.cavity import make_cavity
 from training.synthetic.chambers import make_chambers
 from training.synthetic.clip import RATE, read_depth, shoot
+from training.synthetic.dome import make_dome
 from training.synthetic.field import Field
 from training.synthetic.fork import make_fork
 from training.synthetic.heap import make_heap
@@ -87,7 +88,7 @@ def flight(tube: World) -> Flight:
 
 
 @pytest.fixture(
-    scope='module', params=['tube', 'cavity', 'bed', 'fork', 'chambers', 'heap', 'cavern']
+    scope='module', params=['tube', 'cavity', 'bed', 'fork', 'chambers', 'heap', 'cavern', 'dome']
 )
 def pair(request, tube: World, flight: Flight) -> list[tuple[View, Camera]]:
     """Two neighbouring frames of each family, the camera moving, turning and zooming."""
@@ -100,6 +101,7 @@ def pair(request, tube: World, flight: Flight) -> list[tuple[View, Camera]]:
             'chambers': (partial(make_chambers, 5, cell=1.0), 10.0),
             'heap': (partial(make_heap, 1, cell=1.1), 1.0),
             'cavern': (partial(make_cavern, 5), 1.0),
+            'dome': (partial(make_dome, 5), 1.0),
         }[request.param]
         world = make(side=512)
         path = fly(world, 2, 40, speed=6.0, zooms=((0.0, 1.0), (1.6, 1.6)), start=start)

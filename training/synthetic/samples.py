@@ -17,6 +17,7 @@ from training.synthetic.camera import Camera, Flight, Scope, fly
 from training.synthetic.cavern import make_cavern
 from training.synthetic.cavity import make_cavity
 from training.synthetic.chambers import make_chambers
+from training.synthetic.dome import make_dome
 from training.synthetic.fork import make_fork
 from training.synthetic.heap import make_heap
 from training.synthetic.instrument import draw_instrument, lay_over
@@ -37,6 +38,7 @@ FAMILIES: dict[str, Callable[[int], World]] = {
     'chambers': partial(make_chambers, side=SIDE),
     'heap': partial(make_heap, side=SIDE),
     'cavern': partial(make_cavern, side=SIDE),
+    'dome': partial(make_dome, side=SIDE),
 }
 HELD_OUT_FAMILIES = ('fork',)  # never trained on
 INSTRUMENTS = {  # share of pairs with one in view
@@ -47,6 +49,7 @@ INSTRUMENTS = {  # share of pairs with one in view
     'chambers': 0.1,
     'heap': 0.2,
     'cavern': 0.15,
+    'dome': 0.3,
 }
 RATE = 25.0  # frames a second of the imagined video
 FOCALS = (0.35, 1.6)  # of the picture's width
