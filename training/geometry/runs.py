@@ -26,7 +26,8 @@ BOUND_EVERY = 12  # frames
 RIM_SIGMA = 1e-3  # of log zoom by the rim, for the bound
 GRID_PX = 8  # between the points at which depth maps are compared
 SAME_DEPTH = 0.05
-STANDS = 0.1  # of the extent of a path: a part of it that spans less says nothing of its scale
+# Extent of a part of a path that says something of its scale: in mm, and as a share of the whole's.
+LEAST_MM, LEAST_SHARE = 3.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -182,13 +183,13 @@ def path_drift(told: np.ndarray, true: np.ndarray) -> float:
     """
     See `Run`.
 
-    :param told: (N, 4, 4) T_world_cam of either, in any two units; true likewise.
+    :param told: (N, 4, 4) T_world_cam as told, in any unit; true likewise, in mm.
     """
     whole, scales = np.ptp(true[:, :3, 3], axis=0).max(), []
     third = len(true) // 3
     for part in (slice(third), slice(-third, None)):
         ours, theirs = told[part, :3, 3], true[part, :3, 3]
-        if np.ptp(theirs, axis=0).max() < STANDS * whole:
+        if np.ptp(theirs, axis=0).max() < max(LEAST_MM, LEAST_SHARE * whole):
             return float('nan')
         scales.append(-np.log(align(ours, theirs).scale))
     return float(scales[1] - scales[0])

@@ -120,7 +120,7 @@ def _rest_row(name: str, runs: Sequence[Run]) -> str:
         name,
         f'{_percent(far)} / {_percent(far_pairs)}',
         f'{100 * max(far):.1f}' if far else '–',
-        f'{" / ".join(drift)}; {_percent([abs(one.path_drift) for one in _far(window)])}',
+        f'{" / ".join(drift)}; {_percent([abs(one.path_drift) for one in window])}',
         f'{surprise[0]:.1f} / {surprise[1]:.1f}',
         ' / '.join(apart),
         f'{100 * lost:.1f}',
