@@ -26,7 +26,7 @@ BOUND_EVERY = 12  # frames
 RIM_SIGMA = 1e-3  # of log zoom by the rim, for the bound
 GRID_PX = 8  # between the points at which depth maps are compared
 SAME_DEPTH = 0.05
-# Extent of a part of a path that says something of its scale: in mm, and as a share of the whole's.
+# Extent of a part of a path that says something of its scale: in mm, and of the whole's.
 LEAST_MM, LEAST_SHARE = 3.0, 0.1
 
 
