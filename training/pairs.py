@@ -20,8 +20,6 @@ PALER = (0.2, 0.7), (0.15, 0.6)  # ... and such a share of that in green and in 
 FALLOFF = (0.2, 1.7)  # by this power of the distance; the scope's own falls off by the second
 MOST_BOUNCED = 6.0  # times the scope's own light: darker places show only noise
 LOOK_FOR_MORE = 500  # batches between two looks into the folder
-FLOORLESS = ('chambers', 'heap', 'cavern')  # families that were filmed from any side
-UPRIGHT = 0.8  # share of their pairs that are mirrored so that what lies lower is nearer
 
 
 @dataclass(frozen=True)
@@ -78,11 +76,10 @@ class Pairs:
                 with np.load(path) as world:
                     self._worlds[path] = {name: world[name] for name in world.files}
         sizes = np.array([len(world['images']) for world in self._worlds.values()], float)
-        names = [_family(path) for path in self._worlds]
-        totals = {name: sizes[[n == name for n in names]].sum() for name in set(names)}
-        chances = np.array([size / totals[name] ** 0.5
-                            for size, name in zip(sizes, names, strict=True)])  # fmt: skip
-        self._chances = chances / max(chances.sum(), 1e-9)
+        names = np.array([path.stem.split('_')[0] for path in self._worlds])
+        for name in set(names):
+            sizes[names == name] /= np.sqrt(sizes[names == name].sum())
+        self._chances = sizes / max(sizes.sum(), 1e-9)
 
     def __len__(self) -> int:
         return sum(len(world['images']) for world in self._worlds.values())
@@ -93,44 +90,13 @@ class Pairs:
             yield path.stem, _batch(world)
 
     def draw(self, rng: np.random.Generator, count: int) -> Batch:
-        """
-        Draw pairs at random, of every family in proportion to the root of how many it has.
-
-        Most of the pairs of families without a floor are mirrored top to bottom where that makes
-        what lies lower nearer. Real scopes are held so that organs lie below, and where the
-        picture tells nothing else that is the better guess; taught by such shapes as they come,
-        networks forgot it.
-        """
-        paths, worlds = list(self._worlds), list(self._worlds.values())
-        drawn = []
-        for at in rng.choice(len(worlds), count, p=self._chances):
-            number = rng.integers(len(worlds[at]['images']))
-            pair = {name: values[number] for name, values in worlds[at].items()}
-            if _family(paths[at]) in FLOORLESS and rng.random() < UPRIGHT:
-                pair = _upright(pair)
-            drawn.append(pair)
-        return _batch({name: np.stack([pair[name] for pair in drawn]) for name in drawn[0]})
-
-
-def _family(path: Path) -> str:
-    return path.stem.split('_')[0]
-
-
-def _upright(pair: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The pair, mirrored top to bottom if its lower half is the farther one."""
-    depth = pair['depths'][0].astype(np.float32)
-    upper, lower = (half[np.isfinite(half)] for half in np.array_split(depth, 2))
-    if not (len(upper) and len(lower)) or np.median(lower) <= np.median(upper):
-        return pair
-    mirror = np.diag([1.0, -1.0, 1.0, 1.0]).astype(np.float32)
-    cameras = pair['cameras'].copy()
-    cameras[:, 3] = 1.0 - cameras[:, 3]
-    return {
-        'images': pair['images'][:, ::-1],
-        'depths': pair['depths'][:, ::-1],
-        'T_prev_cam': mirror @ pair['T_prev_cam'] @ mirror,
-        'cameras': cameras,
-    }
+        """Draw pairs at random, of each family in proportion to the root of how many it has."""
+        worlds = list(self._worlds.values())
+        rows = [
+            (worlds[at], rng.integers(len(worlds[at]['images'])))
+            for at in rng.choice(len(worlds), count, p=self._chances)
+        ]
+        return _batch({name: np.stack([w[name][n] for w, n in rows]) for name in worlds[0]})
 
 
 def batches(pairs: Pairs, size: int, seed: int, single: bool) -> Iterator[Batch]:

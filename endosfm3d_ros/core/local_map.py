@@ -85,7 +85,7 @@ class LocalMap:
     :param scope: the best there is now: from the belief and this window; told_at: the newest
         keyframe when an adjustment told it last.
     :param gap: log focal length by which the points are placed, less the one that `scope` tells:
-        the surer word may be a forerunner's; shift: (2,) of the principal point likewise [px].
+        a forerunner has a say in it; shift: (2,) of the principal point likewise [px].
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param solution: of the last adjustment; None before the first.
     :param step_covariance: (6, 6) of one frame's step, as it tells; None before the first.
