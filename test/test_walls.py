@@ -66,6 +66,7 @@ def test_core_knows_numpy_and_opencv_only(path: Path) -> None:
         'concurrent',
         'typing',
         'functools',
+        'itertools',
         'math',
     }
     ours = {name for name in imports(path) if name.startswith('endosfm3d_ros.')}

@@ -16,6 +16,7 @@ from endosfm3d_ros.core.bundle_adjustment import NEAREST_MM, Solution, place_poi
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.landmarks import Landmarks
 from endosfm3d_ros.core.lens import distorted, undistorted
+from endosfm3d_ros.core.observations import shared_points, views_of, zoom_steps_of
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.scene import (
@@ -30,7 +31,6 @@ from endosfm3d_ros.core.scene import (
     Beliefs,
     Scene,
     Views,
-    bends_at,
 )
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.scope_told import (
@@ -49,17 +49,13 @@ FEWEST_VIEWS = 3  # before that nothing is adjusted
 FEWEST_SHARED = 20  # points
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
 RELIEF_SIGMA = 0.16  # see `bends_at`
-DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
 SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
-MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
-LEAST_OF_A_VIEW = 100  # ... but first so many of each keyframe: a fast one shares few tracks
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
 TRIALS, TRIED_FROM = 2, 5  # parts left out after an adjustment, of so many keyframes or more
 MOSTLY_ZOOMS = 8.0  # of `zoom_doubt`: then hardly anything tells what moves
-CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
 
 
 @dataclass(frozen=True)
@@ -319,62 +315,14 @@ class LocalMap:
         )
 
     def _picked(self) -> np.ndarray:
-        """Rows of the landmarks that two keyframes or more see, and that do not move."""
-        ids, counts = np.unique(
-            np.concatenate([view.ids for view in self.keyframes]), return_counts=True
+        """Rows of the landmarks that are adjusted: shared ones that do not move."""
+        row = self.landmarks.of(
+            shared_points(self.keyframes, self.landmarks.ids[self.landmarks.moving])
         )
-        still = (counts >= 2) & ~self.landmarks.moving_of(ids)
-        ids, counts = ids[still], counts[still]
-        if len(ids) > MOST_POINTS:
-            ids = np.sort(self._most_seen(ids[np.argsort(-counts, kind='stable')]))
-        row = self.landmarks.of(ids)
         return row[row >= 0]
 
-    def _most_seen(self, ids: np.ndarray) -> np.ndarray:
-        """MOST_POINTS of ids, which come in the order of how much they are wanted."""
-        wanted = np.zeros(len(ids), bool)
-        for view in reversed(self.keyframes):
-            mine = np.flatnonzero(np.isin(ids, view.ids))
-            short = max(LEAST_OF_A_VIEW - int(wanted[mine].sum()), 0)
-            wanted[mine[~wanted[mine]][:short]] = True
-        order = np.argsort(~wanted, kind='stable')
-        return ids[order[:MOST_POINTS]]
-
     def _views(self, picked: np.ndarray) -> Views:
-        N, K = len(picked), len(self.keyframes)
-        pixels = np.full((N, K, 2), np.nan)
-        log_depth, depth_sigma = np.full((N, K), np.nan), np.ones((N, K))
-        bends = np.zeros((N, K, len(BEND_SIGMAS)))
-        wanted = self.landmarks.ids[picked]
-        for k, view in enumerate(self.keyframes):
-            place = np.clip(np.searchsorted(view.ids, wanted), 0, len(view.ids) - 1)
-            seen = view.ids[place] == wanted
-            there = place[seen]
-            pixels[seen, k] = view.pixels[there]
-            log_depth[seen, k] = view.log_depth[there]
-            depth_sigma[seen, k] = np.maximum(view.depth_sigma[there], DEPTH_SIGMA)
-            bends[seen, k] = bends_at(view.pixels[there], view.log_depth[there], *self.size)
-        first = pixels[np.arange(N), np.isfinite(pixels[..., 0]).argmax(1)]
-        way = np.nan_to_num(np.linalg.norm(pixels - first[:, None], axis=-1))
-        return Views(
-            pixels=pixels,
-            pixel_sigma=np.hypot(self.sigma_px, CREEP * way),
-            log_depth=log_depth,
-            depth_sigma=depth_sigma,
-            bends=np.nan_to_num(bends),
-            log_zoom=np.array([view.log_zoom for view in self.keyframes]),
-            log_zoom_sigma=np.array([view.log_zoom_sigma for view in self.keyframes]),
-            zoom_steps=self._zoom_steps(),
-        )
-
-    def _zoom_steps(self) -> np.ndarray:
-        """See `Views`."""
-        steps = []
-        for view, later in zip(self.keyframes[:-1], self.keyframes[1:], strict=True):
-            step, sigma = later.zoom_step.believed(later.number - view.number)
-            seen = np.isfinite(view.log_zoom) and np.isfinite(later.log_zoom)
-            steps.append((step, np.inf if seen else sigma))
-        return np.array(steps).reshape(-1, 2)
+        return views_of(self.keyframes, self.landmarks.ids[picked], self.size, self.sigma_px)
 
     def _with_zoom_asked(self, solution: Solution) -> tuple[list[Keyframe], Solution]:
         """
@@ -385,7 +333,7 @@ class LocalMap:
         focal = FOCAL + PER_VIEW * np.arange(len(self.keyframes))
         steps, pulls = zoom_steps.asked(
             [view.zoom_step for view in later],
-            self._zoom_steps(),
+            zoom_steps_of(self.keyframes),
             np.diff([view.number for view in self.keyframes]),
             solution.scene.log_focal,
             solution.covariance[np.ix_(focal, focal)],

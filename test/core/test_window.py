@@ -15,7 +15,8 @@ from endosfm3d_ros.core.bundle_adjustment import LeavingOut, _Problem, adjust
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.lens import distorted, magnified, undistorted
-from endosfm3d_ros.core.local_map import MOST_POINTS, LocalMap
+from endosfm3d_ros.core.local_map import LocalMap
+from endosfm3d_ros.core.observations import MOST_POINTS
 from endosfm3d_ros.core.odometry import ROUNDS, Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
