@@ -135,6 +135,15 @@ class LocalMap:
         """(2,) principal point by which the points are placed [px]."""
         return self.scope.centre + self.shift
 
+    def seen_from(
+        self, T_cam_world: np.ndarray, log_focal: float, places: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where places (N, 3) [mm] are seen from a frame: (N, 2) [px], and their depth (N,)."""
+        X = places @ T_cam_world[:3, :3].T + T_cam_world[:3, 3]
+        z = X[:, 2]
+        image = distorted(X[:, :2] / np.maximum(z, NEAREST_MM)[:, None], self.scope.distortion)
+        return self.centre + np.exp(log_focal) * image, z
+
     def with_keyframe(self, keyframe: Keyframe, log_z: np.ndarray | None = None) -> 'LocalMap':
         """
         Add a keyframe.

@@ -17,8 +17,8 @@ from endosfm3d_ros.core.agreement import Agreement, Seen, agree
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.lens import distorted
 from endosfm3d_ros.core.local_map import WINDOW, LocalMap
+from endosfm3d_ros.core.patches import Patches
 from endosfm3d_ros.core.prepare import Window, warp_between
 from endosfm3d_ros.core.resection import NEAREST_MM, Resection, resect
 from endosfm3d_ros.core.scope import Scope
@@ -101,6 +101,7 @@ class Odometry:
     :param correction: (4, 4) camera now in the map -> camera as told; fades to the identity.
     :param log_focal: of the last frame, by which the points are placed (`LocalMap.gap`).
     :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
+    :param patches: what its tracks looked like when they were first kept.
     :param anchors: pictures of the map's keyframes, oldest first: tracks are held to the last one,
         and lost points are looked for by the others.
     :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
@@ -118,6 +119,7 @@ class Odometry:
     ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     anchors: tuple[Anchor, ...] = ()
+    patches: Patches = field(default_factory=Patches)
     next_id: int = 0
     offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
@@ -192,7 +194,7 @@ class Odometry:
             float(agreement.smooth[0]),
         )
         if now._wants_keyframe():
-            now = now._with_lost_found(sight)._with_keyframe(sight, placed)
+            now = now._with_lost_found(sight)._put_right(sight)._with_keyframe(sight, placed)
         return now, placed
 
     def settled(self) -> 'Odometry':
@@ -245,6 +247,7 @@ class Odometry:
             texture=None,
             window=None,
             anchors=(),
+            patches=Patches(),
             ids=self.ids[:0],
             points=self.points[:0],
             due=False,
@@ -351,11 +354,8 @@ class Odometry:
         told = known.misfit[np.isfinite(known.misfit)]
         sure = known.misfit < FITTED * (np.median(told) if len(told) else 0.0)
         lost = np.flatnonzero(sure & ~np.isin(known.ids, self.ids) & ~known.moving)
-        X = known.places[lost] @ self.T_cam_world[:3, :3].T + self.T_cam_world[:3, 3]
-        ahead = X[:, 2] > NEAREST_MM
-        lost, X = lost[ahead], X[ahead]
-        image = distorted(X[:, :2] / X[:, 2:], self.scope.distortion)
-        pixels = self.map.centre + np.exp(self.log_focal) * image
+        pixels, z = self.map.seen_from(self.T_cam_world, self.log_focal, known.places[lost])
+        lost, pixels = lost[z > NEAREST_MM], pixels[z > NEAREST_MM]
         expected = sight.network_points(pixels).astype(np.float32)
         free = self._may_look_at(expected, sight)
         lost, expected = known.ids[lost[free]], expected[free]
@@ -378,6 +378,16 @@ class Odometry:
         order = np.argsort(np.concatenate(ids), kind='stable')
         return replace(self, ids=np.concatenate(ids)[order], points=np.concatenate(points)[order])
 
+    def _put_right(self, sight: Sight) -> 'Odometry':
+        """Put tracks on the patches that they were born with, warped as the map says."""
+        patches = self.patches.known_to(self.map)
+        patches = patches.kept(np.isin(patches.ids, self.ids))
+        row = np.searchsorted(self.ids, patches.ids)
+        shapes = patches.shapes(self.map, self.T_cam_world, self.log_focal, sight)
+        points = self.points.copy()
+        points[row] = patches.found(sight.texture, points[row], shapes)
+        return replace(self, points=points, patches=patches)
+
     def _may_look_at(self, points: np.ndarray, sight: Sight) -> np.ndarray:
         """Which of points (N, 2) lie where tissue is seen, and no track already: their places."""
         height, width = sight.texture.shape
@@ -397,6 +407,8 @@ class Odometry:
         log_depth = values_at(sight.log_depth, points).astype(np.float64)
         known = np.isfinite(log_depth)
         ids, points, log_depth = ids[known], points[known], log_depth[known]
+        new = ~np.isin(ids, self.patches.ids)
+        cut = Patches.cut(sight, placed.depth.depth, ids[new], points[new], self.number)
         log_z = np.log(values_at(placed.depth.depth, points).astype(np.float64))
         keyframe = Keyframe(
             number=self.number,
@@ -418,6 +430,7 @@ class Odometry:
             ids=ids,
             points=points,
             anchors=(*self.anchors, Anchor(sight.texture, sight.window, ids, points))[-WINDOW:],
+            patches=self.patches.joined(cut),
             next_id=self.next_id + len(fresh),
             due=True,
         )
