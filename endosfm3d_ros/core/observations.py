@@ -12,7 +12,7 @@ from endosfm3d_ros.core.scene import Views, bends_at
 MOST_POINTS = 160  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 100  # ... but first so many of each keyframe: a fast one shares few tracks
 DEPTH_SIGMA = 0.12  # a network's own word on its error is not taken below
-CREEP = 0.012  # tracks lag behind by such a share of their way: the light comes along
+CREEP = 0.005  # tracks lag behind by such a share of their way: the light comes along
 
 
 def shared_points(keyframes: Sequence[Keyframe], without: np.ndarray) -> np.ndarray:

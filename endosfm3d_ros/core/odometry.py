@@ -25,7 +25,7 @@ from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight, values_at
 from endosfm3d_ros.core.zoom_steps import BEGINS, GOES_ON, REST, RUNS, ZoomStep, rests
 
-TRACK_SIGMA_PX = 0.15  # of a track, of the network's picture
+TRACK_SIGMA_PX = 0.08  # of a track, of the network's picture
 POINT_SIGMA_PX = 0.35  # with what a point is off before the window was adjusted
 LEAST_GAP, LEAST_WAY_PX = 3, 2.5  # frames and median way of tracks to the next keyframe
 FEWEST_LOST = 8  # points of a keyframe that are worth looking for

@@ -23,12 +23,19 @@ HALF = 7  # of a patch's side, less the middle [px]
 SIGMA_PX = 4.0  # of the weights about its middle
 STEP_PX = 6.0  # between the places whose depth tells how a surface lies
 STEEPEST = 0.12  # of log depth a pixel: what rises faster is an edge
-ITERATIONS = 4
+ITERATIONS = 3
 FARTHEST_PX = 1.0  # that a track is put right
 LEAST_AREA, MOST_AREA = 0.4, 2.5  # of a patch now, by then: beyond it is another picture
 FLAT = 1e-3  # of a patch's squared slope [levels / px]: nothing to hold on to
 
-_V, _U = np.mgrid[-HALF : HALF + 1, -HALF : HALF + 1].reshape(2, -1).astype(np.float32)
+
+def _grid(half: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of a square's pixels, from its middle, row by row: (P,) float32 each."""
+    v, u = np.mgrid[-half : half + 1, -half : half + 1].reshape(2, -1).astype(np.float32)
+    return u, v
+
+
+_U, _V = _grid(HALF)
 _WEIGHT = np.exp(-(_U**2 + _V**2) / (2.0 * SIGMA_PX**2))
 _WEIGHT /= _WEIGHT.sum()
 _CORNERS = STEP_PX * np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # from a patch's middle
@@ -64,15 +71,14 @@ class Patches:
         :param depth: (h, w) of its depth map.
         :param points: (N, 2) of the network's picture [px]; number: of the frame.
         """
-        looks = _sampled(sight.texture, points, _U, _V)
-        slopes = np.stack(
-            [
-                _sampled(sight.texture, points, _U + u, _V + v)
-                - _sampled(sight.texture, points, _U - u, _V - v)
-                for u, v in ((0.5, 0.0), (0.0, 0.5))
-            ],
-            axis=1,
+        side = 2 * HALF + 3
+        wide = _sampled(sight.texture, points, *_grid(HALF + 1)).reshape(-1, side, side)
+        looks = wide[:, 1:-1, 1:-1].reshape(len(ids), -1)
+        across, down = (
+            wide[:, 1:-1, 2:] - wide[:, 1:-1, :-2],
+            wide[:, 2:, 1:-1] - wide[:, :-2, 1:-1],
         )
+        slopes = np.stack([across, down], axis=1).reshape(len(ids), 2, -1) / np.float32(2.0)
         slopes -= (slopes @ _WEIGHT)[..., None]
         weighted = slopes * _WEIGHT
         square = (weighted @ slopes.transpose(0, 2, 1)).astype(np.float64) + FLAT * np.eye(2)
@@ -148,14 +154,8 @@ class Patches:
 def _sampled(picture: np.ndarray, points: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Grey levels (N, P) float32 about points (N, 2), at ways (P,) or (N, P) from them [px]."""
     if not len(points):
-        return np.zeros((0, len(_U)), np.float32)
-    columns, rows = (
-        points[:, axis, None].astype(np.float32) + way for axis, way in ((0, u), (1, v))
-    )
-    return cv2.remap(
-        picture.astype(np.float32),
-        columns,
-        rows,
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+        return np.zeros((0, u.shape[-1]), np.float32)
+    at = points.astype(np.float32)
+    columns, rows = at[:, :1] + u, at[:, 1:] + v
+    edge = cv2.BORDER_REPLICATE
+    return cv2.remap(picture, columns, rows, cv2.INTER_LINEAR, borderMode=edge).astype(np.float32)

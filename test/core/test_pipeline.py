@@ -193,8 +193,8 @@ def test_another_scope_is_an_event_and_an_unknown_step_not_a_motion() -> None:
     for number in range(10):
         pipeline.step(frame(number, disc(70, number)))
     seen = [pipeline.step(frame(n, disc(100, n, (120.0, 112.0)))) for n in range(10, 18)]
-    jumps = [said for said in seen if said.events]
-    assert len(jumps) == 1 and 'jumped' in jumps[0].events[0] and not jumps[0].motion.known
+    jumps = [said for said in seen if any('jumped' in event for event in said.events)]
+    assert len(jumps) == 1 and not jumps[0].motion.known
 
 
 def test_a_rim_lost_for_half_a_second_puts_no_depth_on_the_border() -> None:
@@ -397,7 +397,8 @@ def test_when_the_window_moves_with_the_zoom_the_motion_is_still_known() -> None
     assert len({said.camera.fx / said.input_camera.fx for said in seen}) > 1  # the window did move
     assert all(said.motion.known and said.motion.inliers > 50 for said in seen[1:])
     assert seen[-1].zoom == pytest.approx(1.48, rel=0.01)
-    assert np.linalg.norm(seen[-1].T_odom_cam[:3, 3]) < 1.5  # zooming is not moving
+    # Zooming is not moving; but without parallax a turn before a flat wall looks like a slide.
+    assert np.linalg.norm(seen[-1].T_odom_cam[:3, 3]) < 0.05 * DISTANCE
 
 
 def test_confidence_is_the_chance_to_be_within_a_quarter() -> None:
