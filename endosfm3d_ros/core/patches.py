@@ -73,12 +73,12 @@ class Patches:
         """
         side = 2 * HALF + 3
         wide = _sampled(sight.texture, points, *_grid(HALF + 1)).reshape(-1, side, side)
-        looks = wide[:, 1:-1, 1:-1].reshape(len(ids), -1)
+        looks = wide[:, 1:-1, 1:-1].reshape(-1, len(_U))
         across, down = (
             wide[:, 1:-1, 2:] - wide[:, 1:-1, :-2],
             wide[:, 2:, 1:-1] - wide[:, :-2, 1:-1],
         )
-        slopes = np.stack([across, down], axis=1).reshape(len(ids), 2, -1) / np.float32(2.0)
+        slopes = np.stack([across, down], axis=1).reshape(-1, 2, len(_U)) / np.float32(2.0)
         slopes -= (slopes @ _WEIGHT)[..., None]
         weighted = slopes * _WEIGHT
         square = (weighted @ slopes.transpose(0, 2, 1)).astype(np.float64) + FLAT * np.eye(2)

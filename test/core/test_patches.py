@@ -165,7 +165,7 @@ def test_patches_go_with_their_keyframe_and_their_point() -> None:
     assert 9999 not in patches.joined(others).known_to(seen.map).ids  # no point of the map
     older = Patches(**{**vars(patches), 'number': np.full(len(patches.ids), 2)})
     assert not len(older.known_to(seen.map).ids)  # its keyframe is gone
-    nobody = Patches()
+    nobody = Patches.cut(sight(wall()), depth_of_wall(), patches.ids[:0], np.zeros((0, 2)), 5)
     assert nobody.found(seen.texture, np.zeros((0, 2)), np.zeros((0, 2, 2))).shape == (0, 2)
     assert nobody.shapes(seen.map, inverse(np.eye(4)), 5.0, sight(seen.texture)).shape == (0, 2, 2)
 
