@@ -53,6 +53,7 @@ SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
+USUAL_RMS = 0.45  # of residuals over their stated sigma, which knows of more than residuals show
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
 TRIALS, TRIED_FROM = 2, 5  # parts left out after an adjustment, of so many keyframes or more
 MOSTLY_ZOOMS = 8.0  # of `zoom_doubt`: then hardly anything tells what moves
@@ -194,7 +195,7 @@ class LocalMap:
             return self
         views = self._views(picked)
         zooms = zoom_doubt(views.pixels, self.sigma_px)
-        doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
+        doubt = zooms * self._ill_fit * (UNSURE if self.landmarks.moving.any() else 1.0)
         now, beliefs, solution = self._solved(views, self._scene(picked), doubt)
         if solution is None:
             return now
@@ -202,6 +203,15 @@ class LocalMap:
         if now.laborious or len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS:
             return told
         return replace(told, unchecked=Unchecked(now, picked, views, beliefs, solution, doubt))
+
+    @property
+    def _ill_fit(self) -> float:
+        """
+        By how much the variance of what a window tells is larger than usual, as tracks fit worse
+        than usual (the variance of unit weight, of least-squares adjustment); 1 and more.
+        """
+        rms = self.solution.pixel_rms if self.solution else 0.0
+        return max(1.0, rms / USUAL_RMS) ** 2
 
     def completed(self) -> 'LocalMap':
         """
