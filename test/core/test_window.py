@@ -613,3 +613,18 @@ def test_two_words_on_a_scope_are_averaged_and_no_surer_than_their_mean() -> Non
     bent.covariance[0, 2] = bent.covariance[2, 0] = 0.01  # so it tells another one held straight
     told = mine.averaged(bent, 0.25).focal
     assert told == pytest.approx(0.75 * mine.focal + 0.25 * bent.focal)
+
+
+def test_tracks_that_are_worse_than_stated_are_not_believed_as_stated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def sigma(stated_px: float) -> float:
+        local_map = replace(built('advance', 250.0, 1.0, rim=False), sigma_px=stated_px)
+        for _ in range(3):
+            local_map = adjusted(local_map)
+        return float(local_map.scope.log_focal_sigma)
+
+    honest, boasting = sigma(NOISE_PX), sigma(NOISE_PX / 5)
+    assert boasting > 0.5 * honest
+    monkeypatch.setattr('endosfm3d_ros.core.local_map.USUAL_RMS', np.inf)
+    assert sigma(NOISE_PX / 5) < 0.7 * boasting
