@@ -24,7 +24,7 @@ AGAIN = 5  # iterations without the part; then all of the rest must fit better, 
 CONFIRMED = 0.9  # false alarms came to 0.94 and more, those of breath to 0.3 to 0.9
 FEWEST, FEWEST_OF_A_VIEW = 40, 12  # points left, and of them in each keyframe
 NEIGHBOURS = 5  # a point is judged with those beside it
-STRAY, USUAL = 2.5, 0.6  # times the usual misfit, which is taken to be so large at least
+STRAY, USUAL = 2.5, 1.2  # times the usual misfit, which is taken to be so large at least
 MOST = 0.5  # of the points: if more stray, nobody knows which are the majority
 
 

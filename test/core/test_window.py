@@ -259,7 +259,7 @@ def test_a_third_that_sways_smoothly_is_found_and_left_out(
 
     found, off = after()
     newest = np.isin(found.landmarks.ids, found.keyframes[-1].ids)
-    assert found.landmarks.moving[newest & (moves > 0.5)].mean() > 0.9
+    assert found.landmarks.moving[newest & (moves > 0.5)].mean() > 0.85
     assert found.landmarks.moving[newest & (moves < 0.01)].mean() < 0.1
     assert not found.landmarks.moving[found._picked()].any()
     monkeypatch.setattr(rigid, 'without_part', lambda *_: None)
