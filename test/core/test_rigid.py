@@ -23,10 +23,10 @@ def test_every_part_is_its_share_and_every_place_lies_in_some() -> None:
 def test_what_strays_hangs_together() -> None:
     """A patch that misfits strays; single points that do, and those not yet told, follow it."""
     inside = np.linalg.norm(PIXELS - (80, 80), axis=1) < 60
-    misfit = np.where(inside, 3.0, 0.3) + 0.05 * RNG.standard_normal(len(PIXELS))
+    misfit = np.where(inside, 6.0, 0.6) + 0.1 * RNG.standard_normal(len(PIXELS))
     far = np.linalg.norm(PIXELS - (80, 80), axis=1) > 90
     alone = np.flatnonzero(far)[:5]
-    misfit[alone] = 5.0
+    misfit[alone] = 10.0
     untold = np.flatnonzero(inside)[:8]
     misfit[untold] = np.nan
     found = rigid.strays(PIXELS, misfit, np.zeros(len(PIXELS), bool))
