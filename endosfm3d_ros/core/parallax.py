@@ -7,6 +7,7 @@ FEWEST = 20  # points that two keyframes share
 ROUNDS = 4  # of reweighting
 LITTLE_WAY = 0.03  # of a track's way: its systematic error, which no zoom tells from parallax
 ENOUGH = 1.15  # times the errors of tracks
+PLENTY = 10 * ENOUGH  # what stands out so far doubles nothing: other keyframes need no look
 A_ZOOM = 0.03  # of log scale between two pictures: below, nothing was zoomed
 
 
@@ -25,7 +26,7 @@ def zoom_doubt(pixels: np.ndarray, sigma_px: float) -> float:
         be told.
     """
     zoomed, most = False, 0.0
-    for k in range(1, pixels.shape[1]):
+    for k in reversed(range(1, pixels.shape[1])):
         both = np.isfinite(pixels[:, 0, 0]) & np.isfinite(pixels[:, k, 0])
         if both.sum() < FEWEST:
             continue
@@ -34,6 +35,8 @@ def zoom_doubt(pixels: np.ndarray, sigma_px: float) -> float:
         way = float(np.median(np.linalg.norm(later - first, axis=1)))
         most = max(most, rest / float(np.hypot(sigma_px, LITTLE_WAY * way)))
         zoomed |= abs(float(np.log(max(scale, 1e-6)))) > A_ZOOM
+        if zoomed and most > PLENTY:
+            break
     if not zoomed:
         return 1.0
     return 1.0 / (1.0 - (ENOUGH / most) ** 2) if most > ENOUGH else float('inf')

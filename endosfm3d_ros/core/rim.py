@@ -95,6 +95,10 @@ def measure_rim(
     :param blur: softness of the rim in the picture before, sigma [px]; None where unknown.
     :return: the fit, or None where no rim of a round stop can be seen or is known well enough.
     """
+    if blur is not None:  # mostly it is where it was
+        rim = _refined(image, guess, opening, border, blur)
+        if rim is not None:
+            return rim
     width = image.shape[1]
     reach = max(10.0, REACH * width)
     rays = _Rays.cast(image, guess, opening, reach, reach, SEARCH_RAYS)
@@ -106,12 +110,24 @@ def measure_rim(
     if circle is None or abs(circle[2] - guess[2]) > 2 * reach:
         return None
     circle, _ = fit_circle(points, circle, steps=4)
-    blur = reach / 6 if blur is None else blur
+    return _refined(image, circle, opening, border, reach / 6 if blur is None else blur)
+
+
+def _refined(
+    image: np.ndarray, circle: Circle, opening: Box, border: Border, blur: float
+) -> Rim | None:
+    """
+    Fit a circle to the rim's half-level crossings about an expected one, until both agree.
+
+    :param circle: expected u, v, r [px]; blur: expected softness, sigma [px].
+    :return: None where the rim is not there, too soft, or not known well enough.
+    """
+    rim = None
     for _ in range(6):
         margin = 2.5 * blur + 1.5
         rays = _Rays.cast(image, circle, opening, margin + WINDOW, margin, RAYS)
         rim = rays.rim(border, margin, blur) if rays else None
-        if rim is None or rim.blur > max(2.5, MAX_BLUR * width):
+        if rim is None or rim.blur > max(2.5, MAX_BLUR * image.shape[1]):
             return None
         moved = max(abs(new - old) for new, old in zip(rim.circle, circle, strict=True))
         if moved < 0.5 + 0.15 * blur and abs(rim.blur - blur) < 0.15 * blur:

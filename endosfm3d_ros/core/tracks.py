@@ -22,9 +22,10 @@ RIM_PX = 8  # corners keep off the field stop's rim ...
 HIGHLIGHT_LEVEL = 240  # ... and off wet highlights, which do not move with the tissue
 HIGHLIGHT_PX = 5
 HOME_PX = 0.5  # a track must come home this well when followed backwards
-SLIDE_PX = 0.6  # so far a track may have slid off its anchor's patch in one frame
+SLIDE_PX = 0.45  # so far a track may have slid off its anchor's patch in one frame
 ALIKE = 0.8  # of the other's sharpness: a picture that has less is blurred, and fits anywhere
 AGAIN_PX, AGAIN_MISFIT = 2.0, 1.6  # so near to where it ought to be, and fitting so well
+SCOUTS = 48  # so many tracks tell how the picture moved since the last one
 MISFIT = 2.5  # medians: a patch that fits worse is another one
 REPROJECTION_PX = 1.5  # an inlier's distance at most
 MIN_INLIERS = 12
@@ -35,6 +36,11 @@ _WINDOW: dict[str, Any] = {
     'maxLevel': 3,
     'criteria': (3, 20, 0.02),
     'minEigThreshold': 1e-4,
+}
+_CLOSE: dict[str, Any] = {
+    **_WINDOW,
+    'maxLevel': 1,
+    'criteria': (3, 10, 0.05),
 }
 _NEAR: dict[str, Any] = {
     **_WINDOW,
@@ -193,13 +199,30 @@ def follow_from(
     """
     if not len(points):
         return points, np.zeros(0, bool)
-    there, ok, _ = _lucas_kanade(before, now, points, points, _WINDOW)
+    there, ok = _scouted(before, now, points)
     warp = Warp.fitted(anchored[ok], there[ok], anchor.shape[::-1])
     held, fits, error = _on_patches(anchor, now, anchored, there, warp)
     ok &= fits & (np.linalg.norm(held - there, axis=1) < SLIDE_PX)
     if ok.any():
         ok &= error <= MISFIT * np.median(error[ok])
     return held.astype(np.float32), ok
+
+
+def _scouted(
+    before: np.ndarray, now: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Follow points roughly: a few from far, the others from where those say they are by now.
+
+    Pyramids' upper levels cost more than all that comes after, and tell the same for every point.
+
+    :return: (N, 2) float32 in `now` [px], and (N,) bool: found.
+    """
+    scouts = points[:: max(1, len(points) // SCOUTS)]
+    seen, found, _ = _lucas_kanade(before, now, scouts, scouts, _WINDOW)
+    warp = Warp.fitted(scouts[found], seen[found], before.shape[::-1])
+    there, found, _ = _lucas_kanade(before, now, points, warp(points), _CLOSE)
+    return there, found
 
 
 def find_again(

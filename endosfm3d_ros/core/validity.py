@@ -83,18 +83,18 @@ def _foreign(picture: np.ndarray, mask: np.ndarray, found_detail: float) -> str:
     """Why a picture that has detail shows no tissue: 'smoke', 'out_of_body', or ''."""
     # a small blur takes the sensor's noise away and leaves the colours of a coarse pattern
     lit = cv2.blur(picture, (3, 3))[::STRIDE, ::STRIDE][mask[::STRIDE, ::STRIDE]]
-    lit = lit.astype(np.float32)
-    brightest, darkest = lit.max(axis=1), lit.min(axis=1)
+    lit = np.ascontiguousarray(lit.T, np.float32)  # (3, N): of each channel all
+    brightest, darkest = lit.max(axis=0), lit.min(axis=0)
     if np.array_equal(brightest, darkest):
         return ''  # a picture without colours, or nothing left, says nothing by them
-    lit = lit[(brightest > 30) & (brightest < 250)]
-    if len(lit) < 100:
+    usual = (brightest > 30) & (brightest < 250)
+    (red, green, blue), brightest, darkest = lit[:, usual], brightest[usual], darkest[usual]
+    if len(red) < 100:
         return ''
-    brightest, darkest = lit.max(axis=1), lit.min(axis=1)
     is_pale = float(np.median(1 - darkest / brightest)) < PALE_COLOUR
     if is_pale and np.percentile(darkest, 10) > VEIL_LEVEL and found_detail < VEIL_DETAIL:
         return 'smoke'
-    cool = float((np.maximum(lit[:, 1], lit[:, 2]) > 1.1 * lit[:, 0]).mean())
+    cool = float((np.maximum(green, blue) > 1.1 * red).mean())
     return 'out_of_body' if is_pale or cool > COOL_SHARE else ''
 
 

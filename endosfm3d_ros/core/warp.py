@@ -37,14 +37,14 @@ class Warp:
         degree = DEGREE if len(points) >= FEWEST else int(len(points) >= FEWEST_AFFINE)
         still = cls.still(size)
         i, j = np.nonzero(degree >= _ORDER)
-        basis, moved = still._powers(points)[:, i, j], there - points
+        basis, moved = still._powers(points)[:, i * (DEGREE + 1) + j], there - points
         stiff = np.diag(np.where(i + j > 1, STIFFNESS, 1e-9))
         weight = np.ones(len(points))
         found = np.zeros((len(i), 2))
         for _ in range(ROUNDS if len(points) else 0):
             weighted = (basis * weight[:, None]).T
             found = np.linalg.solve(weighted @ basis + stiff, weighted @ moved)
-            off = np.linalg.norm(basis @ found - moved, axis=1)
+            off = _lengths(basis @ found - moved)
             usual = KERNEL * float(np.median(off)) + 1e-6
             weight = 1.0 / (1.0 + (off / usual) ** 2)
         still.coefficients[i, j] += found
@@ -60,7 +60,7 @@ class Warp:
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Where points (N, 2) of the first picture lie in the second one [px]."""
-        return np.einsum('nij,ijc->nc', self._powers(points), self.coefficients)
+        return self._powers(points) @ self.coefficients.reshape(-1, 2)
 
     def back(self, near: np.ndarray, there: np.ndarray) -> np.ndarray:
         """
@@ -68,7 +68,7 @@ class Warp:
 
         :param near: (N, 2) places of the first picture near those; there: (N, 2) [px].
         """
-        du, dv = (self._slopes(near, axis) for axis in range(2))
+        du, dv = self._slopes(near)
         off = there - self(near)
         det = du[:, 0] * dv[:, 1] - dv[:, 0] * du[:, 1]
         det = np.where(np.abs(det) < 0.05, np.inf, det)  # folded: nobody knows
@@ -86,23 +86,25 @@ class Warp:
         u = self._normal(np.arange(width), 0)
         v = self._normal(np.arange(height), 1)
         across, down = (_vander(x, len(self.coefficients)) for x in (u, v))
-        at = [down @ self.coefficients[..., axis] @ across.T for axis in range(2)]
-        return at[0].astype(np.float32), at[1].astype(np.float32)
+        wide = np.ascontiguousarray(across.T, np.float32)
+        rows = [(down @ self.coefficients[..., axis]).astype(np.float32) for axis in range(2)]
+        return rows[0] @ wide, rows[1] @ wide
 
     def _powers(self, points: np.ndarray) -> np.ndarray:
-        """v^i u^j at points (N, 2): (N, D + 1, D + 1)."""
-        count = len(self.coefficients)
-        u, v = (_vander(self._normal(points[:, axis], axis), count) for axis in range(2))
-        return v[:, :, None] * u[:, None, :]
+        """v^i u^j at points (N, 2), row i first: (N, (D + 1)^2)."""
+        u, v = self._axes(points)
+        return _products(v, u)
 
-    def _slopes(self, points: np.ndarray, axis: int) -> np.ndarray:
-        """Slope by u (axis 0) or v at points: (N, 2) [px / px]."""
-        count = len(self.coefficients)
-        powers = [_vander(self._normal(points[:, one], one), count) for one in range(2)]
-        lower = np.roll(powers[axis], 1, axis=1)
-        lower[:, 0] = 0.0
-        powers[axis] = lower * np.arange(count) / (max(self.size) / 2)
-        return np.einsum('ni,nj,ijc->nc', powers[1], powers[0], self.coefficients)
+    def _slopes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Slopes by u and by v at points: (N, 2) each [px / px]."""
+        u, v = self._axes(points)
+        flat = self.coefficients.reshape(-1, 2) / (max(self.size) / 2)
+        return _products(v, _derived(u)) @ flat, _products(_derived(v), u) @ flat
+
+    def _axes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Powers of u and of v at points (N, 2): (N, D + 1) each."""
+        u, v = (self._normal(points[:, axis], axis) for axis in range(2))
+        return _vander(u, len(self.coefficients)), _vander(v, len(self.coefficients))
 
     def _normal(self, pixels: np.ndarray, axis: int) -> np.ndarray:
         return (pixels - self.size[axis] / 2) / (max(self.size) / 2)
@@ -110,4 +112,25 @@ class Warp:
 
 def _vander(x: np.ndarray, count: int) -> np.ndarray:
     """Powers 0 to count - 1 of x (N,): (N, count)."""
-    return np.vander(x.astype(np.float64), count, increasing=True)
+    powers = np.ones((len(x), count))
+    for k in range(1, count):
+        powers[:, k] = powers[:, k - 1] * x
+    return powers
+
+
+def _derived(powers: np.ndarray) -> np.ndarray:
+    """Derivatives of powers (N, count) of x by x."""
+    found = np.zeros_like(powers)
+    found[:, 1:] = powers[:, :-1] * np.arange(1, powers.shape[1])
+    return found
+
+
+def _products(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Each of rows (N, R) times each of columns (N, C): (N, R C)."""
+    both = rows[:, :, None] * columns[:, None, :]
+    return both.reshape(len(rows), rows.shape[1] * columns.shape[1])
+
+
+def _lengths(ways: np.ndarray) -> np.ndarray:
+    """Of vectors (N, 2)."""
+    return np.sqrt(ways[:, 0] ** 2 + ways[:, 1] ** 2)
