@@ -120,14 +120,15 @@ def _camera_table(figures: Figures) -> str:
         'fy, %',
         'cx, %',
         'cy, %',
-        'zoom, % RMS',
-        'zoom, correlation',
-        'zoom, lag, ms',
+        'f over its first, % RMS',
+        'correlation',
+        'lag, ms',
     ]
     note = (
         'Relative to the truth of the same moment, never rescaled; a held K cannot follow a zoom. '
         'The focal length is off by '
         f'{figures.percent("evaluation.intrinsics.focal_bias", "+.1f")} on the mean and by '
-        f'{figures.percent("evaluation.intrinsics.focal_worst")} at worst.'
+        f'{figures.percent("evaluation.intrinsics.focal_worst")} at worst. Its ratio to its own '
+        'first moves while it is being learnt, too: it is not the zoom that is told (drawn above).'
     )
     return table(head, rows, f'<b>Camera</b> {note}', 'errors')
