@@ -19,9 +19,6 @@ STRENGTH = 1.6  # ... up to so many times the scope's own at the median distance
 PALER = (0.2, 0.7), (0.15, 0.6)  # ... and such a share of that in green and in blue
 FALLOFF = (0.2, 1.7)  # by this power of the distance; the scope's own falls off by the second
 MOST_BOUNCED = 6.0  # times the scope's own light: darker places show only noise
-MISLED = 0.5  # share of pairs whose shading tells nothing of their shape ...
-MISLEADING = (0.2, 1.0)  # ... standard deviation of the logarithm of what light is multiplied by
-PATCHES = (3, 5)  # across the picture's height: how smooth that is
 LOOK_FOR_MORE = 500  # batches between two looks into the folder
 
 
@@ -131,7 +128,7 @@ def augmented(batch: Batch, rng: np.random.Generator) -> Batch:
     """One draw a pair: mirrored or not, a window of one aspect for all, other colours."""
     mirrored = _mirrored(batch, torch.from_numpy(rng.random(len(batch.images)) < 0.5))
     cropped = _cropped(mirrored, float(rng.choice(ASPECTS)), rng)
-    return _recoloured(_misled(_bounced(cropped, rng), rng), rng)
+    return _recoloured(_bounced(cropped, rng), rng)
 
 
 def _batch(world: dict[str, np.ndarray]) -> Batch:
@@ -216,29 +213,6 @@ def _bounced(batch: Batch, rng: np.random.Generator) -> Batch:
     brighter = linear * (1.0 + more.clamp(max=MOST_BOUNCED))
     gain = linear.mean((1, 2, 3, 4)) / brighter.mean((1, 2, 3, 4)).clamp(min=1e-6)
     images = (brighter * gain[:, None, None, None, None]).clamp(0.0, 1.0) ** (1 / 2.2)
-    return replace(batch, images=images)
-
-
-def _misled(batch: Batch, rng: np.random.Generator) -> Batch:
-    """
-    Shading that tells nothing of the shape, in some pairs: light as other lamps might throw it.
-
-    The longer a network reads rendered pictures, the more it trusts their shading, which is exact,
-    and the less what else tells depth: on real clips a big organ that fills the picture then
-    becomes a hole. It must not rely on shading alone.
-    """
-    B, _, _, H, W = batch.images.shape
-    sigma = rng.uniform(*MISLEADING, B) * (rng.random(B) < MISLED)
-    field = torch.zeros(B, 1, H, W)
-    for rows in PATCHES:
-        coarse = torch.from_numpy(rng.standard_normal((B, 1, rows, rows + 1)).astype(np.float32))
-        field += F.interpolate(coarse, (H, W), mode='bicubic', align_corners=True)
-    field /= np.sqrt(len(PATCHES))
-    gain = torch.exp(torch.from_numpy(sigma.astype(np.float32))[:, None, None, None] * field)
-    linear = batch.images**2.2
-    changed = linear * gain[:, None]
-    level = linear.mean((1, 2, 3, 4)) / changed.mean((1, 2, 3, 4)).clamp(min=1e-6)
-    images = (changed * level[:, None, None, None, None]).clamp(0.0, 1.0) ** (1 / 2.2)
     return replace(batch, images=images)
 
 
