@@ -44,7 +44,7 @@ class Warp:
         for _ in range(ROUNDS if len(points) else 0):
             weighted = (basis * weight[:, None]).T
             found = np.linalg.solve(weighted @ basis + stiff, weighted @ moved)
-            off = _lengths(basis @ found - moved)
+            off = np.hypot(*(basis @ found - moved).T)
             usual = KERNEL * float(np.median(off)) + 1e-6
             weight = 1.0 / (1.0 + (off / usual) ** 2)
         still.coefficients[i, j] += found
@@ -129,8 +129,3 @@ def _products(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Each of rows (N, R) times each of columns (N, C): (N, R C)."""
     both = rows[:, :, None] * columns[:, None, :]
     return both.reshape(len(rows), rows.shape[1] * columns.shape[1])
-
-
-def _lengths(ways: np.ndarray) -> np.ndarray:
-    """Of vectors (N, 2)."""
-    return np.sqrt(ways[:, 0] ** 2 + ways[:, 1] ** 2)

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import cv2
 import numpy as np
 import pytest
 
@@ -14,10 +15,21 @@ def whole(width: int, height: int) -> FieldOfView:
     return FieldOfView(width, height, (0, 0, width, height))
 
 
-def test_a_mark_lies_in_the_network_picture_where_the_map_and_the_camera_say() -> None:
+@pytest.mark.parametrize(
+    ('window', 'soft_px'),
+    [
+        (Window(140, 20, 1000, 640, 250, 160), 0),  # halved twice
+        (Window(61, 3, 1134, 701, 336, 224), 2),  # halved, of an odd height, with a rest
+        (Window(140, 20, 500, 430, 280, 224), 0),  # less than half: not halved
+    ],
+)
+def test_a_mark_lies_in_the_network_picture_where_the_map_and_the_camera_say(
+    window: Window, soft_px: float
+) -> None:
     image = np.zeros((720, 1280, 3), np.uint8)
     image[300:316, 500:524] = 255
-    window = Window(140, 20, 1000, 640, 250, 160)
+    if soft_px:
+        image = cv2.GaussianBlur(image, (0, 0), soft_px)
     small = prepare(image, window)[..., 0].astype(float)
     v, u = (np.indices(small.shape) * small).sum((1, 2)) / small.sum()
     centre = np.array([[511.5, 307.5]])
