@@ -14,12 +14,14 @@ import numpy as np
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.agreement import Agreement, Seen, agree
+from endosfm3d_ros.core.anchor import Anchor
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import WINDOW, LocalMap
 from endosfm3d_ros.core.patches import Patches
 from endosfm3d_ros.core.prepare import Window, warp_between
+from endosfm3d_ros.core.recognition import recognised
 from endosfm3d_ros.core.resection import NEAREST_MM, Resection, resect
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight, values_at
@@ -29,39 +31,18 @@ TRACK_SIGMA_PX = 0.08  # of a track, of the network's picture
 POINT_SIGMA_PX = 0.35  # with what a point is off before the window was adjusted
 LEAST_GAP, LEAST_WAY_PX = 3, 2.5  # frames and median way of tracks to the next keyframe
 FEWEST_LOST = 8  # points of a keyframe that are worth looking for
+FEWEST_RECOGNISED, LEAST_RECOGNISED = 20, 0.15  # points, and their share, that must agree
+CORNER_SIGMA_PX = 0.7  # of a point that was recognised, of the network's picture
+LOST_ZOOM = 0.1  # sigma of log zoom while tracks were lost
+LOST = 'the tracks were lost: a new map begins'
+RECOGNISED = 'the tracks were lost: their points are recognised, the map goes on'
+RETURNED = 'the map before the tracks were lost is recognised and goes on: place and scale are its'
 FITTED = 2.0  # medians: a point that fitted worse was no good before it was lost
 LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
 ZOOM_FLOOR = 1e-3
 ZOOM_NOISE, YOUNG_NOISE = 0.004, 0.012  # of a frame's log zoom by its tracks; before any solution
 SETTLE_S = 0.3  # corrections of the place are fed in over about so long
 ROUNDS = 2  # of adjustment between two frames, at most
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """
-    A keyframe's picture, which the tracks are held to until the next one.
-
-    :param texture: (h, w) uint8 of `tracks.texture`; window: of the network picture.
-    :param ids: (N,) of all tracks alive then, rising; points (N, 2) float32 there [network px].
-    """
-
-    texture: np.ndarray
-    window: Window
-    ids: np.ndarray
-    points: np.ndarray
-
-    def of(self, ids: np.ndarray) -> np.ndarray:
-        """Where tracks that were alive then stood, (M, 2) [network px]."""
-        return self.points[np.searchsorted(self.ids, ids)]
-
-    def seen_through(self, window: Window) -> 'Anchor':
-        """The same as another window would have shown it."""
-        if window == self.window:
-            return self
-        texture = warp_between(self.texture, self.window, window, cv2.INTER_LINEAR)
-        points = window.network_pixels(self.window.input_pixels(self.points))
-        return Anchor(texture, window, self.ids, points.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -77,6 +58,7 @@ class Placed:
         reference's.
     :param depth: this frame's depth map, agreeing with the map's points.
     :param log_scale: of the map over the network's millimetre, here.
+    :param events: sentences for a person; usually none.
     """
 
     T_world_cam: np.ndarray
@@ -88,6 +70,7 @@ class Placed:
     log_focal_sigma: float
     depth: DepthMap
     log_scale: float
+    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +87,8 @@ class Odometry:
     :param patches: what its tracks looked like when they were first kept.
     :param anchors: pictures of the map's keyframes, oldest first: tracks are held to the last one,
         and lost points are looked for by the others.
+    :param left: what it was when all tracks were lost, while the map is young that was begun then:
+        where that one is recognised it goes on.
     :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
     :param due: a keyframe was added, and the adjustment it calls for is not done.
     :param zooms: the zoom runs, for all that the last frame tells.
@@ -124,6 +109,7 @@ class Odometry:
     offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
     zooms: bool = False
+    left: 'Odometry | None' = None
 
     @classmethod
     def begun(cls, scope: Scope, sight: Sight) -> 'Odometry':
@@ -149,51 +135,38 @@ class Odometry:
     def step(self, sight: Sight) -> tuple['Odometry', Placed]:
         """Place a frame; its tracks and, now and then, the frame itself are kept."""
         now = self._followed(sight)
-        T_before = inverse(self.T_cam_world) @ self.correction
         if now.anchor is None:
-            return now._begun_again(sight, T_before, known=self.number < 0)
-        known = now.map.landmarks
-        row, moving = known.of(now.ids), known.moving_of(now.ids)
-        use = (row >= 0) & ~moving
-        prior, sigma = now._prior_focal(sight)
-        found = resect(
-            known.places[row[use]],
-            sight.map_pixels(now.points[use]),
-            now.map.centre,
-            POINT_SIGMA_PX * sight.pixel_size,
-            now.T_cam_world,
-            prior,
-            sigma,
-            now.scope.distortion,
-        )
+            return now._begun_again(sight, known=self.number < 0)
+        found = now._resected(sight)
+        share, lost, looked = now._share(found), not found.known, False
+        if lost or found.agree.sum() < LEAST_SHARED * len(self.ids):
+            again, better = now._recognised(sight)
+            if better.known and better.agree.sum() > found.agree.sum():
+                now, found, looked = again, better, True
+        events = (RECOGNISED,) if lost and looked else ()
+        if found.known:
+            now, found = now._placed_by(found, sight)
+        if now.left and (not found.known or now._wants_keyframe()):
+            then, better = now._back_in(now.left, sight)
+            if better.known:
+                now, found, looked, events = then, better, True, (RETURNED,)
         if not found.known:
-            return now._begun_again(sight, T_before, known=False)
-        found, zooms = now._rested(found, sight)
-        keep = np.ones(len(now.ids), bool)
-        keep[np.flatnonzero(use)[~found.agree]] = False
-        now = replace(
-            now,
-            ids=now.ids[keep],
-            points=now.points[keep],
-            T_cam_world=found.T_cam_world,
-            log_focal=found.log_focal,
-            zooms=zooms,
-            correction=_faded(now.correction, sight.dt),
-        )
+            return now._begun_again(sight, known=False)
         agreement = now._agreement(sight)
         now = replace(now, offset=agreement.smooth)
         placed = Placed(
             inverse(now.T_cam_world) @ now.correction,
             True,
             int(found.agree.sum()),
-            float(found.agree.sum() / max(use.sum() + moving.sum(), 1)),
-            now._step_covariance(found.covariance),
+            share,
+            now._step_covariance(found.covariance, looked),
             found.log_focal - now.map.gap,
             max(float(np.sqrt(found.covariance[6, 6])), ZOOM_FLOOR),
             agreement.of(sight.coming.result(), sight),
             float(agreement.smooth[0]),
+            events,
         )
-        if now._wants_keyframe():
+        if looked or now._wants_keyframe():
             now = now._with_lost_found(sight)._put_right(sight)._with_keyframe(sight, placed)
         return now, placed
 
@@ -288,6 +261,92 @@ class Odometry:
             window=sight.window,
         )
 
+    @property
+    def _rigid(self) -> np.ndarray:
+        """Which tracks are of points that the map knows and that do not move: (N,) bool."""
+        known = self.map.landmarks
+        return (known.of(self.ids) >= 0) & ~known.moving_of(self.ids)
+
+    def _resected(self, sight: Sight, corners: bool = False) -> Resection:
+        """
+        Where its tracks say that the frame was taken.
+
+        :param corners: they are corners that were recognised, some of them falsely.
+        """
+        known, use = self.map.landmarks, self._rigid
+        prior, sigma = self._prior_focal(sight)
+        return resect(
+            known.places[known.of(self.ids[use])],
+            sight.map_pixels(self.points[use]),
+            self.map.centre,
+            (CORNER_SIGMA_PX if corners else POINT_SIGMA_PX) * sight.pixel_size,
+            self.T_cam_world,
+            prior,
+            max(sigma, LOST_ZOOM) if corners else sigma,
+            self.scope.distortion,
+            *((FEWEST_RECOGNISED, LEAST_RECOGNISED) if corners else ()),
+        )
+
+    def _share(self, found: Resection) -> float:
+        """Of the tracks that the map knows, how many agree."""
+        known = self.map.landmarks.of(self.ids) >= 0
+        return float(found.agree.sum() / max(known.sum(), 1))
+
+    def _placed_by(self, found: Resection, sight: Sight) -> tuple['Odometry', Resection]:
+        """Where a resection says, the tracks that do not agree dropped."""
+        found, zooms = self._rested(found, sight)
+        return replace(
+            self._agreeing(found),
+            T_cam_world=found.T_cam_world,
+            log_focal=found.log_focal,
+            zooms=zooms,
+            correction=_faded(self.correction, sight.dt),
+        ), found
+
+    def _agreeing(self, found: Resection) -> 'Odometry':
+        """Without the tracks that do not agree."""
+        keep = ~self._rigid
+        keep[~keep] = found.agree
+        return replace(self, ids=self.ids[keep], points=self.points[keep])
+
+    def _recognised(self, sight: Sight) -> tuple['Odometry', Resection]:
+        """
+        With points of the map that are recognised in the frame, in place of its tracks, and where
+        they say that it was taken.
+        """
+        known = self.map.landmarks
+        ids, points = recognised(self.anchors, known.ids[~known.moving], sight)
+        now = replace(self, ids=ids, points=points)
+        found = now._resected(sight, corners=True)
+        if not found.known:
+            return self, found
+        now = replace(
+            now._agreeing(found), T_cam_world=found.T_cam_world, log_focal=found.log_focal
+        )
+        now = now._with_lost_found(sight)._put_right(sight)
+        return now, now._resected(sight)
+
+    def _back_in(self, left: 'Odometry', sight: Sight) -> tuple['Odometry', Resection]:
+        """
+        The odometry as it was before the tracks were lost, placed in its map by what is recognised
+        of it; what is told of the place does not jump.
+        """
+        then = replace(
+            left,
+            number=self.number,
+            texture=self.texture,
+            window=self.window,
+            next_id=self.next_id,
+            log_focal=self.log_focal - self.map.gap + left.map.gap,
+            zooms=False,
+        )
+        then, found = then._recognised(sight)
+        if not found.known:
+            return self, found
+        then, found = then._placed_by(found, sight)
+        told = inverse(self.T_cam_world) @ self.correction
+        return replace(then, correction=then.T_cam_world @ told), found
+
     def _prior_focal(self, sight: Sight) -> tuple[float, float]:
         """What this frame's log focal length should be before its tracks are asked."""
         if np.isfinite(sight.log_zoom):
@@ -308,10 +367,9 @@ class Odometry:
             return found, True
         return found.at_focal(last.log_focal, REST * frames), False
 
-    def _begun_again(
-        self, sight: Sight, T_world_cam: np.ndarray, known: bool
-    ) -> tuple['Odometry', Placed]:
+    def _begun_again(self, sight: Sight, known: bool) -> tuple['Odometry', Placed]:
         """Open a map at the place that was last told."""
+        T_world_cam = inverse(self.T_cam_world) @ self.correction
         now = self.lost()
         if np.isfinite(sight.log_zoom):
             focal = float(now.scope.focal[0]) + sight.log_zoom
@@ -322,6 +380,7 @@ class Odometry:
             T_cam_world=inverse(T_world_cam),
             correction=np.eye(4),
             log_focal=focal,
+            left=self._worth_keeping,
             texture=sight.texture,
             window=sight.window,
         )
@@ -336,8 +395,16 @@ class Odometry:
             ZOOM_FLOOR,
             Agreement(self.offset).of(sight.coming.result(), sight),
             float(self.offset[0]),
+            () if known else (LOST,),
         )
         return now._with_keyframe(sight, placed), placed
+
+    @property
+    def _worth_keeping(self) -> 'Odometry | None':
+        """Of this odometry and the one it has left, which is worth going back to."""
+        if self.map.solution is None or self.left:
+            return self.left
+        return self
 
     def _wants_keyframe(self) -> bool:
         anchor = self.anchor
@@ -433,14 +500,20 @@ class Odometry:
             patches=self.patches.joined(cut),
             next_id=self.next_id + len(fresh),
             due=True,
+            left=self.left if len(self.map.keyframes) < WINDOW else None,
         )
 
-    def _step_covariance(self, resected: np.ndarray) -> np.ndarray:
-        """The window's, where it has one; else that of the resection, points taken as exact."""
-        if self.map.step_covariance is not None:
-            return self.map.step_covariance
+    def _step_covariance(self, resected: np.ndarray, looked: bool) -> np.ndarray:
+        """
+        The window's, where it has one; else that of the resection, points taken as exact.
+
+        :param looked: the frame was placed by what was recognised: then it is both.
+        """
         order = np.r_[3:6, 0:3]
-        return resected[np.ix_(order, order)]
+        alone, window = resected[np.ix_(order, order)], self.map.step_covariance
+        if window is None:
+            return alone
+        return window + alone if looked else window
 
     def _agreement(self, sight: Sight) -> Agreement:
         """What makes this frame's depth map agree with the map's points."""

@@ -66,6 +66,8 @@ def resect(
     log_focal: float,
     log_focal_sigma: float,
     distortion: float = 0.0,
+    fewest: int = MIN_INLIERS,
+    least: float = MIN_SHARE,
 ) -> Resection:
     """
     Fit pose and focal length robustly (Gauss-Newton with Cauchy weights); RANSAC where the start
@@ -77,10 +79,11 @@ def resect(
     :param start: (4, 4) T_cam_world to begin with.
     :param log_focal: believed [log px], and its sigma.
     :param distortion: of the lens, see `lens.py`.
+    :param fewest: points that must agree, and the least share of them, or the pose is not known.
     """
-    if len(points) < MIN_INLIERS:
+    if len(points) < fewest:
         return _unknown(start, log_focal, len(points))
-    problem = _Problem(points, pixels, centre, sigma_px, distortion)
+    problem = _Problem(points, pixels, centre, sigma_px, distortion, fewest, least)
     found = problem.fitted(start, log_focal, log_focal_sigma)
     if found.agree.mean() < 2 * MIN_SHARE:
         again = problem.by_ransac(log_focal)
@@ -99,6 +102,8 @@ class _Problem:
     centre: np.ndarray
     sigma_px: float
     distortion: float
+    fewest: int
+    least: float
 
     def fitted(self, start: np.ndarray, prior: float, prior_sigma: float) -> Resection:
         """Go downhill from a start (4, 4); the log focal length has a prior."""
@@ -127,7 +132,7 @@ class _Problem:
         rms = float(1.4826 * np.median(np.abs(r[agree]))) if agree.any() else np.inf
         T = np.eye(4)
         T[:3, :3], T[:3, 3] = nearest_rotation(R), t
-        enough = agree.sum() >= MIN_INLIERS and agree.mean() >= MIN_SHARE
+        enough = agree.sum() >= self.fewest and agree.mean() >= self.least
         known = bool(enough and np.isfinite(T).all())
         covariance = np.linalg.pinv(H, hermitian=True) * max(1.0, (rms / self.sigma_px) ** 2)
         return Resection(T, log_focal, covariance, agree, known, rms)
@@ -170,7 +175,7 @@ class _Problem:
             f * image.astype(np.float64),
             np.diag([f, f, 1.0]),
             None,
-            iterationsCount=100,
+            iterationsCount=300,
             reprojectionError=RANSAC_PX * self.sigma_px,
             confidence=0.999,
         )

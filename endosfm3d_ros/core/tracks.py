@@ -244,14 +244,21 @@ def find_again(
     """
     if not alive.any():
         return expected, np.zeros(len(expected), bool)
-    least, most = sorted((_sharpness(anchor, anchored[alive]), _sharpness(now, expected[alive])))
-    if least < ALIKE * most:
+    if not alike(anchor, anchored[alive], now, expected[alive]):
         return expected, np.zeros(len(expected), bool)
     warp = Warp.fitted(anchored, expected, anchor.shape[::-1])
     held, fits, error = _on_patches(anchor, now, anchored, expected, warp)
     near = np.linalg.norm(held - expected, axis=1) < AGAIN_PX
     ok = fits & near & ~alive & (error <= AGAIN_MISFIT * np.median(error[alive]))
     return held.astype(np.float32), ok
+
+
+def alike(picture: np.ndarray, points: np.ndarray, other: np.ndarray, there: np.ndarray) -> bool:
+    """Whether two pictures are about as sharp, at points (N, 2) of one and (M, 2) of the other."""
+    if not len(points) or not len(there):
+        return False
+    least, most = sorted((_sharpness(picture, points), _sharpness(other, there)))
+    return least >= ALIKE * most
 
 
 def _sharpness(picture: np.ndarray, points: np.ndarray) -> float:

@@ -21,7 +21,6 @@ GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration
 CENTRE_SIGMA, RIM_CENTRE_SIGMA = 0.02, 0.008
 AGAIN = 4.0  # by so much a belief's variance grows before the same pictures are seen again
 GUESS_FLOOR = 0.25  # a network's guess of log focal is not taken for better: scopes differ
-LOST = 'the tracks were lost: a new map begins'
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Windowed:
             refinement='window' if after.map.solution else 'none',
             rigid_share=placed.share if motion.known and self.begun else float('nan'),
             stretch=float(np.exp(placed.log_scale)),
-            events=() if placed.known or not self.begun else (LOST,),
+            events=placed.events if self.begun else (),
         )
         now = replace(
             self,

@@ -148,6 +148,16 @@ def _black(film: Filmed, _: np.random.Generator) -> Troubled:
     return Troubled(film, (half, half + BLACK))
 
 
+def _elsewhere(film: Filmed, _: np.random.Generator) -> Troubled:
+    """For 0.8 s another place is seen: the film's beginning in a mirror. Then it goes on."""
+    half = len(film.images) // 2
+    away = film.images[:CUT, :, ::-1].copy()
+    film = _taken(film, [*range(half), *[half] * CUT, *range(half, len(film.images))])
+    film.images[half : half + CUT] = away
+    film.depth[half : half + CUT] = np.nan
+    return Troubled(film, (half, half + CUT))
+
+
 def _blurred(film: Filmed, rng: np.random.Generator) -> Troubled:
     """A jerk: some pictures are smeared along a line."""
     half, angle = len(film.images) // 2, rng.uniform(0.0, 180.0)
@@ -284,4 +294,5 @@ TROUBLES: dict[str, Callable[[Filmed, np.random.Generator], Troubled]] = {
     'blur': _blurred,
     'a cut of 0.8 s': _cut,
     '2 s of black': _black,
+    'elsewhere for 0.8 s': _elsewhere,
 }

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tracks are lost, and the map's points are recognised: place and scale go on as they were."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core import tracks
+from endosfm3d_ros.core.anchor import Anchor
+from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.core.frame import Reconstruction
+from endosfm3d_ros.core.odometry import LOST, RECOGNISED, RETURNED
+from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.prepare import Window
+from endosfm3d_ros.core.recognition import SCALES, Looks
+from test.core.test_pipeline import DISTANCE, FIXED, SIZES, flat_depth, frame, wall
+
+MM_PER_PX = DISTANCE / 200.0
+STEADY = 14  # frames until a map is adjusted
+WHOLE = Window(0, 0, 280, 224, 280, 224)
+
+
+class Fickle:
+    """A depth network that changes its mind about the scale of the same wall."""
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def __call__(self, picture: np.ndarray) -> DepthMap:
+        said = flat_depth(picture)
+        return replace(said, depth=np.float32(self.factor) * said.depth)
+
+
+def seen(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Texture and corners of a picture."""
+    mask = np.ones(picture.shape[:2], bool)
+    texture = tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), mask)
+    allowed = tracks.trackable(picture, mask)
+    return texture, tracks.corners(texture, allowed, np.zeros((0, 2), np.float32), 300)
+
+
+def blurred(picture: np.ndarray) -> np.ndarray:
+    return cv2.blur(picture, (21, 5))
+
+
+def played(
+    pictures: list[np.ndarray], fickle_from: int, factor: float = 1.3
+) -> list[Reconstruction]:
+    """What is said of pictures, the network's scale another from one of them on."""
+    network = Fickle()
+    pipeline, said = Pipeline(network, SIZES, FIXED), []
+    for number, picture in enumerate(pictures):
+        network.factor = factor if number >= fickle_from else 1.0
+        said.append(pipeline.step(frame(number, picture)))
+    return said
+
+
+def sliding(numbers: range, more_px: float = 0.0) -> list[np.ndarray]:
+    return [wall(2.0 * number + more_px) for number in numbers]
+
+
+def right_mm(one: Reconstruction) -> float:
+    """How far to the right the camera is told to be [mm]."""
+    return -float(one.T_odom_cam[1, 3])
+
+
+@pytest.mark.parametrize('zoom', [1.0, 1.2, 0.85])
+def test_corners_are_recognised_farther_off_than_any_track_follows(zoom: float) -> None:
+    texture, corners = seen(wall(0))
+    turn = cv2.getRotationMatrix2D((139.5, 111.5), 4.0, zoom) + [[0, 0, -60.0], [0, 0, 8.0]]
+    moved = cv2.warpAffine(wall(0), turn, (280, 224), flags=cv2.INTER_CUBIC)
+    there, others = seen(moved)
+    mine, theirs = Looks.of(texture, corners).recognised_in(Looks.of(there, others, SCALES))
+    off = corners[mine] @ turn[:, :2].T + turn[:, 2] - others[theirs]
+    right = np.linalg.norm(off, axis=1) < 2.0
+    assert right.sum() >= 40 and right.mean() > 0.6
+
+
+def test_hardly_anything_of_another_wall_is_recognised() -> None:
+    texture, corners = seen(wall(0))
+    there, others = seen(wall(0, seed=7))
+    mine, _ = Looks.of(texture, corners).recognised_in(Looks.of(there, others, SCALES))
+    assert len(mine) < 0.15 * len(corners)
+    nothing = Looks.of(there, others[:0], SCALES)
+    assert not len(Looks.of(texture, corners).recognised_in(nothing)[0])
+    assert not len(nothing.recognised_in(Looks.of(texture, corners))[0])
+
+
+def test_a_blurred_picture_is_not_asked() -> None:
+    texture, corners = seen(wall(0))
+    anchor = Anchor(texture, WHOLE, np.arange(len(corners)), corners)
+    assert anchor.as_sharp_as(*seen(wall(30.0)))
+    assert not anchor.as_sharp_as(*seen(blurred(wall(0))))
+    assert not anchor.as_sharp_as(texture, corners[:0])
+
+
+def test_after_a_jump_place_and_scale_go_on_at_once() -> None:
+    later = sliding(range(STEADY, STEADY + 12), 60.0)
+    said = played([*sliding(range(STEADY)), *later], fickle_from=STEADY)
+    assert RECOGNISED in said[STEADY].events
+    assert said[STEADY].rigid_share < 0.8  # the tracks themselves were lost, and that is told
+    for number, one in enumerate(said[STEADY:], STEADY):
+        assert LOST not in one.events and one.motion.known
+        assert right_mm(one) == pytest.approx((2.0 * number + 60.0) * MM_PER_PX, abs=0.4)
+        assert float(np.median(one.depth)) == pytest.approx(DISTANCE, rel=0.03)
+
+
+def test_what_is_sharp_again_after_a_blur_is_recognised_by_what_was_sharp_before() -> None:
+    smeared = [blurred(wall(2.0 * STEADY + 9.0 * k)) for k in range(5)]
+    later = sliding(range(STEADY, STEADY + 25), 60.0)
+    said = played([*sliding(range(STEADY)), *smeared, *later], fickle_from=STEADY)
+    assert {RECOGNISED, RETURNED} & set(said[STEADY + 5].events)
+    assert not any(one.events for one in said[STEADY + 6 :])
+    end = (2.0 * (STEADY + 24) + 60.0) * MM_PER_PX
+    assert right_mm(said[-1]) == pytest.approx(end, abs=0.4)
+    assert float(np.median(said[-1].depth)) == pytest.approx(DISTANCE, rel=0.03)
+
+
+def test_a_recognised_step_is_less_sure_than_a_tracked_one() -> None:
+    said = played([*sliding(range(STEADY)), wall(2.0 * STEADY + 60.0)], fickle_from=99)
+    tracked, looked = said[-2].motion.covariance, said[-1].motion.covariance
+    assert (np.diag(looked) > np.diag(tracked)).all()
+
+
+def test_a_map_that_was_left_goes_on_once_it_is_recognised() -> None:
+    away = [wall(3.0 * k, seed=7) for k in range(9)]
+    later = sliding(range(STEADY, STEADY + 25), 20.0)
+    said = played([*sliding(range(STEADY)), *away, *later], fickle_from=STEADY)
+    begun, back = STEADY, STEADY + len(away)
+    assert LOST in said[begun].events and not said[begun].motion.known
+    assert RETURNED in said[back].events
+    told = right_mm(said[back]) - right_mm(said[back - 1])
+    assert abs(told) < 1.0  # what is told of the place does not jump
+    assert [event for one in said[back + 1 :] for event in one.events] == []
+    end = (2.0 * (STEADY + 24) + 20.0) * MM_PER_PX
+    assert right_mm(said[-1]) == pytest.approx(end, abs=0.4)
+    assert float(np.median(said[-1].depth)) == pytest.approx(DISTANCE, rel=0.03)
+
+
+def test_another_place_is_never_taken_for_the_one_before() -> None:
+    away = [wall(3.0 * k, seed=7) for k in range(40)]
+    said = played([*sliding(range(STEADY)), *away], fickle_from=99)
+    events = [event for one in said for event in one.events]
+    assert events == [LOST]
