@@ -68,7 +68,12 @@ class Metric:
         if self.anchor is None:
             return
         scale = self.anchor.camera(
-            said.stamp_ns, said.T_odom_cam, said.epoch, said.motion.known, said.log_focal_sigma
+            said.stamp_ns,
+            said.T_odom_cam,
+            said.epoch,
+            said.motion.known,
+            said.log_focal_sigma,
+            said.map_number,
         )
         if scale:
             self._apply(scale)

@@ -190,6 +190,7 @@ class Outputs:
             'zoom': said.zoom,
             'zoom_sigma': said.zoom_sigma,
             'epoch': said.epoch,
+            'map': said.map_number,
             'motion_known': said.motion.known,
             'inliers': said.motion.inliers,
             'refinement': said.refinement,

@@ -154,6 +154,8 @@ class Reconstruction:
         Every other field is without it. distortion_sigma: NaN where nothing is known.
     :param rigid_share: of the tracks, that move as one with the camera: tissue that moves by
         itself and instruments lower it; NaN where none was asked.
+    :param map_number: which of the window's maps of this epoch it is in, from 0: where another
+        begins depth's scale may be another, and is the old one again where an old one goes on.
     :param events: sentences for a person: a new epoch, a lost track; usually empty.
     """
 
@@ -176,6 +178,7 @@ class Reconstruction:
     refinement: str = 'none'
     zoom_sigma: float = float('nan')
     rigid_share: float = float('nan')
+    map_number: int = 0
     distortion: float = 0.0
     distortion_sigma: float = float('nan')
     events: tuple[str, ...] = field(default=())

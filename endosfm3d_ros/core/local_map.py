@@ -84,6 +84,7 @@ class LocalMap:
     :param gap: log focal length by which the points are placed, less the one that `scope` tells:
         a forerunner has a say in it; shift: (2,) of the principal point likewise [px].
     :param log_scale: of depth maps, world over network, as the last windows saw it.
+    :param number: which map it is since the epoch began; lengths of two are of two scales.
     :param solution: of the last adjustment; None before the first.
     :param step_covariance: (6, 6) of one frame's step, as it tells; None before the first.
     """
@@ -107,6 +108,7 @@ class LocalMap:
     gap: float = 0.0
     shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
     log_scale: float = 0.0
+    number: int = 0
     solution: Solution | None = None
     step_covariance: np.ndarray | None = None
 

@@ -68,6 +68,7 @@ class Moved:
     :param refinement: what K, motion and scale rest on: 'window', or 'none'.
     :param rigid_share: of the tracks, that move as one with the camera; NaN where none was asked.
     :param stretch: what a millimetre of the network, scaled by the user's factor, is worth here.
+    :param map_number: see `Reconstruction`.
     :param events: sentences for a person; usually none.
     """
 
@@ -77,6 +78,7 @@ class Moved:
     refinement: str
     rigid_share: float
     stretch: float = 1.0
+    map_number: int = 0
     events: tuple[str, ...] = ()
 
 

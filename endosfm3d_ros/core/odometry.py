@@ -87,6 +87,7 @@ class Odometry:
     :param patches: what its tracks looked like when they were first kept.
     :param anchors: pictures of the map's keyframes, oldest first: tracks are held to the last one,
         and lost points are looked for by the others.
+    :param maps: that were begun.
     :param left: what it was when all tracks were lost, while the map is young that was begun then:
         where that one is recognised it goes on.
     :param offset: (4,) what the last frame's depth map was off by, see `Placed`.
@@ -109,6 +110,7 @@ class Odometry:
     offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
     zooms: bool = False
+    maps: int = 0
     left: 'Odometry | None' = None
 
     @classmethod
@@ -337,6 +339,7 @@ class Odometry:
             texture=self.texture,
             window=self.window,
             next_id=self.next_id,
+            maps=self.maps,
             log_focal=self.log_focal - self.map.gap + left.map.gap,
             zooms=False,
         )
@@ -377,6 +380,8 @@ class Odometry:
             focal = now.log_focal
         now = replace(
             now,
+            map=replace(now.map, number=self.maps),
+            maps=self.maps + 1,
             T_cam_world=inverse(T_world_cam),
             correction=np.eye(4),
             log_focal=focal,

@@ -256,6 +256,7 @@ class Pipeline:
             epoch=trajectory.epoch,
             refinement=moved.refinement,
             rigid_share=moved.rigid_share,
+            map_number=moved.map_number,
             events=(
                 *state.events,
                 *_rim_events(estimate),

@@ -2,6 +2,7 @@
 """When the robot's word on the scale is good enough to be taken, and when it is taken anew."""
 
 from collections import deque
+from dataclasses import replace
 from math import exp, hypot, log
 
 import numpy as np
@@ -19,6 +20,7 @@ LEAST_SPAN_MM = 8.0  # a robot that moves less says nothing: breath and pulse mo
 LEAST_AGREEMENT = 0.5
 FAR_LESS_KNOWN = 0.1  # log of the focal length; what was seen while it was so unsure is left out
 MOVE_SIGMAS, MOVE_LEAST = 1.5, 0.05  # a later fit as far off as this moves the anchor
+ANOTHER_MAP = 0.2  # sigma of the log of one map's scale against another's
 
 
 class ScaleAnchor:
@@ -27,13 +29,12 @@ class ScaleAnchor:
 
     :param lever_sigma_mm: how far the camera may sit from the robot's tip frame, one axis [mm].
     :param anchor_sigma: the scale is anchored once the standard deviation of its log is below.
-    :ivar scale: nominal, later kinematic.
     :ivar fit: the last fit, good or not; None before the first.
     :ivar why: what is still missing, in words; '' once the scale is anchored.
     """
 
     def __init__(self, lever_sigma_mm: float, anchor_sigma: float) -> None:
-        self.scale, self.why = Scale(), 'no robot poses yet'
+        self.why = 'no robot poses yet'
         self.fit: Fit | None = None
         self._start: Fit | None = None  # where the next fit begins; None tries several
         self._lever_sigma_mm, self._anchor_sigma = lever_sigma_mm, anchor_sigma
@@ -42,7 +43,19 @@ class ScaleAnchor:
         self._places: deque[np.ndarray] = deque()
         self._joined: deque[bool] = deque()  # with the place before
         self._focal_sigmas: deque[float] = deque()
+        self._worlds: deque[int] = deque()
+        self._numbers: dict[tuple[int, int], int] = {}  # of the world of an epoch's map
         self._epoch, self._broken, self._fit_ns = -1, True, 0
+        self._world = self._told_of = -1  # a world has one scale: where we are, what was told of
+        self._told, self._moved = Scale(), False
+
+    @property
+    def scale(self) -> Scale:
+        """The one that was told, less sure in another world than it was told of."""
+        told = self._told
+        if not told.anchored or self._world == self._told_of:
+            return told
+        return replace(told, log_sigma=hypot(told.log_sigma, ANOTHER_MAP))
 
     def robot(self, stamp_ns: int, T_base_tip: np.ndarray) -> None:
         """Take a pose of the robot: stamp [ns], (4, 4) [mm]."""
@@ -55,6 +68,7 @@ class ScaleAnchor:
         epoch: int,
         motion_known: bool,
         log_focal_sigma: float,
+        map_number: int = 0,
     ) -> Scale | None:
         """
         Take the camera's place after a frame.
@@ -64,19 +78,33 @@ class ScaleAnchor:
         :param epoch: places of two epochs have nothing to do with each other.
         :param motion_known: whether the motion since the frame before is known.
         :param log_focal_sigma: standard deviation of the log of its focal length.
+        :param map_number: see `Reconstruction`: lengths of two maps have two scales.
         :return: the scale from now on, where it changed.
         """
+        before = self.scale
+        self._enter(epoch, map_number)
         self._keep(stamp_ns, T_odom_cam, epoch, motion_known, log_focal_sigma)
         due = REFIT_EVERY_S if self.scale.anchored else FIT_EVERY_S
-        if 0 <= stamp_ns - self._fit_ns < due * 1e9:
-            return None
-        self._fit_ns = stamp_ns
-        return self._judge(self._try(log_focal_sigma))
+        if not 0 <= stamp_ns - self._fit_ns < due * 1e9:
+            self._fit_ns = stamp_ns
+            self._judge(self._try(log_focal_sigma))
+        return self.scale if self.scale != before else None
+
+    def _enter(self, epoch: int, map_number: int) -> None:
+        """Another map has another scale, unless its epoch began because we moved the scale."""
+        before, self._world = (
+            self._world,
+            self._numbers.setdefault(
+                (epoch, map_number), self._world if self._moved else len(self._numbers)
+            ),
+        )
+        self._broken |= self._world != before
+        self._moved = False
 
     def _keep(
         self, stamp_ns: int, T_odom_cam: np.ndarray, epoch: int, known: bool, focal_sigma: float
     ) -> None:
-        kept = self._stamps, self._places, self._joined, self._focal_sigmas
+        kept = self._stamps, self._places, self._joined, self._focal_sigmas, self._worlds
         if self._stamps and stamp_ns < self._stamps[-1]:
             for one in kept:
                 one.clear()
@@ -91,6 +119,7 @@ class ScaleAnchor:
         self._places.append(nominal)
         self._joined.append(not self._broken and since_s <= LONGEST_STEP_S)
         self._focal_sigmas.append(focal_sigma)
+        self._worlds.append(self._world)
         self._broken = False
         while stamp_ns - self._stamps[0] > WINDOW_S * 1e9:
             for one in kept:
@@ -106,6 +135,7 @@ class ScaleAnchor:
         # Paths of a focal length that was still a guess are bent, not only stretched: levers and
         # scale would be fitted to the bend.
         seen = np.square(self._focal_sigmas) <= log_focal_sigma**2 + FAR_LESS_KNOWN**2
+        seen &= np.array(self._worlds) == self._world
         joined = np.array(self._joined)[1:] & seen[1:] & seen[:-1]
         steps = Steps(times, np.array(self._places), joined)
         self.fit = fit_scale(steps, curve, self._lever_sigma_mm, log_focal_sigma, self._start)
@@ -117,23 +147,22 @@ class ScaleAnchor:
             )
         return self.fit
 
-    def _judge(self, fit: Fit | None) -> Scale | None:
+    def _judge(self, fit: Fit | None) -> None:
         if fit is None:
-            return None
+            return
         doubt = self._doubt(fit)
         self._start = None if doubt else fit
         if doubt:
-            self.why = '' if self.scale.anchored else doubt
-            return None
-        self.why = ''
-        off = fit.log_scale - log(self.scale.factor)
+            self.why = '' if self._told.anchored else doubt
+            return
+        self.why, self._told_of = '', self._world
+        off = fit.log_scale - log(self._told.factor)
         far = abs(off) > max(MOVE_LEAST, MOVE_SIGMAS * fit.log_sigma)
-        if self.scale.anchored and not far:
-            scale = Scale(self.scale.factor, hypot(fit.log_sigma, off), KINEMATIC)
+        self._moved = far or not self._told.anchored
+        if self._moved:
+            self._told = Scale(exp(fit.log_scale), fit.log_sigma, KINEMATIC)
         else:
-            scale = Scale(exp(fit.log_scale), fit.log_sigma, KINEMATIC)
-        self.scale = scale
-        return scale
+            self._told = Scale(self._told.factor, hypot(fit.log_sigma, off), KINEMATIC)
 
     def _doubt(self, fit: Fit) -> str:
         """Why a fit is not taken; '' when it is."""

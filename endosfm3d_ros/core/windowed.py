@@ -79,6 +79,7 @@ class Windowed:
             refinement='window' if after.map.solution else 'none',
             rigid_share=placed.share if motion.known and self.begun else float('nan'),
             stretch=float(np.exp(placed.log_scale)),
+            map_number=after.map.number,
             events=placed.events if self.begun else (),
         )
         now = replace(
@@ -94,7 +95,8 @@ class Windowed:
     def passed(self, view: View) -> tuple['Windowed', Moved]:
         """See `Mover`; the map waits, and the tracks are looked for where they were."""
         motion = tracks.unknown_motion(view.dt) if self.begun else tracks.no_motion()
-        moved = Moved(motion, view.estimate, view.depth, 'none', float('nan'))
+        number = self.odometry.map.number if self.odometry else 0
+        moved = Moved(motion, view.estimate, view.depth, 'none', float('nan'), map_number=number)
         return replace(self, begun=True, waited_s=self.waited_s + view.dt), moved
 
     def settled(self) -> 'Windowed':

@@ -11,7 +11,7 @@ import pytest
 
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.robot_path import RobotPath
-from endosfm3d_ros.core.scale_anchor import LEAST_SPAN_MM, ScaleAnchor
+from endosfm3d_ros.core.scale_anchor import ANOTHER_MAP, LEAST_SPAN_MM, ScaleAnchor
 
 FIRST_NS = 1_700_000_000_000_000_000
 SECONDS, DELAY_S, NOISE_MM, TRUE_SCALE = 12.0, 0.08, 1.0, 1.7
@@ -194,6 +194,38 @@ def test_steps_over_an_epoch_an_unknown_motion_or_a_gap_are_not_used() -> None:
     for time, epoch, known in (*told, (2.0, 1, True)):
         anchor.camera(FIRST_NS + round(time * 1e9), np.eye(4), epoch, known, FOCAL_SIGMA)
     assert list(anchor._joined) == [False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize('longer', [0.8, 1.3])
+def test_another_map_has_another_scale_until_the_robot_says_so(longer: float) -> None:
+    """For three seconds a new map is in use, then the old one again, then another for long."""
+    one, anchor = scene(5), ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    T_odom_cam, before, epoch, factor = np.eye(4), one.T_base_cam(-DELAY_S), 0, 1.0
+    told = []
+    for number in range(900):
+        time = number / CAMERA_HZ
+        map_number = 0 if time < 12.0 or 13.0 <= time < 14.0 else 1 if time < 13.0 else 2
+        stamp_ns = FIRST_NS + round(time * 1e9)
+        now = one.T_base_cam(time - DELAY_S)
+        step, before = inverse(before) @ now, now
+        step[:3, 3] *= (longer if map_number else 1.0) / TRUE_SCALE
+        if anchor.scale.factor != factor:  # as the pipeline does
+            T_odom_cam, epoch, factor = np.eye(4), epoch + 1, anchor.scale.factor
+        T_odom_cam = T_odom_cam @ step
+        shown = T_odom_cam.copy()
+        shown[:3, 3] *= factor
+        anchor.robot(stamp_ns, one.noisy(time))
+        which = map_number if epoch < 2 else 0  # a new epoch counts from nought
+        anchor.camera(stamp_ns, shown, epoch, True, 0.02, which)
+        told.append((time, anchor.scale))
+    at_s = {round(time, 2): scale for time, scale in told}
+    sure = at_s[11.96]
+    assert sure.factor == pytest.approx(TRUE_SCALE, rel=0.05) and sure.log_sigma < 0.05
+    assert at_s[12.0].factor == sure.factor and at_s[12.0].log_sigma > ANOTHER_MAP
+    assert at_s[13.0].log_sigma < 0.05  # the old map goes on
+    assert at_s[14.0].log_sigma > ANOTHER_MAP
+    last = told[-1][1]
+    assert last.factor == pytest.approx(TRUE_SCALE / longer, rel=0.05) and last.log_sigma < 0.05
 
 
 def test_what_was_seen_while_the_focal_length_was_a_guess_is_left_out_once_it_is_known() -> None:
