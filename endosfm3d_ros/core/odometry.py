@@ -38,6 +38,7 @@ LOST = 'the tracks were lost: a new map begins'
 RECOGNISED = 'the tracks were lost: their points are recognised, the map goes on'
 RETURNED = 'the map before the tracks were lost is recognised and goes on: place and scale are its'
 FITTED = 2.0  # medians: a point that fitted worse was no good before it was lost
+STRAYED = 0.7  # fewer of the followed points agree: then they may have been led astray together
 LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
 ZOOM_FLOOR = 1e-3
 ZOOM_NOISE, YOUNG_NOISE = 0.004, 0.012  # of a frame's log zoom by its tracks; before any solution
@@ -141,7 +142,7 @@ class Odometry:
             return now._begun_again(sight, known=self.number < 0)
         found = now._resected(sight)
         share, lost, looked = now._share(found), not found.known, False
-        if lost or found.agree.sum() < LEAST_SHARED * len(self.ids):
+        if lost or (now.map.solution and found.agree.mean() < STRAYED):
             again, better = now._recognised(sight)
             if better.known and better.agree.sum() > found.agree.sum():
                 now, found, looked = again, better, True
