@@ -5,7 +5,7 @@ import numpy as np
 
 FEWEST = 20  # points that two keyframes share
 ROUNDS = 4  # of reweighting
-LITTLE_WAY = 0.03  # of a track's way: its systematic error, which no zoom tells from parallax
+LITTLE_WAY = 0.015  # of a track's way: its systematic error, which no zoom tells from parallax
 ENOUGH = 1.15  # times the errors of tracks
 PLENTY = 10 * ENOUGH  # the variance is then 1 % larger at most: no other keyframe need be asked
 A_ZOOM = 0.03  # of log scale between two pictures: below, nothing was zoomed
