@@ -215,14 +215,16 @@ class LocalMap:
         rms = self.solution.pixel_rms if self.solution else 0.0
         return max(1.0, rms / USUAL_RMS) ** 2
 
-    def completed(self) -> 'LocalMap':
+    def completed(self, check: bool = True) -> 'LocalMap':
         """
         What an adjustment leaves for the frames after it: whether the rest fits far better without
         some part of the picture; then points that were left out, seen now and from another
         keyframe, go where those see them, and it is said of all which of them move.
+
+        :param check: else what has to be seen of parts is left for another frame.
         """
-        now = self
-        if self.unchecked:
+        now, later = self, None if check else self.unchecked
+        if self.unchecked and check:
             now = self._checked(self.unchecked)
             if now.alarmed:  # its points have the frame after this one
                 return now
@@ -231,7 +233,8 @@ class LocalMap:
         if len(others) and now.solution:
             scene = replace(now._scene(others), shared=now.solution.scene.shared)
             known = known.placed(others, *place_points(now._views(others), scene))
-        return replace(now.with_nothing_left(), landmarks=known)._judged(anyway=now.alarmed)
+        done = replace(now.with_nothing_left(), landmarks=known, unchecked=later)
+        return done._judged(anyway=now.alarmed)
 
     def with_nothing_left(self) -> 'LocalMap':
         """The same, what waits to be `completed` forgotten."""

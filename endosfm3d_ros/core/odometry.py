@@ -181,11 +181,12 @@ class Odometry:
         now = self._completed()
         if not now.due:
             return now
+        straightens = now.map.asking is not None
         for _ in range(ROUNDS):
             now = now._adjusted()
             if now.map.laborious:
                 return now
-        return now if now.map.settled else now._completed()
+        return now if now.map.settled else now._completed(check=not straightens)
 
     def _adjusted(self) -> 'Odometry':
         if not self.due:
@@ -197,12 +198,12 @@ class Odometry:
         done = adjusted is self.map or adjusted.arrived
         return replace(self._moved_to(adjusted), due=not done)
 
-    def _completed(self) -> 'Odometry':
+    def _completed(self, check: bool = True) -> 'Odometry':
         """Do what an adjustment left, see `LocalMap.completed`."""
         if not self.map.waits:
             return self
         try:
-            completed = self.map.completed()
+            completed = self.map.completed(check)
         except np.linalg.LinAlgError:
             return replace(self, map=self.map.with_nothing_left())
         unfinished = completed.alarmed and not completed.arrived
