@@ -323,6 +323,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         if self._values['intrinsics.source'] == 'camera_info' and self._calibration:
             frame = rectified(frame, self._calibration)
         said = self._pipeline.step(frame)
+        self._metric.before(said)
         latency_ms = (time.perf_counter() - received_s) * 1e3
         mailbox = self._mailbox
         traffic = Traffic(latency_ms, mailbox.received, self._arrivals.lost, mailbox.dropped)

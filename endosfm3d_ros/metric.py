@@ -63,6 +63,12 @@ class Metric:
         if self.anchor:
             self.anchor.robot(stamp_ns, T_base_tip)
 
+    def before(self, said: Reconstruction) -> None:
+        """Heed the map that a frame is in, before messages are made of it."""
+        if self.anchor:
+            self.anchor.enter(said.epoch, said.map_number)
+            self._outputs.scale = self.anchor.scale
+
     def after(self, said: Reconstruction) -> None:
         """Learn from a frame that was reconstructed; the next one may have another scale."""
         if self.anchor is None:

@@ -107,6 +107,7 @@ def replay(
             done += 1
             for event in (*said.events, *filter(None, [warning])):
                 tell(f'picture {done + refused}: {event}')
+            metric.before(said)
             for topic, message in outputs.messages(said, Traffic(received=done + refused)):
                 name = topic if topic.startswith('/') else f'{NODE_NAME}/{topic}'
                 type_name = _type_name(message)

@@ -3,6 +3,7 @@
 
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from endosfm3d_ros.cli import main
 from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, quaternion
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.core.scale_anchor import ScaleAnchor
+from endosfm3d_ros.core.scale_anchor import ANOTHER_MAP, ScaleAnchor
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder
 from endosfm3d_ros.metric import Metric
@@ -157,6 +158,7 @@ def test_when_the_scale_anchors_an_epoch_begins_and_its_lengths_are_metric(truth
             metric.robot(stamp_ns, T_base_tip)
             stamp_ns, T_base_tip = next(poses)
         said.append(pipeline.step(Frame(frame.image, late(frame.stamp_ns), frame.frame_id)))
+        metric.before(said[-1])
         scale = outputs.scale
         made = {topic for topic, _ in outputs.messages(said[-1], Traffic())}
         topics.append({'depth/image', 'points', '/tf'} <= made)
@@ -170,6 +172,11 @@ def test_when_the_scale_anchors_an_epoch_begins_and_its_lengths_are_metric(truth
     assert ratio == pytest.approx(outputs.scale.factor, rel=0.05)
     assert np.allclose(first.T_odom_cam[:3, 3], 0.0)
     assert 'mm from the tip' in metric.progress
+    sure = outputs.scale.log_sigma
+    metric.before(replace(first, map_number=1))  # tracks were lost: not measured by that robot yet
+    assert sure < 0.1 and outputs.scale.log_sigma > ANOTHER_MAP
+    metric.before(first)
+    assert outputs.scale.log_sigma == sure
     metric.change({**values, 'path.rate': 1.0})  # a live change keeps the anchor
     assert outputs.scale == metric.anchor.scale if metric.anchor else False
 

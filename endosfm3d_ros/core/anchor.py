@@ -41,4 +41,11 @@ class Anchor:
         Whether another picture (h, w) is about as sharp, at corners (N, 2) of it [px]: a blurred
         one fits anywhere, and is recognised nowhere.
         """
-        return tracks.alike(self.texture, self.points, texture, corners)
+        return tracks.alike(self.texture, self.points[self.inside], texture, corners)
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Which tracks lie in the picture, (N,) bool: seen through another window some do not."""
+        height, width = self.texture.shape
+        u, v = self.points.T
+        return (u >= 0) & (v >= 0) & (u <= width - 1) & (v <= height - 1)

@@ -33,6 +33,7 @@ LEAST_GAP, LEAST_WAY_PX = 3, 2.5  # frames and median way of tracks to the next 
 FEWEST_LOST = 8  # points of a keyframe that are worth looking for
 FEWEST_RECOGNISED, LEAST_RECOGNISED = 20, 0.15  # points, and their share, that must agree
 CORNER_SIGMA_PX = 0.7  # of a point that was recognised, of the network's picture
+REMEMBERED = 250  # frames that a map which was left is kept at most
 LOST_ZOOM = 0.1  # sigma of log zoom while tracks were lost
 LOST = 'the tracks were lost: a new map begins'
 RECOGNISED = 'the tracks were lost: their points are recognised, the map goes on'
@@ -149,20 +150,22 @@ class Odometry:
         events = (RECOGNISED,) if lost and looked else ()
         if found.known:
             now, found = now._placed_by(found, sight)
-        if now.left and (not found.known or now._wants_keyframe()):
+        known = found.known
+        if now.left and (looked or not known or now._wants_keyframe()):
             then, better = now._back_in(now.left, sight)
             if better.known:
                 now, found, looked, events = then, better, True, (RETURNED,)
         if not found.known:
             return now._begun_again(sight, known=False)
+        fed = inverse(self.correction) @ now.correction if known else np.eye(4)
         agreement = now._agreement(sight)
         now = replace(now, offset=agreement.smooth)
         placed = Placed(
             inverse(now.T_cam_world) @ now.correction,
-            True,
+            known,
             int(found.agree.sum()),
             share,
-            now._step_covariance(found.covariance, looked),
+            now._step_covariance(found.covariance, looked, fed),
             found.log_focal - now.map.gap,
             max(float(np.sqrt(found.covariance[6, 6])), ZOOM_FLOOR),
             agreement.of(sight.coming.result(), sight),
@@ -407,11 +410,17 @@ class Odometry:
         return now._with_keyframe(sight, placed), placed
 
     @property
+    def _young(self) -> bool:
+        """Whether the map is so young that the one before it is better."""
+        since = self.number - self.left.number if self.left else 0
+        return len(self.map.keyframes) < WINDOW and since < REMEMBERED
+
+    @property
     def _worth_keeping(self) -> 'Odometry | None':
         """Of this odometry and the one it has left, which is worth going back to."""
-        if self.map.solution is None or self.left:
+        if self.left and self._young:
             return self.left
-        return self
+        return self if self.map.solution else None
 
     def _wants_keyframe(self) -> bool:
         anchor = self.anchor
@@ -507,20 +516,24 @@ class Odometry:
             patches=self.patches.joined(cut),
             next_id=self.next_id + len(fresh),
             due=True,
-            left=self.left if len(self.map.keyframes) < WINDOW else None,
+            left=self.left if self._young else None,
         )
 
-    def _step_covariance(self, resected: np.ndarray, looked: bool) -> np.ndarray:
+    def _step_covariance(self, resected: np.ndarray, looked: bool, fed: np.ndarray) -> np.ndarray:
         """
         The window's, where it has one; else that of the resection, points taken as exact.
 
         :param looked: the frame was placed by what was recognised: then it is both.
+        :param fed: (4, 4) the part of the step that only feeds a correction in: no motion [mm].
         """
         order = np.r_[3:6, 0:3]
         alone, window = resected[np.ix_(order, order)], self.map.step_covariance
         if window is None:
-            return alone
-        return window + alone if looked else window
+            covariance = alone
+        else:
+            covariance = window + alone if looked else window
+        wrong = np.concatenate([fed[:3, 3], cv2.Rodrigues(fed[:3, :3])[0].ravel()])
+        return covariance + np.outer(wrong, wrong)
 
     def _agreement(self, sight: Sight) -> Agreement:
         """What makes this frame's depth map agree with the map's points."""

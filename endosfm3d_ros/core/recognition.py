@@ -42,7 +42,7 @@ class Looks:
         cls, texture: np.ndarray, corners: np.ndarray, scales: Sequence[float] = (1.0,)
     ) -> 'Looks':
         """
-        Describe corners (N, 2) [px] of a texture (h, w) uint8.
+        Describe corners (N, 2) [px] of a texture (h, w) uint8, all of them inside.
 
         :param scales: by which it is resized before.
         """
@@ -62,6 +62,10 @@ class Looks:
                 rows = [one.class_id for one in kept]
                 level[rows] = 2.0 * np.unpackbits(bits, axis=1).astype(np.float32) - 1.0
         return cls(signs)
+
+    def kept(self, rows: np.ndarray) -> 'Looks':
+        """Those of some corners, (K,) rows."""
+        return Looks(self.signs[:, rows])
 
     def recognised_in(self, others: 'Looks') -> tuple[np.ndarray, np.ndarray]:
         """
@@ -99,11 +103,12 @@ def recognised(
     ids, points = np.zeros(0, np.int64), nobody
     if not alike:
         return ids, points
-    looks = Looks.of(sight.texture, corners, SCALES)
+    looks, free = Looks.of(sight.texture, corners, SCALES), np.arange(len(corners))
     for one in alike:
-        new = np.isin(one.ids, wanted) & ~np.isin(one.ids, ids)
-        mine, theirs = Looks.of(one.texture, one.points[new]).recognised_in(looks)
+        new = np.isin(one.ids, wanted) & ~np.isin(one.ids, ids) & one.inside
+        mine, theirs = Looks.of(one.texture, one.points[new]).recognised_in(looks.kept(free))
         ids = np.concatenate([ids, one.ids[new][mine]])
-        points = np.concatenate([points, corners[theirs]])
+        points = np.concatenate([points, corners[free[theirs]]])
+        free = np.delete(free, theirs)  # what is lost and taken up again has two ids
     order = np.argsort(ids)
     return ids[order], points[order]

@@ -46,20 +46,31 @@ class ScaleAnchor:
         self._worlds: deque[int] = deque()
         self._numbers: dict[tuple[int, int], int] = {}  # of the world of an epoch's map
         self._epoch, self._broken, self._fit_ns = -1, True, 0
-        self._world = self._told_of = -1  # a world has one scale: where we are, what was told of
-        self._told, self._moved = Scale(), False
+        self._world = -1  # where we are: a world has one scale
+        self._told, self._told_of, self._moved = Scale(), set[int](), False
 
     @property
     def scale(self) -> Scale:
         """The one that was told, less sure in another world than it was told of."""
         told = self._told
-        if not told.anchored or self._world == self._told_of:
+        if not told.anchored or self._world in self._told_of:
             return told
         return replace(told, log_sigma=hypot(told.log_sigma, ANOTHER_MAP))
 
     def robot(self, stamp_ns: int, T_base_tip: np.ndarray) -> None:
         """Take a pose of the robot: stamp [ns], (4, 4) [mm]."""
         self._robot.add(stamp_ns, T_base_tip)
+
+    def enter(self, epoch: int, map_number: int) -> None:
+        """
+        Say in which map the next frame is, before it is told at this scale: another map has
+        another scale, unless its epoch began because this one moved.
+        """
+        before, ours = self._world, self._moved and epoch == self._epoch + 1
+        new = before if ours else len(self._numbers)
+        self._world = self._numbers.setdefault((epoch, map_number), new)
+        self._broken |= self._world != before
+        self._moved = False
 
     def camera(
         self,
@@ -82,24 +93,13 @@ class ScaleAnchor:
         :return: the scale from now on, where it changed.
         """
         before = self.scale
-        self._enter(epoch, map_number)
+        self.enter(epoch, map_number)
         self._keep(stamp_ns, T_odom_cam, epoch, motion_known, log_focal_sigma)
         due = REFIT_EVERY_S if self.scale.anchored else FIT_EVERY_S
         if not 0 <= stamp_ns - self._fit_ns < due * 1e9:
             self._fit_ns = stamp_ns
             self._judge(self._try(log_focal_sigma))
         return self.scale if self.scale != before else None
-
-    def _enter(self, epoch: int, map_number: int) -> None:
-        """Another map has another scale, unless its epoch began because we moved the scale."""
-        before, self._world = (
-            self._world,
-            self._numbers.setdefault(
-                (epoch, map_number), self._world if self._moved else len(self._numbers)
-            ),
-        )
-        self._broken |= self._world != before
-        self._moved = False
 
     def _keep(
         self, stamp_ns: int, T_odom_cam: np.ndarray, epoch: int, known: bool, focal_sigma: float
@@ -155,10 +155,11 @@ class ScaleAnchor:
         if doubt:
             self.why = '' if self._told.anchored else doubt
             return
-        self.why, self._told_of = '', self._world
+        self.why = ''
         off = fit.log_scale - log(self._told.factor)
         far = abs(off) > max(MOVE_LEAST, MOVE_SIGMAS * fit.log_sigma)
         self._moved = far or not self._told.anchored
+        self._told_of = {self._world} if self._moved else self._told_of | {self._world}
         if self._moved:
             self._told = Scale(exp(fit.log_scale), fit.log_sigma, KINEMATIC)
         else:

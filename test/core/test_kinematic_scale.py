@@ -67,7 +67,11 @@ def scene(
 
 
 def watch(
-    scene: Scene, anchor: ScaleAnchor, seconds: float = SECONDS, still_camera: bool = False
+    scene: Scene,
+    anchor: ScaleAnchor,
+    seconds: float = SECONDS,
+    still_camera: bool = False,
+    until_anchored: bool = False,
 ) -> float:
     """
     Let the anchor see both, as a node does.
@@ -93,6 +97,8 @@ def watch(
         anchor.camera(FIRST_NS + round(time * 1e9), shown, 0, True, FOCAL_SIGMA)
         if anchor.scale.anchored:
             anchored_at = min(anchored_at, path)
+            if until_anchored:
+                break
     return anchored_at
 
 
@@ -194,6 +200,17 @@ def test_steps_over_an_epoch_an_unknown_motion_or_a_gap_are_not_used() -> None:
     for time, epoch, known in (*told, (2.0, 1, True)):
         anchor.camera(FIRST_NS + round(time * 1e9), np.eye(4), epoch, known, FOCAL_SIGMA)
     assert list(anchor._joined) == [False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize(('epoch', 'sure'), [(1, True), (2, False)])
+def test_only_the_epoch_that_the_anchor_opened_is_of_the_same_scale(
+    epoch: int, sure: bool
+) -> None:
+    one, anchor = scene(5), ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    anchored_at = watch(one, anchor, seconds=SECONDS, until_anchored=True)
+    assert anchored_at < float('inf')
+    anchor.enter(epoch, 0)
+    assert (anchor.scale.log_sigma < ANOTHER_MAP) == sure
 
 
 @pytest.mark.parametrize('longer', [0.8, 1.3])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracks are lost, and the map's points are recognised: place and scale go on as they were."""
 
+from concurrent.futures import Future
 from dataclasses import replace
 
 import cv2
@@ -14,7 +15,8 @@ from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.odometry import LOST, RECOGNISED, RETURNED
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.prepare import Window
-from endosfm3d_ros.core.recognition import SCALES, Looks
+from endosfm3d_ros.core.recognition import SCALES, Looks, recognised
+from endosfm3d_ros.core.sight import Sight
 from test.core.test_pipeline import DISTANCE, FIXED, SIZES, flat_depth, frame, wall
 
 MM_PER_PX = DISTANCE / 200.0
@@ -131,14 +133,41 @@ def test_a_map_that_was_left_goes_on_once_it_is_recognised() -> None:
     said = played([*sliding(range(STEADY)), *away, *later], fickle_from=STEADY)
     begun, back = STEADY, STEADY + len(away)
     assert LOST in said[begun].events and not said[begun].motion.known
-    assert RETURNED in said[back].events
+    assert RETURNED in said[back].events and not said[back].motion.known
     assert [said[n].map_number for n in (begun - 1, begun, back - 1, back)] == [0, 1, 1, 0]
-    told = right_mm(said[back]) - right_mm(said[back - 1])
-    assert abs(told) < 1.0  # what is told of the place does not jump
+    assert abs(right_mm(said[back]) - right_mm(said[back - 1])) < 1.0  # no jump of what is told
+    for one in said[back + 1 :]:  # steps that feed the rest in are known to be no motion
+        sigma_mm = np.sqrt(one.motion.covariance[0, 0])
+        assert abs(one.motion.T_prev_cam[0, 3] - 2.0 * MM_PER_PX) < 3.0 * sigma_mm
     assert [event for one in said[back + 1 :] for event in one.events] == []
     end = (2.0 * (STEADY + 24) + 20.0) * MM_PER_PX
     assert right_mm(said[-1]) == pytest.approx(end, abs=0.4)
     assert float(np.median(said[-1].depth)) == pytest.approx(DISTANCE, rel=0.03)
+
+
+def test_recognition_in_a_young_map_while_another_was_left() -> None:
+    """Both maps are asked in one frame, by tracks that the newest keyframe may not have."""
+    away = [wall(3.0 * k, seed=7) for k in range(6)]
+    jumped = [wall(60.0 + 3.0 * k, seed=7) for k in range(6, 12)]
+    said = played([*sliding(range(STEADY)), *away, *jumped], fickle_from=99)
+    assert [event for one in said[STEADY + 1 :] for event in one.events] == [RECOGNISED]
+    assert said[-1].map_number == 1
+
+
+def test_points_that_another_window_does_not_see_are_not_looked_at() -> None:
+    texture, corners = seen(wall(0))
+    there, _ = seen(wall(30.0))
+    anchor = Anchor(texture, WHOLE, np.arange(len(corners)), corners)
+    moved = anchor.seen_through(Window(40, 200, 280, 224, 280, 224))
+    assert 0 < moved.inside.sum() < 0.3 * len(corners)
+    sight = Sight(there, np.full(there.shape, 255, np.uint8), moved.window, (280, 224), Future(),
+                  0.0, 1.0, np.array([[1.0, 1.0], [0.0, 0.0]]), 0.04)  # fmt: skip
+    ids, points = recognised([anchor], anchor.ids, sight)
+    assert set(ids) <= set(anchor.ids[moved.inside])
+    whole = replace(sight, window=WHOLE)
+    ids, points = recognised([anchor, replace(anchor, ids=anchor.ids + 1000)],
+                             np.arange(2000), whole)  # fmt: skip
+    assert len(ids) > 100 and len(np.unique(points, axis=0)) == len(ids)  # a corner counts once
 
 
 def test_another_place_is_never_taken_for_the_one_before() -> None:

@@ -297,6 +297,20 @@ def test_an_adjustment_that_asks_for_the_lens_has_its_frame_alone(
     assert after.map.laborious is (rounds == 1)
 
 
+def test_once_a_lens_was_straightened_points_are_placed_and_parts_looked_at_a_frame_later() -> (
+    None
+):
+    local_map = built('advance', 0.6 * WIDTH, 0.5, believed_bend=(BARREL, BARREL_SIGMA))
+    young = replace(local_map, keyframes=local_map.keyframes[:8])
+    asked = Odometry(young, log_focal=5.0, due=True).settled()
+    assert asked.map.asking is not None
+    straightened = asked.settled()
+    assert straightened.map.asking is None and straightened.map.solution is not None
+    assert straightened.map.unchecked and not len(straightened.map.left_out)
+    later = straightened.settled()
+    assert not later.map.unchecked and later.map.trials > straightened.map.trials
+
+
 def test_what_moves_is_marked_though_a_keyframe_came_before_it_was_judged() -> None:
     focal = 0.6 * WIDTH
     local_map, moves = swaying(built('orbit', focal, 1.2, seed=1), 225)
