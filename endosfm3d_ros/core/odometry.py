@@ -44,6 +44,7 @@ LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
 ZOOM_FLOOR = 1e-3
 ZOOM_NOISE, YOUNG_NOISE = 0.004, 0.012  # of a frame's log zoom by its tracks; before any solution
 SETTLE_S = 0.3  # corrections of the place are fed in over about so long
+FED_SIGMAS = 3.0  # of a step: more of a correction in it is said in its covariance
 ROUNDS = 2  # of adjustment between two frames, at most
 
 
@@ -533,6 +534,8 @@ class Odometry:
         else:
             covariance = window + alone if looked else window
         wrong = np.concatenate([fed[:3, 3], cv2.Rodrigues(fed[:3, :3])[0].ravel()])
+        if wrong @ np.linalg.pinv(covariance, hermitian=True) @ wrong < FED_SIGMAS**2:
+            return covariance  # its sigmas were measured with such corrections
         return covariance + np.outer(wrong, wrong)
 
     def _agreement(self, sight: Sight) -> Agreement:
