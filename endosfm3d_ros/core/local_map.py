@@ -196,7 +196,7 @@ class LocalMap:
         if len(self.keyframes) < FEWEST_VIEWS or len(picked) < FEWEST_SHARED:
             return self
         views = self._views(picked)
-        zooms = zoom_doubt(views.pixels, self.sigma_px)
+        zooms = zoom_doubt(views.pixels, self.sigma_px, float(np.sqrt(self._ill_fit)))
         doubt = zooms * self._ill_fit * (UNSURE if self.landmarks.moving.any() else 1.0)
         now, beliefs, solution = self._solved(views, self._scene(picked), doubt)
         if solution is None:

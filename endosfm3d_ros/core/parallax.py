@@ -11,29 +11,34 @@ PLENTY = 10 * ENOUGH  # the variance is then 1 % larger at most: no other keyfra
 A_ZOOM = 0.03  # of log scale between two pictures: below, nothing was zoomed
 
 
-def zoom_doubt(pixels: np.ndarray, sigma_px: float) -> float:
+def zoom_doubt(pixels: np.ndarray, sigma_px: float, worse: float = 1.0) -> float:
     """
-    Tell how far a window's pictures are the first one zoomed, turned and shifted, and no more.
+    Tell how far a window's pictures are one of them zoomed, turned and shifted, and no more: the
+    oldest that shares points with the newest.
 
     A camera that rests and zooms shows no parallax; what an adjustment then learns of the focal
     length, it learns from the systematic errors of its tracks.
 
     :param pixels: (N, K, 2) of N points in K keyframes [px]; NaN where not seen.
-    :param sigma_px: of a track [px].
+    :param sigma_px: of a track [px]; worse: by how much tracks err more than usual.
     :return: by how much the variance of what such a window tells of the focal length is larger:
         1 where nothing was zoomed, little more where parallax stands out, and infinite where the
         scale of the picture changed and a similarity explains every keyframe as well as tracks can
-        be told.
+        be told, or no other keyframe shares points with the newest.
     """
-    zoomed, most = False, 0.0
-    for k in reversed(range(1, pixels.shape[1])):
-        both = np.isfinite(pixels[:, 0, 0]) & np.isfinite(pixels[:, k, 0])
+    zoomed, most, seen = False, 0.0, np.isfinite(pixels[..., 0])
+    known = np.flatnonzero((seen & seen[:, -1:]).sum(axis=0) >= FEWEST)
+    oldest = int(known[0]) if len(known) else seen.shape[1] - 1
+    if oldest == seen.shape[1] - 1:
+        return float('inf')
+    for k in reversed(range(oldest + 1, seen.shape[1])):
+        both = seen[:, oldest] & seen[:, k]
         if both.sum() < FEWEST:
             continue
-        first, later = pixels[both, 0], pixels[both, k]
+        first, later = pixels[both, oldest], pixels[both, k]
         scale, rest = _similarity(first, later)
         way = float(np.median(np.linalg.norm(later - first, axis=1)))
-        most = max(most, rest / float(np.hypot(sigma_px, LITTLE_WAY * way)))
+        most = max(most, rest / (worse * float(np.hypot(sigma_px, LITTLE_WAY * way))))
         zoomed |= abs(float(np.log(max(scale, 1e-6)))) > A_ZOOM
         if zoomed and most > PLENTY:
             break
