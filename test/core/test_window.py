@@ -552,7 +552,20 @@ def test_a_picture_that_is_only_zoomed_tells_no_focal_length() -> None:
     pixels = views._views(views._picked()).pixels
     assert zoom_doubt(pixels, NOISE_PX) < 1.05
     zooming = np.exp(0.02 * np.arange(10))[None, :, None]
-    assert 1.0 < zoom_doubt(pixels * zooming, NOISE_PX) < 1.5
+    both = zoom_doubt(pixels * zooming, NOISE_PX)
+    assert 1.0 < both < 1.5
+    assert zoom_doubt(pixels * zooming, NOISE_PX, worse=3.0) > both  # tracks that fit ill
+
+
+def test_a_keyframe_that_shares_nothing_with_the_newest_takes_no_doubt_away() -> None:
+    rng = np.random.default_rng(2)
+    first = rng.uniform(0, 250, (80, 2))
+    pixels = np.stack([first, first, 1.1 * first, 1.2 * first], axis=1)
+    pixels += NOISE_PX * rng.standard_normal(pixels.shape)
+    pixels[15:, 0] = np.nan  # the oldest sees fewer than are needed
+    assert zoom_doubt(pixels, 0.3) == np.inf
+    pixels[:, :3] = np.nan  # nobody shares anything with the newest
+    assert zoom_doubt(pixels, 0.3) == np.inf
 
 
 @pytest.mark.parametrize('start', [0.6, 1.4])
