@@ -23,6 +23,7 @@ from endosfm3d_ros.core.patches import Patches
 from endosfm3d_ros.core.prepare import Window, warp_between
 from endosfm3d_ros.core.recognition import recognised
 from endosfm3d_ros.core.resection import NEAREST_MM, Resection, resect
+from endosfm3d_ros.core.scale import ANOTHER_MAP
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight, values_at
 from endosfm3d_ros.core.zoom_steps import BEGINS, GOES_ON, REST, RUNS, ZoomStep, rests
@@ -35,7 +36,10 @@ FEWEST_RECOGNISED, LEAST_RECOGNISED = 20, 0.15  # points, and their share, that 
 CORNER_SIGMA_PX = 0.7  # of a point that was recognised, of the network's picture
 REMEMBERED = 250  # frames that a map which was left is kept at most
 LOST_ZOOM = 0.1  # sigma of log zoom while tracks were lost
-LOST = 'the tracks were lost: a new map begins, its scale may be another by some 20 %'
+LOST = (
+    'the tracks were lost: a new map begins, its scale may be another by some '
+    f'{100 * ANOTHER_MAP:.0f} %'
+)
 RECOGNISED = 'the tracks were lost: their points are recognised, the map goes on'
 RETURNED = 'the map before the tracks were lost is recognised and goes on: place and scale are its'
 FITTED = 2.0  # medians: a point that fitted worse was no good before it was lost
@@ -152,13 +156,13 @@ class Odometry:
         if found.known:
             now, found = now._placed_by(found, sight)
         known = found.known
+        fed = inverse(self.correction) @ now.correction if known else np.eye(4)
         if now.left and (looked or not known or now._wants_keyframe()):
             then, better = now._back_in(now.left, sight)
             if better.known:
                 now, found, looked, events = then, better, True, (RETURNED,)
         if not found.known:
             return now._begun_again(sight, known=False)
-        fed = inverse(self.correction) @ now.correction if known else np.eye(4)
         agreement = now._agreement(sight)
         now = replace(now, offset=agreement.smooth)
         placed = Placed(

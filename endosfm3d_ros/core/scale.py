@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 NOMINAL, CONSTANT, KINEMATIC = 'nominal', 'constant', 'kinematic'
+ANOTHER_MAP = 0.2  # sigma of the log of one map's scale against another's
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from endosfm3d_ros.core.hand_eye import Fit, Steps
 from endosfm3d_ros.core.kinematic_scale import fit_scale
 from endosfm3d_ros.core.robot_path import RobotPath
-from endosfm3d_ros.core.scale import KINEMATIC, Scale
+from endosfm3d_ros.core.scale import ANOTHER_MAP, KINEMATIC, Scale
 
 WINDOW_S = 20.0  # motion that is looked at
 STEP_S = 0.12
@@ -20,7 +20,7 @@ LEAST_SPAN_MM = 8.0  # a robot that moves less says nothing: breath and pulse mo
 LEAST_AGREEMENT = 0.5
 FAR_LESS_KNOWN = 0.1  # log of the focal length; what was seen while it was so unsure is left out
 MOVE_SIGMAS, MOVE_LEAST = 1.5, 0.05  # a later fit as far off as this moves the anchor
-ANOTHER_MAP = 0.2  # sigma of the log of one map's scale against another's
+MOST_MAPS = 1000  # whose worlds are known: many more than could still go on
 
 
 class ScaleAnchor:
@@ -46,7 +46,7 @@ class ScaleAnchor:
         self._worlds: deque[int] = deque()
         self._numbers: dict[tuple[int, int], int] = {}  # of the world of an epoch's map
         self._epoch, self._broken, self._fit_ns = -1, True, 0
-        self._world = -1  # where we are: a world has one scale
+        self._world, self._begun = -1, 0  # where we are: a world has one scale; worlds so far
         self._told, self._told_of, self._moved = Scale(), set[int](), False
 
     @property
@@ -66,9 +66,14 @@ class ScaleAnchor:
         Say in which map the next frame is, before it is told at this scale: another map has
         another scale, unless its epoch began because this one moved.
         """
-        before, ours = self._world, self._moved and epoch == self._epoch + 1
-        new = before if ours else len(self._numbers)
-        self._world = self._numbers.setdefault((epoch, map_number), new)
+        here, before = (epoch, map_number), self._world
+        if here not in self._numbers:
+            ours = self._moved and epoch == self._epoch + 1
+            self._numbers[here] = before if ours else self._begun
+            self._begun += 1
+            if len(self._numbers) > MOST_MAPS:
+                del self._numbers[next(iter(self._numbers))]
+        self._world = self._numbers[here]
         self._broken |= self._world != before
         self._moved = False
 

@@ -11,7 +11,8 @@ import pytest
 
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.robot_path import RobotPath
-from endosfm3d_ros.core.scale_anchor import ANOTHER_MAP, LEAST_SPAN_MM, ScaleAnchor
+from endosfm3d_ros.core.scale import ANOTHER_MAP
+from endosfm3d_ros.core.scale_anchor import LEAST_SPAN_MM, MOST_MAPS, ScaleAnchor
 
 FIRST_NS = 1_700_000_000_000_000_000
 SECONDS, DELAY_S, NOISE_MM, TRUE_SCALE = 12.0, 0.08, 1.0, 1.7
@@ -200,6 +201,19 @@ def test_steps_over_an_epoch_an_unknown_motion_or_a_gap_are_not_used() -> None:
     for time, epoch, known in (*told, (2.0, 1, True)):
         anchor.camera(FIRST_NS + round(time * 1e9), np.eye(4), epoch, known, FOCAL_SIGMA)
     assert list(anchor._joined) == [False, True, False, False, True, False]
+
+
+def test_a_day_of_lost_maps_does_not_grow_and_a_recent_one_is_still_known() -> None:
+    anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    watch(scene(5), anchor, until_anchored=True)
+    for number in range(1, 3 * MOST_MAPS):
+        anchor.enter(0, number)
+    assert len(anchor._numbers) == MOST_MAPS
+    worlds = set()
+    for number in range(3 * MOST_MAPS - 250, 3 * MOST_MAPS):
+        anchor.enter(0, number)
+        worlds.add(anchor._world)
+    assert len(worlds) == 250 and anchor.scale.log_sigma > ANOTHER_MAP
 
 
 @pytest.mark.parametrize(('epoch', 'sure'), [(1, True), (2, False)])
