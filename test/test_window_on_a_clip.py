@@ -168,11 +168,13 @@ def test_points_behind_something_that_went_by_are_the_same_points_again(
         if number == 0:
             known = pipeline._state.mover
         pipeline.step(frame)
-    assert isinstance(known, Windowed) and known.odometry and known.odometry.window
-    left = known.odometry.points[:, 0] < known.odometry.window.network_width / 2 - 10
+    assert isinstance(known, Windowed) and known.odometry
+    before = known.odometry.followed
+    assert before.window
+    left = before.points[:, 0] < before.window.network_width / 2 - 10
     now = pipeline._state.mover
     assert isinstance(now, Windowed) and now.odometry
-    again = np.isin(known.odometry.ids[left], now.odometry.ids)
+    again = np.isin(before.ids[left], now.odometry.followed.ids)
     assert left.sum() > 60 and again.mean() > 0.2
 
 

@@ -14,15 +14,13 @@ import numpy as np
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.agreement import Agreement, Seen, agree
-from endosfm3d_ros.core.anchor import Anchor
 from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import WINDOW, LocalMap
-from endosfm3d_ros.core.patches import Patches
-from endosfm3d_ros.core.prepare import Window, warp_between
-from endosfm3d_ros.core.recognition import recognised
-from endosfm3d_ros.core.resection import NEAREST_MM, Resection, resect
+from endosfm3d_ros.core.recognition import Looked
+from endosfm3d_ros.core.resection import Resection, resect
 from endosfm3d_ros.core.scale import ANOTHER_MAP
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight, values_at
@@ -31,7 +29,6 @@ from endosfm3d_ros.core.zoom_steps import BEGINS, GOES_ON, REST, RUNS, ZoomStep,
 TRACK_SIGMA_PX = 0.08  # of a track, of the network's picture
 POINT_SIGMA_PX = 0.35  # with what a point is off before the window was adjusted
 LEAST_GAP, LEAST_WAY_PX = 3, 2.5  # frames and median way of tracks to the next keyframe
-FEWEST_LOST = 8  # points of a keyframe that are worth looking for
 FEWEST_RECOGNISED, LEAST_RECOGNISED = 20, 0.15  # points, and their share, that must agree
 CORNER_SIGMA_PX = 0.7  # of a point that was recognised, of the network's picture
 REMEMBERED = 250  # frames that a map which was left is kept at most
@@ -42,7 +39,6 @@ LOST = (
 )
 RECOGNISED = 'the tracks were lost: their points are recognised, the map goes on'
 RETURNED = 'the map before the tracks were lost is recognised and goes on: place and scale are its'
-FITTED = 2.0  # medians: a point that fitted worse was no good before it was lost
 STRAYED = 0.7  # fewer of the followed points agree: then they may have been led astray together
 LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
 ZOOM_FLOOR = 1e-3
@@ -90,10 +86,7 @@ class Odometry:
     :param T_cam_world: (4, 4) of the last frame, as the map has it [mm].
     :param correction: (4, 4) camera now in the map -> camera as told; fades to the identity.
     :param log_focal: of the last frame, by which the points are placed (`LocalMap.gap`).
-    :param ids: (N,) of the tracks alive, rising; points (N, 2) float32 [network px].
-    :param patches: what its tracks looked like when they were first kept.
-    :param anchors: pictures of the map's keyframes, oldest first: tracks are held to the last one,
-        and lost points are looked for by the others.
+    :param followed: its tracks, some of them of points that the map knows.
     :param maps: that were begun.
     :param left: what it was when all tracks were lost, while the map is young that was begun then:
         where that one is recognised it goes on.
@@ -107,13 +100,7 @@ class Odometry:
     T_cam_world: np.ndarray = field(default_factory=lambda: np.eye(4))
     correction: np.ndarray = field(default_factory=lambda: np.eye(4))
     log_focal: float = 0.0
-    texture: np.ndarray | None = None
-    window: Window | None = None
-    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    points: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
-    anchors: tuple[Anchor, ...] = ()
-    patches: Patches = field(default_factory=Patches)
-    next_id: int = 0
+    followed: Followed = field(default_factory=Followed)
     offset: np.ndarray = field(default_factory=lambda: np.zeros(4))
     due: bool = False
     zooms: bool = False
@@ -132,24 +119,19 @@ class Odometry:
         return cls(LocalMap(sight.size, sigma_px, scope, scope), log_focal=first)
 
     @property
-    def anchor(self) -> Anchor | None:
-        """What tracks are held to: the last keyframe; None before the first."""
-        return self.anchors[-1] if self.anchors else None
-
-    @property
     def scope(self) -> Scope:
         """What is known of the endoscope now."""
         return self.map.scope
 
     def step(self, sight: Sight) -> tuple['Odometry', Placed]:
         """Place a frame; its tracks and, now and then, the frame itself are kept."""
-        now = self._followed(sight)
-        if now.anchor is None:
+        now = replace(self, number=self.number + 1, followed=self.followed.into(sight))
+        if now.followed.anchor is None:
             return now._begun_again(sight, known=self.number < 0)
-        found = now._resected(sight)
+        found, looks = now._resected(sight), Looked(sight)
         share, lost, looked = now._share(found), not found.known, False
         if lost or (now.map.solution and found.agree.mean() < STRAYED):
-            again, better = now._recognised(sight)
+            again, better = now._recognised(sight, looks)
             if better.known and better.agree.sum() > found.agree.sum():
                 now, found, looked = again, better, True
         events = (RECOGNISED,) if lost and looked else ()
@@ -158,7 +140,7 @@ class Odometry:
         known = found.known
         fed = inverse(self.correction) @ now.correction if known else np.eye(4)
         if now.left and (looked or not known or now._wants_keyframe()):
-            then, better = now._back_in(now.left, sight)
+            then, better = now._back_in(now.left, sight, looks)
             if better.known:
                 now, found, looked, events = then, better, True, (RETURNED,)
         if not found.known:
@@ -178,7 +160,7 @@ class Odometry:
             events,
         )
         if looked or now._wants_keyframe():
-            now = now._with_lost_found(sight)._put_right(sight)._with_keyframe(sight, placed)
+            now = now._completed_here(sight)._with_keyframe(sight, placed)
         return now, placed
 
     def settled(self) -> 'Odometry':
@@ -229,12 +211,7 @@ class Odometry:
             self,
             map=self.map.forgotten(),
             log_focal=self.log_focal - self.map.gap,
-            texture=None,
-            window=None,
-            anchors=(),
-            patches=Patches(),
-            ids=self.ids[:0],
-            points=self.points[:0],
+            followed=self.followed.forgotten(),
             due=False,
         )
 
@@ -250,34 +227,12 @@ class Odometry:
 
     # one frame
 
-    def _followed(self, sight: Sight) -> 'Odometry':
-        ids, points = self.ids, self.points
-        if self.texture is not None and self.window and self.anchor and len(points):
-            before = self.texture
-            if self.window != sight.window:
-                before = warp_between(before, self.window, sight.window, cv2.INTER_LINEAR)
-                moved = sight.window.network_pixels(self.window.input_pixels(points))
-                points = moved.astype(np.float32)
-            held = self.anchor.seen_through(sight.window)
-            points, ok = tracks.follow_from(
-                held.texture, held.of(ids), before, sight.texture, points
-            )
-            ok &= values_at(sight.allowed, points) > 0
-            ids, points = ids[ok], points[ok]
-        return replace(
-            self,
-            number=self.number + 1,
-            ids=ids,
-            points=points,
-            texture=sight.texture,
-            window=sight.window,
-        )
-
     @property
     def _rigid(self) -> np.ndarray:
         """Which tracks are of points that the map knows and that do not move: (N,) bool."""
         known = self.map.landmarks
-        return (known.of(self.ids) >= 0) & ~known.moving_of(self.ids)
+        ids = self.followed.ids
+        return (known.of(ids) >= 0) & ~known.moving_of(ids)
 
     def _resected(self, sight: Sight, corners: bool = False) -> Resection:
         """
@@ -285,11 +240,11 @@ class Odometry:
 
         :param corners: they are corners that were recognised, some of them falsely.
         """
-        known, use = self.map.landmarks, self._rigid
+        known, mine = self.map.landmarks, self.followed.kept(self._rigid)
         prior, sigma = self._prior_focal(sight)
         return resect(
-            known.places[known.of(self.ids[use])],
-            sight.map_pixels(self.points[use]),
+            known.places[known.of(mine.ids)],
+            sight.map_pixels(mine.points),
             self.map.centre,
             (CORNER_SIGMA_PX if corners else POINT_SIGMA_PX) * sight.pixel_size,
             self.T_cam_world,
@@ -301,7 +256,7 @@ class Odometry:
 
     def _share(self, found: Resection) -> float:
         """Of the tracks that the map knows, how many agree."""
-        known = self.map.landmarks.of(self.ids) >= 0
+        known = self.map.landmarks.of(self.followed.ids) >= 0
         return float(found.agree.sum() / max(known.sum(), 1))
 
     def _placed_by(self, found: Resection, sight: Sight) -> tuple['Odometry', Resection]:
@@ -319,26 +274,28 @@ class Odometry:
         """Without the tracks that do not agree."""
         keep = ~self._rigid
         keep[~keep] = found.agree
-        return replace(self, ids=self.ids[keep], points=self.points[keep])
+        return replace(self, followed=self.followed.kept(keep))
 
-    def _recognised(self, sight: Sight) -> tuple['Odometry', Resection]:
+    def _recognised(self, sight: Sight, looks: Looked) -> tuple['Odometry', Resection]:
         """
         With points of the map that are recognised in the frame, in place of its tracks, and where
         they say that it was taken.
         """
         known = self.map.landmarks
-        ids, points = recognised(self.anchors, known.ids[~known.moving], sight)
-        now = replace(self, ids=ids, points=points)
+        there = self.followed.recognised(known.ids[~known.moving], looks)
+        now = replace(self, followed=there)
         found = now._resected(sight, corners=True)
         if not found.known:
             return self, found
         now = replace(
             now._agreeing(found), T_cam_world=found.T_cam_world, log_focal=found.log_focal
         )
-        now = now._with_lost_found(sight)._put_right(sight)
+        now = now._completed_here(sight)
         return now, now._resected(sight)
 
-    def _back_in(self, left: 'Odometry', sight: Sight) -> tuple['Odometry', Resection]:
+    def _back_in(
+        self, left: 'Odometry', sight: Sight, looks: Looked
+    ) -> tuple['Odometry', Resection]:
         """
         The odometry as it was before the tracks were lost, placed in its map by what is recognised
         of it; what is told of the place does not jump.
@@ -346,14 +303,12 @@ class Odometry:
         then = replace(
             left,
             number=self.number,
-            texture=self.texture,
-            window=self.window,
-            next_id=self.next_id,
+            followed=replace(left.followed, next_id=self.followed.next_id).seen_in(sight),
             maps=self.maps,
             log_focal=self.log_focal - self.map.gap + left.map.gap,
             zooms=False,
         )
-        then, found = then._recognised(sight)
+        then, found = then._recognised(sight, looks)
         if not found.known:
             return self, found
         then, found = then._placed_by(found, sight)
@@ -396,8 +351,7 @@ class Odometry:
             correction=np.eye(4),
             log_focal=focal,
             left=self._worth_keeping,
-            texture=sight.texture,
-            window=sight.window,
+            followed=now.followed.seen_in(sight),
         )
         nothing = tracks.no_motion() if known else tracks.unknown_motion(sight.dt)
         placed = Placed(
@@ -428,81 +382,29 @@ class Odometry:
         return self if self.map.solution else None
 
     def _wants_keyframe(self) -> bool:
-        anchor = self.anchor
-        if anchor is None or len(self.ids) < LEAST_SHARED * len(anchor.ids):
+        anchor, mine = self.followed.anchor, self.followed
+        if anchor is None or len(mine.ids) < LEAST_SHARED * len(anchor.ids):
             return True
         if self.number - self.map.keyframes[-1].number < LEAST_GAP:
             return False
-        way = np.linalg.norm(self.points - anchor.of(self.ids), axis=1)
+        way = np.linalg.norm(mine.points - anchor.of(mine.ids), axis=1)
         return float(np.median(way)) >= LEAST_WAY_PX
 
-    def _with_lost_found(self, sight: Sight) -> 'Odometry':
-        """Take up points of the map again that were lost on the way and ought to be seen here."""
-        known = self.map.landmarks
-        told = known.misfit[np.isfinite(known.misfit)]
-        sure = known.misfit < FITTED * (np.median(told) if len(told) else 0.0)
-        lost = np.flatnonzero(sure & ~np.isin(known.ids, self.ids) & ~known.moving)
-        pixels, z = self.map.seen_from(self.T_cam_world, self.log_focal, known.places[lost])
-        lost, pixels = lost[z > NEAREST_MM], pixels[z > NEAREST_MM]
-        expected = sight.network_points(pixels).astype(np.float32)
-        free = self._may_look_at(expected, sight)
-        lost, expected = known.ids[lost[free]], expected[free]
-        ids, points = [self.ids], [self.points]
-        for anchor in reversed(self.anchors):
-            here = np.isin(lost, anchor.ids)
-            if here.sum() < FEWEST_LOST:
-                continue
-            both = np.isin(self.ids, anchor.ids)
-            held = anchor.seen_through(sight.window)
-            wanted = np.concatenate([lost[here], self.ids[both]])
-            there = np.concatenate([expected[here], self.points[both]])
-            alive = np.arange(len(wanted)) >= here.sum()
-            found, ok = tracks.find_again(
-                held.texture, held.of(wanted), sight.texture, there, alive
-            )
-            ids.append(wanted[ok])
-            points.append(found[ok])
-            lost, expected = lost[~here], expected[~here]
-        order = np.argsort(np.concatenate(ids), kind='stable')
-        return replace(self, ids=np.concatenate(ids)[order], points=np.concatenate(points)[order])
-
-    def _put_right(self, sight: Sight) -> 'Odometry':
-        """Put tracks on the patches that they were born with, warped as the map says."""
-        patches = self.patches.known_to(self.map)
-        patches = patches.kept(np.isin(patches.ids, self.ids))
-        row = np.searchsorted(self.ids, patches.ids)
-        shapes = patches.shapes(self.map, self.T_cam_world, self.log_focal, sight)
-        points = self.points.copy()
-        points[row] = patches.found(sight.texture, points[row], shapes)
-        return replace(self, points=points, patches=patches)
-
-    def _may_look_at(self, points: np.ndarray, sight: Sight) -> np.ndarray:
-        """Which of points (N, 2) lie where tissue is seen, and no track already: their places."""
-        height, width = sight.texture.shape
-        inside = ((points >= 0) & (points < (width, height))).all(axis=1)
-        free = np.flatnonzero(inside & (values_at(sight.allowed, points) > 0))
-        u, v = points[free].T
-        x, y = self.points.T
-        square = (u[:, None] - x) ** 2 + (v[:, None] - y) ** 2
-        return free[square.min(axis=1, initial=np.inf) > (tracks.SPACING_PX / 2) ** 2]
+    def _completed_here(self, sight: Sight) -> 'Odometry':
+        """With tracks that were lost found again, and all of them put right."""
+        where = self.map, self.T_cam_world, self.log_focal, sight
+        followed = self.followed.with_lost_found(*where).put_right(*where)
+        return replace(self, followed=followed)
 
     def _with_keyframe(self, sight: Sight, placed: Placed) -> 'Odometry':
-        fresh = tracks.corners(
-            sight.texture, sight.allowed, self.points, tracks.WANTED - len(self.points)
-        )
-        points = np.concatenate([self.points, fresh])
-        ids = np.concatenate([self.ids, self.next_id + np.arange(len(fresh))])
-        log_depth = values_at(sight.log_depth, points).astype(np.float64)
-        known = np.isfinite(log_depth)
-        ids, points, log_depth = ids[known], points[known], log_depth[known]
-        new = ~np.isin(ids, self.patches.ids)
-        cut = Patches.cut(sight, placed.depth.depth, ids[new], points[new], self.number)
+        followed = self.followed.joined(sight)
+        ids, points = followed.ids, followed.points
         log_z = np.log(values_at(placed.depth.depth, points).astype(np.float64))
         keyframe = Keyframe(
             number=self.number,
             ids=ids,
             pixels=sight.map_pixels(points),
-            log_depth=log_depth,
+            log_depth=values_at(sight.log_depth, points).astype(np.float64),
             depth_sigma=values_at(sight.depth_sigma, points).astype(np.float64),
             log_zoom=sight.log_zoom,
             log_zoom_sigma=max(sight.log_zoom_sigma, ZOOM_FLOOR),
@@ -515,11 +417,7 @@ class Odometry:
         return replace(
             self,
             map=self.map.with_keyframe(keyframe, log_z),
-            ids=ids,
-            points=points,
-            anchors=(*self.anchors, Anchor(sight.texture, sight.window, ids, points))[-WINDOW:],
-            patches=self.patches.joined(cut),
-            next_id=self.next_id + len(fresh),
+            followed=followed.held_to(sight, placed.depth.depth, self.number),
             due=True,
             left=self.left if self._young else None,
         )
@@ -545,10 +443,10 @@ class Odometry:
     def _agreement(self, sight: Sight) -> Agreement:
         """What makes this frame's depth map agree with the map's points."""
         known, T = self.map.landmarks, self.T_cam_world
-        row = known.of(self.ids)
-        use = (row >= 0) & ~known.moving_of(self.ids)
-        z = (known.places[row[use]] @ T[:3, :3].T + T[:3, 3])[:, 2]
-        seen = Seen.through(sight, self.points[use], z, known.sigma_of(row[use]))
+        mine = self.followed.kept(self._rigid)
+        row = known.of(mine.ids)
+        z = (known.places[row] @ T[:3, :3].T + T[:3, 3])[:, 2]
+        seen = Seen.through(sight, mine.points, z, known.sigma_of(row))
         return agree(seen, sight, self.map.log_scale, self.scope.log_focal_sigma)
 
     # between frames

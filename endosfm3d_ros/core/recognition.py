@@ -10,6 +10,7 @@ may have moved on.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -86,29 +87,46 @@ class Looks:
         return told, theirs[told]
 
 
-def recognised(
-    anchors: Sequence[Anchor], wanted: np.ndarray, sight: Sight
-) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Points of keyframes that are recognised in a frame; some of them falsely.
+@dataclass(frozen=True)
+class Looked:
+    """What a frame's corners look like; nothing is looked at before it is asked."""
 
-    :param anchors: of the keyframes, oldest first.
-    :param wanted: (M,) ids of the points that are looked for.
-    :return: (N,) their ids, rising, and (N, 2) float32 where they are [network px].
-    """
-    nobody = np.zeros((0, 2), np.float32)
-    corners = tracks.corners(sight.texture, sight.allowed, nobody, tracks.WANTED)
-    held = (anchor.seen_through(sight.window) for anchor in reversed(anchors))
-    alike = [one for one in held if one.as_sharp_as(sight.texture, corners)][:LOOKED_AT]
-    ids, points = np.zeros(0, np.int64), nobody
-    if not alike:
-        return ids, points
-    looks, free = Looks.of(sight.texture, corners, SCALES), np.arange(len(corners))
-    for one in alike:
-        new = np.isin(one.ids, wanted) & ~np.isin(one.ids, ids) & one.inside
-        mine, theirs = Looks.of(one.texture, one.points[new]).recognised_in(looks.kept(free))
-        ids = np.concatenate([ids, one.ids[new][mine]])
-        points = np.concatenate([points, corners[free[theirs]]])
-        free = np.delete(free, theirs)  # what is lost and taken up again has two ids
-    order = np.argsort(ids)
-    return ids[order], points[order]
+    sight: Sight
+
+    @cached_property
+    def corners(self) -> np.ndarray:
+        """(N, 2) float32 [network px]."""
+        nobody = np.zeros((0, 2), np.float32)
+        return tracks.corners(self.sight.texture, self.sight.allowed, nobody, tracks.WANTED)
+
+    @cached_property
+    def looks(self) -> Looks:
+        """Of the corners."""
+        return Looks.of(self.sight.texture, self.corners, SCALES)
+
+    def recognised(
+        self, anchors: Sequence[Anchor], wanted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Points of keyframes that are recognised in the frame; some of them falsely.
+
+        :param anchors: of the keyframes, oldest first.
+        :param wanted: (M,) ids of the points that are looked for.
+        :return: (N,) their ids, rising, and (N, 2) float32 where they are [network px].
+        """
+        sight, corners = self.sight, self.corners
+        held = (anchor.seen_through(sight.window) for anchor in reversed(anchors))
+        alike = [one for one in held if one.as_sharp_as(sight.texture, corners)][:LOOKED_AT]
+        ids, points = np.zeros(0, np.int64), np.zeros((0, 2), np.float32)
+        if not alike:
+            return ids, points
+        free = np.arange(len(corners))
+        for one in alike:
+            new = np.isin(one.ids, wanted) & ~np.isin(one.ids, ids) & one.inside
+            there = Looks.of(one.texture, one.points[new])
+            mine, theirs = there.recognised_in(self.looks.kept(free))
+            ids = np.concatenate([ids, one.ids[new][mine]])
+            points = np.concatenate([points, corners[free[theirs]]])
+            free = np.delete(free, theirs)  # what is lost and taken up again has two ids
+        order = np.argsort(ids)
+        return ids[order], points[order]

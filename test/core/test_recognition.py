@@ -15,7 +15,7 @@ from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.odometry import LOST, RECOGNISED, RETURNED
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.prepare import Window
-from endosfm3d_ros.core.recognition import SCALES, Looks, recognised
+from endosfm3d_ros.core.recognition import SCALES, Looked, Looks
 from endosfm3d_ros.core.sight import Sight
 from test.core.test_pipeline import DISTANCE, FIXED, SIZES, flat_depth, frame, wall
 
@@ -162,11 +162,11 @@ def test_points_that_another_window_does_not_see_are_not_looked_at() -> None:
     assert 0 < moved.inside.sum() < 0.3 * len(corners)
     sight = Sight(there, np.full(there.shape, 255, np.uint8), moved.window, (280, 224), Future(),
                   0.0, 1.0, np.array([[1.0, 1.0], [0.0, 0.0]]), 0.04)  # fmt: skip
-    ids, points = recognised([anchor], anchor.ids, sight)
+    ids, points = Looked(sight).recognised([anchor], anchor.ids)
     assert set(ids) <= set(anchor.ids[moved.inside])
     whole = replace(sight, window=WHOLE)
-    ids, points = recognised([anchor, replace(anchor, ids=anchor.ids + 1000)],
-                             np.arange(2000), whole)  # fmt: skip
+    twins = [anchor, replace(anchor, ids=anchor.ids + 1000)]
+    ids, points = Looked(whole).recognised(twins, np.arange(2000))
     assert len(ids) > 100 and len(np.unique(points, axis=0)) == len(ids)  # a corner counts once
 
 
