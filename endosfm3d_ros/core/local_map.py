@@ -49,6 +49,9 @@ FEWEST_VIEWS = 3  # before that nothing is adjusted
 FEWEST_SHARED = 20  # points
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
 RELIEF_SIGMA = 0.16  # see `bends_at`
+# of it where only tracks tell a zoom from an advance: maps of scenes unlike those that a network
+# learned from may be twice as flat as the scene
+RELIEF_ZOOMING = 1.0
 SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
@@ -67,8 +70,8 @@ class LocalMap:
     :param size: (width, height) of the input picture [px].
     :param sigma_px: of a track [px of the input picture].
     :param belief: what windows before this one told of the scope.
-    :param pending: what this window's forerunner told; it becomes the belief once no keyframe but
-        its last is in the window any more.
+    :param words: what was told when each of the keyframes was the newest, oldest first: each is
+        the belief once its keyframe is the window's oldest, for then they share no other.
     :param keyframes: oldest first.
     :param landmarks: the points that they see.
     :param trials: parts of the picture that were left out to see whether the rest fits better.
@@ -94,7 +97,7 @@ class LocalMap:
     belief: Scope
     scope: Scope
     told_at: int = -1
-    pending: Scope | None = None
+    words: tuple[Scope, ...] = ()
     keyframes: tuple[Keyframe, ...] = ()
     landmarks: Landmarks = field(default_factory=Landmarks)
     trials: int = 0
@@ -181,10 +184,12 @@ class LocalMap:
         return self.belief.zoomed(zoomed, (CARRIED_ZOOM if ran else rest) ** 2)
 
     def _archived(self) -> 'LocalMap':
-        """Let what a forerunner told become belief once the window has left it behind."""
-        if self.pending and self.keyframes[0].number >= self.pending.number:
-            return replace(self, belief=self.pending, pending=None)
-        return self
+        """Let what was told when the oldest keyframe was the newest be the belief."""
+        first = self.keyframes[0].number
+        words = tuple(word for word in self.words if word.number >= first)
+        if words and words[0].number == first:
+            return replace(self, belief=words[0], words=words[1:])
+        return replace(self, words=words)
 
     def adjusted(self) -> 'LocalMap':
         """
@@ -249,8 +254,8 @@ class LocalMap:
             return replace(self, trials=trials.stop, unchecked=None)
         kept, solution = better
         before, doubt = replace(last.before, trials=trials.stop), last.doubt
-        if not before.landmarks.moving.any():  # the forerunner was misled
-            before, doubt = replace(before, pending=None), UNSURE * doubt
+        if not before.landmarks.moving.any():  # earlier windows were misled
+            before, doubt = replace(before, words=()), UNSURE * doubt
         return replace(before._taken_over(last.picked[kept], solution, doubt), alarmed=True)
 
     def _solved(
@@ -267,7 +272,7 @@ class LocalMap:
         now = replace(self, laborious=False, asking=None, unchecked=None)
         number, told = self.keyframes[-1].number, bool(self.scope.distortion)
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
-        question = LensQuestion(views, scene, beliefs, self.belief, doubt, number, told)
+        question = LensQuestion(views, scene, beliefs, self.belief, doubt, self._numbers, told)
         resumed = self.solution is not None and len(self.keyframes) == WINDOW
         iterations = RESUMED if resumed else BEGUN
         if question.has_one_answer:
@@ -351,7 +356,8 @@ class LocalMap:
     def _with_zoom_asked(self, solution: Solution) -> tuple[list[Keyframe], Solution]:
         """
         The keyframes, with what tracks say of each one's zoom since the one before, and the
-        adjustment, which is only as sure as it is that the zoom rested where it was held.
+        adjustment, which is only as sure as it is that the zoom rested where it was held, and as
+        the maps' relief is right where a zoom that no rim shows runs.
         """
         first, *later = self.keyframes
         focal = FOCAL + PER_VIEW * np.arange(len(self.keyframes))
@@ -367,9 +373,11 @@ class LocalMap:
         keyframes = [first] + [
             replace(view, zoom_step=step) for view, step in zip(later, steps, strict=True)
         ]
-        known = solution.covariance - np.outer(solution.lever, solution.lever)
-        of_steps = np.diff(known[:, focal], axis=1)
+        by_relief = np.outer(solution.lever, solution.lever)
+        of_steps = np.diff((solution.covariance - by_relief)[:, focal], axis=1)
         covariance = solution.covariance + of_steps @ pulls @ of_steps.T
+        if any(view.zoom_step.runs and not np.isfinite(view.log_zoom) for view in keyframes[1:]):
+            covariance += ((RELIEF_ZOOMING / RELIEF_SIGMA) ** 2 - 1.0) * by_relief
         return keyframes, replace(solution, covariance=covariance)
 
     def _beliefs(self, doubt: float = 1.0) -> Beliefs:
@@ -460,12 +468,13 @@ class LocalMap:
             variance = zoom_variance(solution, max(len(told) - 1, 0))
             scope = self.scope.zoomed(zoomed, variance)
             return replace(moved, scope=scope, shift=centre - scope.centre)
-        scope = scope_told(solution, self.belief, doubt, self.keyframes[-1].number)
+        scope = scope_told(solution, self.belief, doubt, self._numbers)
         stirred = abs(scope.focal[0] - self.scope.focal[0]) / np.sqrt(scope.focal_covariance[0, 0])
         arrived = solution.converged or stirred < STILL
-        if arrived and self.pending is None and len(self.keyframes) == WINDOW:
-            moved = replace(moved, pending=scope)
-        best = moved._best(scope)
+        best = moved._best(scope, solution)
+        if arrived:
+            words = [word for word in self.words if word.number < scope.number]
+            moved = replace(moved, words=(*words, scope))
         gap = keyframes[-1].log_focal - float(best.focal.sum())
         return replace(moved, scope=best, gap=gap, shift=centre - best.centre)
 
@@ -529,21 +538,30 @@ class LocalMap:
         ids = np.setdiff1d(newest.ids, self.landmarks.ids[picked], assume_unique=True)
         return ids[np.isin(ids, np.concatenate([view.ids for view in before]))]
 
-    def _best(self, scope: Scope) -> Scope:
+    def _best(self, scope: Scope, solution: Solution) -> Scope:
         """
-        The words of this window and of its forerunner on the focal length, each as much as it is
-        sure of it: to take the surer one alone would make it flip between the two.
+        The words of this window and of an earlier one on the focal length, the surest that knew
+        what this one has not seen, each as much as it is sure of it: to take the surer one alone
+        would make it flip between the two.
         """
-        numbers = [view.number for view in self.keyframes]
-        if self.pending is None or self.solution is None or self.pending.number not in numbers:
+        earlier = [self._now(word, solution) for word in self.words if word.first < scope.first]
+        if not earlier:
             return scope
-        then = numbers.index(self.pending.number)
-        way = self.keyframes[-1].log_focal - self.keyframes[then].log_focal
-        before = self.pending.zoomed(way, zoom_variance(self.solution, then))
+        before = min(earlier, key=lambda word: word.log_focal_sigma)
         before = replace(before, distortion=scope.distortion)  # as the points are placed by it
         share = scope.log_focal_sigma**2
-        share /= share + before.log_focal_sigma**2  # of the forerunner
+        share /= share + before.log_focal_sigma**2  # of the earlier one
         return scope.averaged(before, share)
+
+    def _now(self, word: Scope, solution: Solution) -> Scope:
+        """What was told when another keyframe was the newest, at the zoom of the newest one."""
+        then = self._numbers.index(word.number)
+        way = self.keyframes[-1].log_focal - self.keyframes[then].log_focal
+        return word.zoomed(way, zoom_variance(solution, then))
+
+    @property
+    def _numbers(self) -> list[int]:
+        return [view.number for view in self.keyframes]
 
 
 @dataclass(frozen=True)

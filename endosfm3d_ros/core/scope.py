@@ -27,7 +27,8 @@ class Scope:
     :param centre: (2,) principal point [px]; centre_sigma.
     :param distortion: that is told, and that points are placed by; 0 until one is shown.
     :param pinhole: the lens is known to bend nothing: a distortion is never asked for.
-    :param number: of the last keyframe whose measurements this belief rests on; -1: a guess.
+    :param number: of the last keyframe whose measurements this belief rests on; -1: a guess;
+        first: of the oldest one of the window that told it.
     """
 
     lens: np.ndarray
@@ -37,6 +38,7 @@ class Scope:
     distortion: float = 0.0
     pinhole: bool = False
     number: int = -1
+    first: int = -1
 
     @classmethod
     def guessed(

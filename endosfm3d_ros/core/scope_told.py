@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an adjustment says of the endoscope, how far to believe it, and which lens it has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,12 +48,12 @@ def zoom_variance(solution: Solution, view: int) -> float:
     return MODEL_ERROR**2 * float(spread[0, 0] + spread[1, 1] - 2.0 * spread[0, 1])
 
 
-def scope_told(solution: Solution, belief: Scope, doubt: float, number: int) -> Scope:
+def scope_told(solution: Solution, belief: Scope, doubt: float, numbers: Sequence[int]) -> Scope:
     """
     What belief and window say together, of the reference and of the newest keyframe.
 
     :param belief: that the adjustment began with; doubt: of `zoom_doubt`.
-    :param number: of the newest keyframe.
+    :param numbers: of the keyframes, oldest first.
     """
     scene, K = solution.scene, len(solution.scene.t)
     first = PER_VIEW * K
@@ -71,7 +72,8 @@ def scope_told(solution: Solution, belief: Scope, doubt: float, number: int) -> 
         centre_sigma=float(sigma.max()),
         distortion=bend,
         pinhole=belief.pinhole,
-        number=number,
+        number=numbers[-1],
+        first=numbers[0],
     )
     honesty = _honesty(told, belief, scene.shared[BENDS], doubt)
     return replace(told.barrel, covariance=honesty * told.covariance)
@@ -109,7 +111,7 @@ class LensQuestion:
     :param views: what was measured; scene: where to begin.
     :param beliefs: before, in which the distortion is held if none is told.
     :param belief: of the scope before this window; doubt: of `zoom_doubt`.
-    :param number: of the newest keyframe.
+    :param numbers: of the keyframes, oldest first.
     :param told: whether a distortion is told so far.
     """
 
@@ -118,7 +120,7 @@ class LensQuestion:
     beliefs: Beliefs
     belief: Scope
     doubt: float
-    number: int
+    numbers: Sequence[int]
     told: bool
 
     @property
@@ -128,7 +130,7 @@ class LensQuestion:
 
     def bends(self, solution: Solution) -> bool:
         """Whether the lens bends lines by an adjustment."""
-        return scope_told(solution, self.belief, self.doubt, self.number).bends(self.told)
+        return scope_told(solution, self.belief, self.doubt, self.numbers).bends(self.told)
 
     def as_told(self, iterations: int) -> tuple[Beliefs, Solution]:
         """Through the lens that is told so far."""

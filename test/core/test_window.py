@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from endosfm3d_ros.core import local_map as window_of
 from endosfm3d_ros.core import rigid
 from endosfm3d_ros.core.bundle_adjustment import LeavingOut, _Problem, adjust
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
@@ -200,18 +201,34 @@ def test_what_windows_tell_adds_up_and_nothing_is_counted_twice() -> None:
     """A second window that shares one keyframe with the first makes the focal length surer."""
     focal = 0.7 * WIDTH
     first = solved(built('orbit', focal, 1.2, seed=3))
-    assert first.pending is not None and first.belief.number == -1
+    assert first.words[-1].number == 27 and first.belief.number == -1
     window = first
     for number in range(9):  # the same keyframes again stand for new ones, ids apart
         view = first.keyframes[number + 1]
         again = replace(view, number=27 + 3 * (number + 1), ids=view.ids + 1000)
         window = window.with_keyframe(again)
-    assert (
-        window.belief.number == 27 and window.pending is None
-    )  # the forerunner has become belief
+    assert window.belief.number == 27 and not window.words  # what was told has become belief
     assert window.belief.log_focal_sigma < first.belief.log_focal_sigma
     after = solved(window)
     assert after.scope.log_focal_sigma < first.scope.log_focal_sigma
+
+
+def test_what_is_believed_is_what_was_told_at_the_window_s_oldest_keyframe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = solved(built('orbit', 0.7 * WIDTH, 1.2, seed=3))
+    monkeypatch.setattr(window_of, 'WINDOW', 5)
+    window = replace(whole.forgotten(), belief=Scope.guessed(5.4, 0.45, CENTRE, 3.0))
+    told, believed = {}, []
+    for view in whole.keyframes:
+        window = adjusted(window.with_keyframe(view))
+        told.update({word.number: word for word in window.words})
+        oldest = window.keyframes[0].number
+        if oldest in told:
+            believed.append(oldest)
+            assert window.belief is told[oldest] and window.belief.first <= oldest
+        assert all(oldest < word.number <= view.number for word in window.words)
+    assert believed == [6, 9, 12, 15]  # with no gap between two of them
 
 
 def test_tracks_that_move_by_themselves_lose_their_say() -> None:
@@ -590,18 +607,35 @@ def test_a_zoom_that_only_tracks_tell_is_as_sure_as_they_are() -> None:
     assert sigmas[0] < 0.005 < sigmas[1] < 0.1
 
 
+@pytest.mark.parametrize('rim', [True, False])
+def test_a_zoom_that_only_tracks_tell_is_as_unsure_as_the_maps_relief(
+    rim: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An advance into a scene that is deeper than its maps say looks like a slower zoom."""
+    zoom = np.exp(0.05 * np.arange(10))
+    unsure = solved(built('advance', 0.7 * WIDTH, 1.05, zoom=zoom, rim=rim))
+    monkeypatch.setattr(window_of, 'RELIEF_ZOOMING', window_of.RELIEF_SIGMA)
+    sure = solved(built('advance', 0.7 * WIDTH, 1.05, zoom=zoom, rim=rim))
+    worse = unsure.scope.log_focal_sigma / sure.scope.log_focal_sigma
+    assert worse == pytest.approx(1.0) if rim else worse > 1.5
+    off = float(unsure.scope.focal.sum()) - np.log(0.7 * WIDTH * zoom[-1])
+    assert abs(off) < 3 * sure.scope.log_focal_sigma
+
+
 def test_the_forerunner_s_word_loses_what_the_zoom_since_is_unsure_of() -> None:
     zoom = np.exp(0.01 * np.arange(10))
     local_map = solved(built('advance', 0.7 * WIDTH, 1.05, zoom=zoom, rim=False))
     then, newest = local_map.keyframes[3], local_map.keyframes[-1]
     surest = replace(local_map.scope, covariance=1e-8 * np.eye(3), number=then.number)
-    unsure = replace(local_map.scope, covariance=np.eye(3))
-    told = replace(local_map, pending=surest)._best(unsure)
+    unsure = replace(local_map.scope, covariance=np.eye(3), first=1)  # without what that has seen
+    assert local_map.solution is not None
+    told = replace(local_map, words=(surest,))._best(unsure, local_map.solution)
     way = newest.log_focal - then.log_focal
     assert float(told.lens[1] - surest.lens[1]) == pytest.approx(way, abs=1e-4)  # nearly all of it
     assert 0.01 < told.log_focal_sigma < 0.2
     assert abs(way - 6 * 0.01) < 3 * told.log_focal_sigma
-    alone = replace(local_map, pending=unsure)._best(local_map.scope)
+    surer, earlier = replace(local_map.scope, first=1), replace(unsure, first=0)
+    alone = replace(local_map, words=(earlier,))._best(surer, local_map.solution)
     assert alone.focal == pytest.approx(
         local_map.scope.focal, abs=0.01 * local_map.scope.log_focal_sigma
     )
@@ -614,8 +648,8 @@ def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_anoth
     number = local_map.keyframes[5].number
     focal = np.array([local_map.scope.focal[0] + 0.06, 5 * 0.015, 0.0])
     surest = replace(local_map.scope, lens=focal, covariance=1e-8 * np.eye(3), number=number)
-    surest = replace(surest, centre=np.add(surest.centre, [3.0, -2.0]))
-    told = solved(replace(local_map, pending=surest))
+    surest = replace(surest, centre=np.add(surest.centre, [3.0, -2.0]), first=-1)
+    told = solved(replace(local_map, words=(surest,)))
     assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=0.006)
     newest = told.keyframes[-1].log_focal
     assert newest - told.gap - float(told.scope.focal[0]) == pytest.approx(9 * 0.015, abs=0.004)
