@@ -16,7 +16,7 @@ import cv2
 
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.engines.choose import DepthGraphs
-from training.geometry import lenses
+from training.geometry import lenses, traced
 from training.geometry.films import films
 from training.geometry.picture import picture
 from training.geometry.runs import Remembered, Run, Start, run
@@ -70,6 +70,12 @@ def main() -> int:
         help='instead: films through lenses that bend straight lines, to OUT/lenses.md',
     )
     parser.add_argument(
+        '--traced',
+        type=Path,
+        metavar='FOLDER',
+        help='instead: films of another renderer, FOLDER/*, to OUT/traced.md',
+    )
+    parser.add_argument(
         '--again', action='store_true', help='only tables and picture, of OUT/runs.json'
     )
     a = parser.parse_args()
@@ -78,6 +84,8 @@ def main() -> int:
         return _troubles(a.out, seeds_of(a.seeds), max(a.seconds, LEAST_TROUBLED_S), a.bundle)
     if a.lenses:
         return _lenses(a.out, seeds_of(a.seeds), a.seconds, a.bundle)
+    if a.traced:
+        return _traced(a.out, a.traced, a.bundle)
     if a.again:
         runs = [_read(one) for one in json.loads(kept.read_text())]
     else:
@@ -140,6 +148,21 @@ def _lenses(out: Path, seeds: range, seconds: float, bundle: str) -> int:
         )
     text = lenses.table(found)
     (out / 'lenses.md').write_text(text)
+    print(text)
+    return 0
+
+
+def _traced(out: Path, folder: Path, bundle: str) -> int:
+    cv2.setNumThreads(1)
+    opened = open_bundle(bundle)
+    network = Remembered(DepthGraphs(opened, 'auto'))
+    found = []
+    for one in traced.come_through(folder, network, opened.sizes):
+        found.append(one)
+        print(traced.table([one]).splitlines()[-1], file=sys.stderr, flush=True)
+    text = traced.table(found)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / 'traced.md').write_text(text)
     print(text)
     return 0
 
