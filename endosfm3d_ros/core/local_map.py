@@ -3,8 +3,8 @@
 The last second or so as one map: keyframes and the points they share, adjusted together.
 
 A pair of frames hardly tells a focal length; a window of keyframes does. What earlier windows
-told is carried as a belief about the scope's focal length and principal point: only windows that
-share no more than one keyframe are added up, so nothing is counted twice.
+told is carried as a belief about the scope's focal length and principal point: that of the window
+whose newest keyframe is now the oldest, so that they share no other and nothing is counted twice.
 """
 
 from dataclasses import dataclass, field, replace
@@ -85,7 +85,7 @@ class LocalMap:
     :param scope: the best there is now: from the belief and this window; told_at: the newest
         keyframe when an adjustment told it last.
     :param gap: log focal length by which the points are placed, less the one that `scope` tells:
-        a forerunner has a say in it; shift: (2,) of the principal point likewise [px].
+        an earlier window has a say in it; shift: (2,) of the principal point likewise [px].
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param number: which map it is since the epoch began; lengths of two are of two scales.
     :param solution: of the last adjustment; None before the first.
