@@ -52,7 +52,8 @@ class Solution:
         The first keyframe's pose is held: its rows are zero.
     :param pull: (8 K + 8,) where the unknowns would go if the distortion was let go, as far as one
         step tells.
-    :param lever: (8 K + 8,) the part of it that a wrong relief of the maps would bring.
+    :param lever: (8 K + 8,) the part of it that a wrong relief of the maps would bring; flatter:
+        what one that is wronger than usual would bring beyond that, none by itself.
     :param weights: (N, K) 0 to 1, how much each observation agrees; 0 where there is none.
     :param track_sigma: (N,) of a point's log depth by its tracks alone, in the last keyframe that
         sees it, the cameras taken as right; large where there is no parallax.
@@ -66,6 +67,7 @@ class Solution:
     covariance: np.ndarray
     pull: np.ndarray
     lever: np.ndarray
+    flatter: np.ndarray
     weights: np.ndarray
     track_sigma: np.ndarray
     misfit: np.ndarray
@@ -94,7 +96,17 @@ def adjust(
     pixel_rms = float(1.4826 * np.median(np.abs(residuals[:, :2]))) if len(residuals) else 1.0
     misfit = problem.misfit(residuals)
     return Solution(
-        scene, covariance, pull, lever, weights, track_sigma, misfit, cost, pixel_rms, converged
+        scene=scene,
+        covariance=covariance,
+        pull=pull,
+        lever=lever,
+        flatter=np.zeros_like(lever),
+        weights=weights,
+        track_sigma=track_sigma,
+        misfit=misfit,
+        cost=cost,
+        pixel_rms=pixel_rms,
+        converged=converged,
     )
 
 

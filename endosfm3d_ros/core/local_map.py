@@ -70,8 +70,8 @@ class LocalMap:
     :param size: (width, height) of the input picture [px].
     :param sigma_px: of a track [px of the input picture].
     :param belief: what windows before this one told of the scope.
-    :param words: what was told when each of the keyframes was the newest, oldest first: each is
-        the belief once its keyframe is the window's oldest, for then they share no other.
+    :param words: of the windows whose newest keyframe is in this one, oldest first: each is the
+        belief once its keyframe is the oldest, for then the two share no other.
     :param keyframes: oldest first.
     :param landmarks: the points that they see.
     :param trials: parts of the picture that were left out to see whether the rest fits better.
@@ -184,12 +184,10 @@ class LocalMap:
         return self.belief.zoomed(zoomed, (CARRIED_ZOOM if ran else rest) ** 2)
 
     def _archived(self) -> 'LocalMap':
-        """Let what was told when the oldest keyframe was the newest be the belief."""
-        first = self.keyframes[0].number
-        words = tuple(word for word in self.words if word.number >= first)
-        if words and words[0].number == first:
-            return replace(self, belief=words[0], words=words[1:])
-        return replace(self, words=words)
+        """Let the word of the window in which the oldest keyframe was the newest be the belief."""
+        if self.words and self.words[0].number == self.keyframes[0].number:
+            return replace(self, belief=self.words[0], words=self.words[1:])
+        return self
 
     def adjusted(self) -> 'LocalMap':
         """
@@ -309,8 +307,12 @@ class LocalMap:
 
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
         """After somebody else measured the focal length now; what is seen stays where it is."""
-        belief = self.belief.measured(log_focal, sigma)
         scope = self.scope.measured(log_focal, sigma)
+        newest = self.keyframes[-1].log_focal if self.keyframes else 0.0
+        then = {view.number: view.log_focal - newest for view in self.keyframes}
+        oldest = self.keyframes[0].number if self.keyframes else -1
+        belief = self.belief.measured(log_focal + then.get(oldest, 0.0), sigma)
+        words = [word.measured(log_focal + then[word.number], sigma) for word in self.words]
         moved = float(scope.focal.sum() - self.scope.focal.sum())
         keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
         nobody = np.zeros(0, int)
@@ -319,6 +321,7 @@ class LocalMap:
         return replace(
             self,
             belief=belief,
+            words=tuple(words),
             scope=scope,
             keyframes=tuple(keyframes),
             landmarks=landmarks,
@@ -356,8 +359,8 @@ class LocalMap:
     def _with_zoom_asked(self, solution: Solution) -> tuple[list[Keyframe], Solution]:
         """
         The keyframes, with what tracks say of each one's zoom since the one before, and the
-        adjustment, which is only as sure as it is that the zoom rested where it was held, and as
-        the maps' relief is right where a zoom that no rim shows runs.
+        adjustment, which is only as sure as it is that the zoom rested where it was held, and,
+        where a zoom runs that no rim shows, that the maps are as deep as the scene.
         """
         first, *later = self.keyframes
         focal = FOCAL + PER_VIEW * np.arange(len(self.keyframes))
@@ -373,12 +376,16 @@ class LocalMap:
         keyframes = [first] + [
             replace(view, zoom_step=step) for view, step in zip(later, steps, strict=True)
         ]
-        by_relief = np.outer(solution.lever, solution.lever)
-        of_steps = np.diff((solution.covariance - by_relief)[:, focal], axis=1)
+        known = solution.covariance - np.outer(solution.lever, solution.lever)
+        of_steps = np.diff(known[:, focal], axis=1)
         covariance = solution.covariance + of_steps @ pulls @ of_steps.T
-        if any(view.zoom_step.runs and not np.isfinite(view.log_zoom) for view in keyframes[1:]):
-            covariance += ((RELIEF_ZOOMING / RELIEF_SIGMA) ** 2 - 1.0) * by_relief
-        return keyframes, replace(solution, covariance=covariance)
+        bent = PER_VIEW * len(keyframes) + DISTORTION  # where it went follows from both anew
+        pull = covariance[bent] / covariance[bent, bent] * solution.pull[bent]
+        flatter = np.zeros_like(solution.lever)
+        rim = any(np.isfinite(view.log_zoom) for view in keyframes)
+        if not rim and any(view.zoom_step.runs for view in keyframes[1:]):
+            flatter = np.sqrt((RELIEF_ZOOMING / RELIEF_SIGMA) ** 2 - 1.0) * solution.lever
+        return keyframes, replace(solution, covariance=covariance, pull=pull, flatter=flatter)
 
     def _beliefs(self, doubt: float = 1.0) -> Beliefs:
         return Beliefs(
@@ -461,6 +468,7 @@ class LocalMap:
             told_at=keyframes[-1].number,
             solution=solution,
             step_covariance=self._step_covariance(solution),
+            words=tuple(word for word in self.words if word.number < keyframes[-1].number),
         )
         if np.isinf(doubt):
             zoomed = keyframes[-1].log_focal - self.gap - float(self.scope.focal.sum())
@@ -469,12 +477,11 @@ class LocalMap:
             scope = self.scope.zoomed(zoomed, variance)
             return replace(moved, scope=scope, shift=centre - scope.centre)
         scope = scope_told(solution, self.belief, doubt, self._numbers)
-        stirred = abs(scope.focal[0] - self.scope.focal[0]) / np.sqrt(scope.focal_covariance[0, 0])
+        stirred = abs(scope.focal[0] - self.reference) / np.sqrt(scope.focal_covariance[0, 0])
         arrived = solution.converged or stirred < STILL
         best = moved._best(scope, solution)
         if arrived:
-            words = [word for word in self.words if word.number < scope.number]
-            moved = replace(moved, words=(*words, scope))
+            moved = replace(moved, words=(*moved.words, scope))
         gap = keyframes[-1].log_focal - float(best.focal.sum())
         return replace(moved, scope=best, gap=gap, shift=centre - best.centre)
 
@@ -486,7 +493,8 @@ class LocalMap:
         The maps' common scale, the focal length and the distortion are taken as right: their
         errors are common to all steps.
         """
-        K, C = len(self.keyframes), solution.covariance
+        K = len(self.keyframes)
+        C = solution.covariance + np.outer(solution.flatter, solution.flatter)
         newest = PER_VIEW * (K - 1)
         pose = np.r_[newest + 3 : newest + 6, newest : newest + 3]
         common = np.zeros((3, len(C)))

@@ -105,8 +105,8 @@ class Scope:
         """
         Another word on the same keyframe taken in, but for its distortion and its number.
 
-        Both rest on the same belief and mostly on the same pictures, so all of their errors may be
-        common, and together they are no surer than their mean.
+        They rest on some of the same pictures and on the same kind of depth maps, so all of their
+        errors may be common, and together they are no surer than their mean.
 
         :param share: of the other.
         """
@@ -117,8 +117,21 @@ class Scope:
             centre=self.centre + share * (other.centre - self.centre),
             centre_sigma=self.centre_sigma + share * (other.centre_sigma - self.centre_sigma),
         )
-        told = self.focal + share * (other.focal - self.focal)  # not linear in what is averaged
-        return replace(mean, lens=mean.lens + np.append(told - mean.focal, 0.0))
+        return mean._telling(self.focal + share * (other.focal - self.focal))
+
+    def doubted(self, lever: np.ndarray) -> 'Scope':
+        """
+        The same, less sure.
+
+        :param lever: (3,) by which `lens` may be off besides, all at once.
+        """
+        return replace(self, covariance=self.covariance + np.outer(lever, lever))._telling(
+            self.focal
+        )
+
+    def _telling(self, focal: np.ndarray) -> 'Scope':
+        """Move its lens so that it tells this `focal`, which hangs on how sure it is of what."""
+        return replace(self, lens=self.lens + np.append(focal - self.focal, 0.0))
 
     @property
     def barrel(self) -> 'Scope':

@@ -45,7 +45,8 @@ def zoom_variance(solution: Solution, view: int) -> float:
     """Of the log zoom from a keyframe of the window to its newest one, as an adjustment tells."""
     pick = [FOCAL + PER_VIEW * view, FOCAL + PER_VIEW * (len(solution.scene.t) - 1)]
     spread = solution.covariance[np.ix_(pick, pick)]
-    return MODEL_ERROR**2 * float(spread[0, 0] + spread[1, 1] - 2.0 * spread[0, 1])
+    told = MODEL_ERROR**2 * float(spread[0, 0] + spread[1, 1] - 2.0 * spread[0, 1])
+    return told + float(np.diff(solution.flatter[pick])[0] ** 2)
 
 
 def scope_told(solution: Solution, belief: Scope, doubt: float, numbers: Sequence[int]) -> Scope:
@@ -76,7 +77,8 @@ def scope_told(solution: Solution, belief: Scope, doubt: float, numbers: Sequenc
         first=numbers[0],
     )
     honesty = _honesty(told, belief, scene.shared[BENDS], doubt)
-    return replace(told.barrel, covariance=honesty * told.covariance)
+    honest = replace(told.barrel, covariance=honesty * told.covariance)
+    return honest.doubted(to_zoom @ solution.flatter[pick])
 
 
 def _honesty(told: Scope, belief: Scope, bends: np.ndarray, doubt: float) -> float:
