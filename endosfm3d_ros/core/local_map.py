@@ -379,7 +379,7 @@ class LocalMap:
         known = solution.covariance - np.outer(solution.lever, solution.lever)
         of_steps = np.diff(known[:, focal], axis=1)
         covariance = solution.covariance + of_steps @ pulls @ of_steps.T
-        # By the same covariance, or a straight lens would be told elsewhere than it was adjusted to.
+        # By the same covariance, or a straight lens is told elsewhere than it was adjusted to.
         bent = PER_VIEW * len(keyframes) + DISTORTION
         pull = covariance[bent] / covariance[bent, bent] * solution.pull[bent]
         flatter = np.zeros_like(solution.lever)
