@@ -308,11 +308,11 @@ class LocalMap:
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
         """After somebody else measured the focal length now; what is seen stays where it is."""
         scope = self.scope.measured(log_focal, sigma)
-        newest = self.keyframes[-1].log_focal if self.keyframes else 0.0
-        then = {view.number: view.log_focal - newest for view in self.keyframes}
-        oldest = self.keyframes[0].number if self.keyframes else -1
-        belief = self.belief.measured(log_focal + then.get(oldest, 0.0), sigma)
-        words = [word.measured(log_focal + then[word.number], sigma) for word in self.words]
+        zooms = {
+            view.number: view.log_focal - self.keyframes[-1].log_focal for view in self.keyframes
+        }
+        belief = self.belief.measured(log_focal + next(iter(zooms.values()), 0.0), sigma)
+        words = [word.measured(log_focal + zooms[word.number], sigma) for word in self.words]
         moved = float(scope.focal.sum() - self.scope.focal.sum())
         keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
         nobody = np.zeros(0, int)

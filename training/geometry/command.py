@@ -108,13 +108,18 @@ def seeds_of(text: str) -> range:
     return range(int(first), int(end))
 
 
-def _troubles(out: Path, seeds: range, seconds: float, bundle: str) -> int:
+def _network(bundle: str) -> tuple[Remembered, tuple[tuple[int, int], ...]]:
+    """A bundle's depth network and the sizes that it comes in."""
     cv2.setNumThreads(1)
     opened = open_bundle(bundle)
-    network = Remembered(DepthGraphs(opened, 'auto'))
+    return Remembered(DepthGraphs(opened, 'auto')), opened.sizes
+
+
+def _troubles(out: Path, seeds: range, seconds: float, bundle: str) -> int:
+    network, sizes = _network(bundle)
     found = []
     for one in come_through(
-        films(out / 'films_troubled', TROUBLED_MOVES, seeds, seconds), network, opened.sizes
+        films(out / 'films_troubled', TROUBLED_MOVES, seeds, seconds), network, sizes
     ):
         found.append(one)
         film, trouble, said = one
@@ -131,12 +136,10 @@ def _troubles(out: Path, seeds: range, seconds: float, bundle: str) -> int:
 
 
 def _lenses(out: Path, seeds: range, seconds: float, bundle: str) -> int:
-    cv2.setNumThreads(1)
-    opened = open_bundle(bundle)
-    network = Remembered(DepthGraphs(opened, 'auto'))
+    network, sizes = _network(bundle)
     found = []
     for one in lenses.seen_through_lenses(
-        out / 'films', BENT_MOVES, seeds, seconds, network, opened.sizes
+        out / 'films', BENT_MOVES, seeds, seconds, network, sizes
     ):
         found.append(one)
         move, bent, lens, said = one
@@ -153,11 +156,9 @@ def _lenses(out: Path, seeds: range, seconds: float, bundle: str) -> int:
 
 
 def _traced(out: Path, folder: Path, bundle: str) -> int:
-    cv2.setNumThreads(1)
-    opened = open_bundle(bundle)
-    network = Remembered(DepthGraphs(opened, 'auto'))
+    network, sizes = _network(bundle)
     found = []
-    for one in traced.come_through(folder, network, opened.sizes):
+    for one in traced.come_through(folder, network, sizes):
         found.append(one)
         print(traced.table([one]).splitlines()[-1], file=sys.stderr, flush=True)
     text = traced.table(found)

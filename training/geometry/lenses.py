@@ -9,9 +9,8 @@ import numpy as np
 
 from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.lens import distorted
-from endosfm3d_ros.evaluation.trajectory import trajectory_errors
 from training.geometry.films import Filmed, films
-from training.geometry.runs import SECOND, Remembered, Start, played
+from training.geometry.runs import SECOND, Remembered, Start, focal_off, path_off, played
 from training.synthetic.camera import unbent
 
 BENT = (0.0, 0.5, 1.0)  # shares of a fisheye's distortion
@@ -66,16 +65,14 @@ def seen_through_lenses(
 
 def outcome(film: Filmed, said: Sequence[Reconstruction]) -> Outcome:
     """Judge what was said of a film's frames."""
-    off = np.log([one.input_camera.fx for one in said]) - np.log(film.K[:, 0, 0])
-    way = np.linalg.norm(np.diff(film.T_world_cam[:, :3, 3], axis=0), axis=1).sum()
-    T_odom_cam = np.stack([one.T_odom_cam for one in said])
+    off = focal_off(film, said)
     shown = [cloud_error(film, said[n], n) for n in range(SECOND, len(said), EVERY)]
     cloud, depth = np.mean(shown, axis=0)
     return Outcome(
         first=abs(float(off[SECOND - 1])),
         last=abs(float(off[-1])),
         surprise=float((off[-1] / said[-1].log_focal_sigma) ** 2),
-        path=trajectory_errors(T_odom_cam, film.T_world_cam).ate_sim3 / float(way),
+        path=path_off(film, said)[0],
         cloud=float(cloud),
         depth=float(depth),
         bend=abs(said[-1].distortion - float(film.distortion[0])),

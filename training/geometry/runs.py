@@ -114,13 +114,8 @@ def run(
 ) -> Run:
     """Play a film through a pipeline of its own."""
     said, step_ms, settle_ms = played(film, network, sizes, start)
-    focal = np.array([one.input_camera.fx for one in said])
-    error = np.log(focal / film.K[:, 0, 0])
-    path_mm = float(np.linalg.norm(np.diff(film.T_world_cam[:, :3, 3], axis=0), axis=1).sum())
-    T_odom_cam = np.stack([one.T_odom_cam for one in said])
-    ate = trajectory_errors(T_odom_cam, film.T_world_cam).ate_sim3
-    zoom = np.nan_to_num(np.array([one.zoom for one in said]), nan=1.0)  # not known: not zoomed
-    zoom_error = np.log(zoom / zoom[0] * film.K[0, 0, 0] / film.K[:, 0, 0])[SECOND:]
+    path_error, path_mm = path_off(film, said)
+    zoom_error = zoom_off(film, said)[SECOND:]
     zoom_sigma = np.array([one.zoom_sigma for one in said])[SECOND:]
     windowed = start.refinement == 'window'
     rim = find_field_of_view(film.images[0], None).circle is not None
@@ -128,14 +123,14 @@ def run(
         film=film.name,
         start=start,
         rim=rim,
-        error=error.tolist(),
+        error=focal_off(film, said).tolist(),
         sigma=[one.log_focal_sigma for one in said],
         known=[one.motion.known for one in said],
         bound=_bounds(film, said[0].log_focal_sigma, rim) if windowed else [],
-        path_error=float(ate / path_mm),
+        path_error=path_error,
         path_mm=path_mm,
         scale_drift=_scale_drift(film, said),
-        path_drift=path_drift(T_odom_cam, film.T_world_cam),
+        path_drift=path_drift(told_poses(said), film.T_world_cam),
         motion_surprise=_motion_surprise(film, said),
         disagreement=_disagreement(film, said),
         zoom=float(np.sqrt(np.mean(zoom_error**2))),
@@ -168,6 +163,29 @@ def played(
         step_ms.append(1e3 * (stepped - begun - network.cpu_s))
         settle_ms.append(1e3 * (time.process_time() - stepped))
     return said, step_ms, settle_ms
+
+
+def focal_off(film: Filmed, said: Sequence[Reconstruction]) -> np.ndarray:
+    """Error of log focal length, (N,)."""
+    return np.log(np.array([one.input_camera.fx for one in said]) / film.K[:, 0, 0])
+
+
+def zoom_off(film: Filmed, said: Sequence[Reconstruction]) -> np.ndarray:
+    """Error of log told zoom since the first frame, (N,); one that is not known is none."""
+    zoom = np.nan_to_num(np.array([one.zoom for one in said]), nan=1.0)
+    return np.log(zoom / zoom[0] * film.K[0, 0, 0] / film.K[:, 0, 0])
+
+
+def told_poses(said: Sequence[Reconstruction]) -> np.ndarray:
+    """T_odom_cam of every frame, (N, 4, 4)."""
+    return np.stack([one.T_odom_cam for one in said])
+
+
+def path_off(film: Filmed, said: Sequence[Reconstruction]) -> tuple[float, float]:
+    """ATE after Sim(3) as a share of the path, and the path's true length [mm]."""
+    way = np.linalg.norm(np.diff(film.T_world_cam[:, :3, 3], axis=0), axis=1).sum()
+    ate = trajectory_errors(told_poses(said), film.T_world_cam).ate_sim3
+    return float(ate / way), float(way)
 
 
 def _scale_drift(film: Filmed, said: Sequence[Reconstruction]) -> float:

@@ -9,10 +9,18 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.frame import Reconstruction
-from endosfm3d_ros.evaluation.trajectory import trajectory_errors
 from endosfm3d_ros.evaluation.truth import read_truth_folder
 from training.geometry.films import Filmed
-from training.geometry.runs import SECOND, Remembered, Start, depth_ratio, played
+from training.geometry.runs import (
+    SECOND,
+    Remembered,
+    Start,
+    depth_ratio,
+    focal_off,
+    path_off,
+    played,
+    zoom_off,
+)
 
 STARTS = (Start(1.4, True, 'window'), Start(0.6, False, 'window'))
 EVERY = 5  # frames, of those whose depth is judged
@@ -90,21 +98,17 @@ def come_through(
 
 def outcome(film: Filmed, said: Sequence[Reconstruction]) -> Outcome:
     """Judge what was said of a film's frames."""
-    off = np.log([one.input_camera.fx for one in said]) - np.log(film.K[:, 0, 0])
+    off = focal_off(film, said)
     sigma = np.array([one.log_focal_sigma for one in said])
     begun = next((n for n, one in enumerate(said) if one.refinement == 'window'), len(said) - 1)
-    zoom = np.nan_to_num(np.array([one.zoom for one in said]), nan=1.0)  # not known: not zoomed
-    zoom_off = np.log(zoom / zoom[0] * film.K[0, 0, 0] / film.K[:, 0, 0])[SECOND:]
-    way = np.linalg.norm(np.diff(film.T_world_cam[:, :3, 3], axis=0), axis=1).sum()
-    T_odom_cam = np.stack([one.T_odom_cam for one in said])
     return Outcome(
         first=float(off[SECOND - 1]),
         first_sigma=float(sigma[SECOND - 1]),
         last=float(off[-1]),
         last_sigma=float(sigma[-1]),
         surest=float(np.abs(off / sigma)[begun:].max()),
-        zoom=float(np.sqrt(np.mean(zoom_off**2))),
-        path=trajectory_errors(T_odom_cam, film.T_world_cam).ate_sim3 / float(way),
+        zoom=float(np.sqrt(np.mean(zoom_off(film, said)[SECOND:] ** 2))),
+        path=path_off(film, said)[0],
         depth=float(np.mean([_off(film, said, n) for n in range(SECOND, len(said), EVERY)])),
     )
 
