@@ -34,6 +34,8 @@ from endosfm3d_ros.core.scene import (
 
 PIXEL_KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 DEPTH_KERNEL = 2.0
+USUAL_RMS = 0.45  # of residuals over their stated sigma, which knows of more than residuals show
+ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
 MOST_ZOOM_STEP, MOST_DEPTH_STEP = 0.5, 0.7  # of the logarithms, an iteration
 MOST_DISTORTION_STEP = 0.2
 MOST_DISTORTION = -1e-4  # scopes are barrels; wrong starts get stuck at a short lens's cushion
@@ -54,7 +56,7 @@ class Solution:
         step tells.
     :param lever: (8 K + 8,) the part of it that a wrong relief of the maps would bring; flatter:
         what one that is wronger than usual would bring beyond that, none by itself.
-    :param weights: (N, K) 0 to 1, how much each observation agrees; 0 where there is none.
+    :param weights: (N, K) how much each observation says: 1 usually, 0 where there is none.
     :param track_sigma: (N,) of a point's log depth by its tracks alone, in the last keyframe that
         sees it, the cameras taken as right; large where there is no parallax.
     :param misfit: (N,) root mean square of a point's reprojection over its stated sigma.
@@ -108,40 +110,6 @@ def adjust(
         pixel_rms=pixel_rms,
         converged=converged,
     )
-
-
-class LeavingOut:
-    """
-    What one step of an adjustment would make of some of the points alone.
-
-    Linearised once, however many parts are asked about: for a third of the price of a step each.
-
-    :param start: where the adjustment of all points ended.
-    """
-
-    def __init__(self, views: Views, beliefs: Beliefs, start: Scene) -> None:
-        self._problem, self._scene = _Problem(views, beliefs), start
-        residuals = self._problem.residuals(start)
-        self._slopes = self._problem.slopes(start, residuals)
-        self._system = self._problem.normal(start, self._slopes)
-
-    def misfit(self, kept: np.ndarray) -> np.ndarray:
-        """
-        Ask about a part: the rest stays where it is and says nothing.
-
-        :param kept: (N,) bool.
-        :return: (M,) `misfit` of the points that are kept, see `Solution`.
-        """
-        problem, whole = self._problem, self._system
-        H, b = problem.normal_of_cameras(self._scene, self._slopes, kept[problem.n])
-        system = _System(H, b, whole.W[kept], whole.H_points[kept], whole.b_points[kept])
-        if problem.straight:
-            system = system.holding(len(b) - SHARED + DISTORTION)
-        step, of_points = system.solved(LEAST_DAMPING)
-        point_step = np.zeros_like(self._scene.points)
-        point_step[kept] = of_points
-        moved = problem.moved(self._scene, step, point_step)
-        return problem.misfit(problem.residuals(moved))[kept]
 
 
 def place_points(
@@ -226,11 +194,15 @@ class _System:
         return out, lever, -out[bent] * b[bent]
 
 
-_Slopes = tuple[np.ndarray, np.ndarray, np.ndarray]  # of `_Problem.slopes`
-
-
 class _Problem:
-    """The M observations, point by point, and what is believed, where anything is asked of it."""
+    """
+    The M observations, point by point, and what is believed, where anything is asked of it.
+
+    A patch that looks different from elsewhere is off in all of its keyframes, and nobody knows
+    before by how much. So each track has a spread of its own, about the usual one: its residuals
+    together are a multivariate Student t (Lange et al. 1989, "Robust statistical modeling using
+    the t distribution"), within which single ones may be outliers (Cauchy).
+    """
 
     def __init__(self, views: Views, beliefs: Beliefs | None = None) -> None:
         seen = np.isfinite(views.pixels[..., 0])
@@ -239,6 +211,7 @@ class _Problem:
         self.first = np.flatnonzero(np.diff(self.n, prepend=-1))  # a point's first observation
         self.by_view = [np.flatnonzero(self.k == k) for k in range(seen.shape[1])]
         self.anchor = seen.argmax(axis=1)
+        self.freedom = np.maximum(2.0 * seen.sum(axis=1) - 3.0, 1.0)  # a point takes three
         deep = np.isfinite(views.log_depth[seen])
         known = np.maximum(np.bincount(self.n, deep, len(seen)), 1.0)
         self.depth_share = deep / known[self.n]
@@ -293,19 +266,25 @@ class _Problem:
 
     def cost(self, scene: Scene, residuals: np.ndarray) -> float:
         """Robust cost with the priors."""
-        squared = residuals**2
-        pixel, depth = squared[:, 0] + squared[:, 1], squared[:, 2]
-        k, d = PIXEL_KERNEL**2, DEPTH_KERNEL**2
-        total = k * np.log1p(pixel / k).sum() + d * (self.depth_share @ np.log1p(depth / d))
+        tracks = (ALIKE + self.freedom) @ np.log1p(self._strayed(residuals) / ALIKE)
+        d = DEPTH_KERNEL**2
+        depths = d * (self.depth_share @ np.log1p(residuals[:, 2] ** 2 / d))
         error, _ = self.priors.at(scene)
-        return float(total + error @ error)
+        return float(USUAL_RMS**2 * tracks + depths + error @ error)
 
     def weights(self, residuals: np.ndarray) -> np.ndarray:
-        """(M, 2): of pixel and depth rows, Cauchy's 1 / (1 + (r / k)^2)."""
+        """(M, 2): of pixel and depth rows; half the slope of `cost` by their squares."""
         squared = residuals**2
-        pixel = 1.0 / (1.0 + (squared[:, 0] + squared[:, 1]) / PIXEL_KERNEL**2)
+        of_track = (ALIKE + self.freedom) / (ALIKE + self._strayed(residuals))
+        pixel = of_track[self.n] / (1.0 + (squared[:, 0] + squared[:, 1]) / PIXEL_KERNEL**2)
         depth = self.depth_share / (1.0 + squared[:, 2] / DEPTH_KERNEL**2)
         return np.stack([pixel, depth], axis=-1)
+
+    def _strayed(self, residuals: np.ndarray) -> np.ndarray:
+        """(N,) squared residuals of each track over the usual one, outliers tamed."""
+        k = PIXEL_KERNEL**2
+        tamed = k * np.log1p((residuals[:, :2] ** 2).sum(axis=1) / k)
+        return np.bincount(self.n, tamed, self.shape[0]) / USUAL_RMS**2
 
     def misfit(self, residuals: np.ndarray) -> np.ndarray:
         """See `Solution`."""
@@ -314,41 +293,12 @@ class _Problem:
 
     def linearised(self, scene: Scene, residuals: np.ndarray) -> _System:
         """Build the normal equations at this scene."""
-        return self.normal(scene, self.slopes(scene, residuals))
-
-    def normal_of_cameras(
-        self, scene: Scene, slopes: _Slopes, picked: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """
-        The cameras' part of `normal`: H (C, C) and b (C,).
-
-        :param picked: (M,) bool, observations to take; None: all.
-        """
-        J, _, r = slopes
-        K = self.shape[1]
-        shared = slice(PER_VIEW * K, None)
-        error, of_priors = self.priors.at(scene)
-        H, b = of_priors.T @ of_priors, error @ of_priors
-        for k, mine in enumerate(self.by_view):
-            mine = mine if picked is None else mine[picked[mine]]
-            own, J_own = slice(PER_VIEW * k, PER_VIEW * (k + 1)), J[mine].reshape(-1, J.shape[2])
-            block, slope = J_own.T @ J_own, r[mine].ravel() @ J_own
-            H[own, own] += block[:PER_VIEW, :PER_VIEW]
-            H[own, shared] += block[:PER_VIEW, PER_VIEW:]
-            H[shared, own] += block[PER_VIEW:, :PER_VIEW]
-            H[shared, shared] += block[PER_VIEW:, PER_VIEW:]
-            b[own] += slope[:PER_VIEW]
-            b[shared] += slope[PER_VIEW:]
-        return H, b
-
-    def normal(self, scene: Scene, slopes: _Slopes) -> _System:
-        """The normal equations of these rows."""
-        J, d_X, r = slopes
+        J, d_X, r = self._slopes(scene, residuals)
         N, K = self.shape
         C, shared = PER_VIEW * K + SHARED, slice(PER_VIEW * K, None)
         R = scene.R[self.k]
         by_point = _turned(d_X @ R)  # slopes by the point in the world
-        H, b = self.normal_of_cameras(scene, slopes)
+        H, b = self._of_cameras(scene, J, r)
         coupling = by_point @ J  # (M, 3, 16)
         W = np.zeros((N, 3, C))
         W[..., : PER_VIEW * K].reshape(N, 3, K, PER_VIEW)[self.n, :, self.k] = coupling[
@@ -363,7 +313,28 @@ class _Problem:
             b_points=np.add.reduceat((by_point @ r[..., None])[..., 0], self.first),
         )
 
-    def slopes(self, scene: Scene, residuals: np.ndarray) -> _Slopes:
+    def _of_cameras(
+        self, scene: Scene, J: np.ndarray, r: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The cameras' part of `linearised`, priors included: H (C, C) and b (C,)."""
+        K = self.shape[1]
+        shared = slice(PER_VIEW * K, None)
+        error, of_priors = self.priors.at(scene)
+        H, b = of_priors.T @ of_priors, error @ of_priors
+        for k, mine in enumerate(self.by_view):
+            own, J_own = slice(PER_VIEW * k, PER_VIEW * (k + 1)), J[mine].reshape(-1, J.shape[2])
+            block, slope = J_own.T @ J_own, r[mine].ravel() @ J_own
+            H[own, own] += block[:PER_VIEW, :PER_VIEW]
+            H[own, shared] += block[:PER_VIEW, PER_VIEW:]
+            H[shared, own] += block[PER_VIEW:, :PER_VIEW]
+            H[shared, shared] += block[PER_VIEW:, PER_VIEW:]
+            b[own] += slope[:PER_VIEW]
+            b[shared] += slope[PER_VIEW:]
+        return H, b
+
+    def _slopes(
+        self, scene: Scene, residuals: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
         Of the rows u, v, log depth, each by the root of its weight: slopes by the keyframe's and
         the shared unknowns (M, 3, 16), slopes by the point in the camera (M, 3, 3), residuals.
@@ -392,7 +363,7 @@ class _Problem:
     def _by_place(
         self, scene: Scene, X: np.ndarray, z: np.ndarray, residuals: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Slopes by the point in the camera, see `slopes`, and (M, 2) roots of the weights."""
+        """Slopes by the point in the camera, see `_slopes`, and (M, 2) roots of the weights."""
         root = np.sqrt(self.weights(residuals))
         per_px = np.exp(scene.log_focal)[self.k] / z * root[:, 0] / self.pixel_sigma
         x, y = X[:, 0] / z, X[:, 1] / z

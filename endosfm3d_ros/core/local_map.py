@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from endosfm3d_ros.core import rigid, zoom_steps
-from endosfm3d_ros.core.bundle_adjustment import NEAREST_MM, Solution, place_points
+from endosfm3d_ros.core.bundle_adjustment import NEAREST_MM, USUAL_RMS, Solution, place_points
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.landmarks import Landmarks
 from endosfm3d_ros.core.lens import distorted, undistorted
@@ -56,10 +56,7 @@ SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
-USUAL_RMS = 0.45  # of residuals over their stated sigma, which knows of more than residuals show
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
-TRIALS, TRIED_FROM = 2, 5  # parts left out after an adjustment, of so many keyframes or more
-MOSTLY_ZOOMS = 8.0  # of `zoom_doubt`: then hardly anything tells what moves
 
 
 @dataclass(frozen=True)
@@ -74,14 +71,11 @@ class LocalMap:
         belief once its keyframe is the oldest, for then the two share no other.
     :param keyframes: oldest first.
     :param landmarks: the points that they see.
-    :param trials: parts of the picture that were left out to see whether the rest fits better.
     :param lens_asked: the newest keyframe when it was asked whether the lens bends lines; bent:
         adjustments in a row that said so.
     :param laborious: the last adjustment asked more than usual, and should have its frame alone.
     :param asking: where a bent lens led that is not shown, until a straight one is tried there.
-    :param unchecked: the last adjustment, until `completed` checks it or a keyframe comes.
-    :param left_out: ids of points that it left out, until `completed` places them; alarmed: then
-        it is to be said of all points anew which of them move.
+    :param left_out: ids of points that the last adjustment left out, until it is `completed`.
     :param scope: the best there is now: from the belief and this window; told_at: the newest
         keyframe when an adjustment told it last.
     :param gap: log focal length by which the points are placed, less the one that `scope` tells:
@@ -100,14 +94,11 @@ class LocalMap:
     words: tuple[Scope, ...] = ()
     keyframes: tuple[Keyframe, ...] = ()
     landmarks: Landmarks = field(default_factory=Landmarks)
-    trials: int = 0
     lens_asked: int = -1
     bent: int = 0
     laborious: bool = False
     asking: Scene | None = None
-    unchecked: 'Unchecked | None' = None
-    left_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    alarmed: bool = False
+    left_out: np.ndarray | None = None
     gap: float = 0.0
     shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
     log_scale: float = 0.0
@@ -129,7 +120,7 @@ class LocalMap:
     @property
     def waits(self) -> bool:
         """Whether there is something to be `completed`."""
-        return bool(self.unchecked) or bool(len(self.left_out)) or self.alarmed
+        return self.left_out is not None
 
     @property
     def reference(self) -> float:
@@ -169,7 +160,6 @@ class LocalMap:
             keyframes=keyframes,
             landmarks=landmarks.kept(alive),
             belief=self._belief_at(keyframes[0]),
-            unchecked=None,
         )
         return moved._judged()._archived()
 
@@ -199,108 +189,72 @@ class LocalMap:
         if len(self.keyframes) < FEWEST_VIEWS or len(picked) < FEWEST_SHARED:
             return self
         views = self._views(picked)
-        zooms = zoom_doubt(views.pixels, self.sigma_px, float(np.sqrt(self._ill_fit)))
-        doubt = zooms * self._ill_fit * (UNSURE if self.landmarks.moving.any() else 1.0)
-        now, beliefs, solution = self._solved(views, self._scene(picked), doubt)
-        if solution is None:
-            return now
-        told = now._taken_over(picked, solution, doubt)
-        if now.laborious or len(self.keyframes) < TRIED_FROM or zooms > MOSTLY_ZOOMS:
-            return told
-        return replace(told, unchecked=Unchecked(now, picked, views, beliefs, solution, doubt))
+        zooms = zoom_doubt(views.pixels, self.sigma_px, self._worse)
+        doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
+        now, solution = self._solved(views, self._scene(picked), doubt)
+        return now if solution is None else now._taken_over(picked, solution, doubt)
 
     @property
-    def _ill_fit(self) -> float:
-        """
-        By how much the variance of what a window tells is larger than usual, as tracks fit worse
-        than usual (the variance of unit weight, of least-squares adjustment); 1 and more.
-        """
-        rms = self.solution.pixel_rms if self.solution else 0.0
-        return max(1.0, rms / USUAL_RMS) ** 2
+    def _worse(self) -> float:
+        """By how much tracks fit worse than usual, 1 and more."""
+        return max(1.0, self.solution.pixel_rms / USUAL_RMS) if self.solution else 1.0
 
-    def completed(self, check: bool = True) -> 'LocalMap':
+    def completed(self) -> 'LocalMap':
         """
-        What an adjustment leaves for the frames after it: whether the rest fits far better without
-        some part of the picture; then points that were left out, seen now and from another
-        keyframe, go where those see them, and it is said of all which of them move.
-
-        :param check: else what has to be seen of parts is left for another frame.
+        What an adjustment leaves for the frames after it: points that were left out, seen now and
+        from another keyframe, go where those see them, and it is said of all which of them move.
         """
-        now, later = self, None if check else self.unchecked
-        if self.unchecked and check:
-            now = self._checked(self.unchecked)
-            if now.alarmed:  # its points have the frame after this one
-                return now
-        known, others = now.landmarks, now.landmarks.of(now.left_out)
+        if self.left_out is None or self.solution is None:
+            return self.with_nothing_left()
+        known, others = self.landmarks, self.landmarks.of(self.left_out)
         others = others[others >= 0]
-        if len(others) and now.solution:
-            scene = replace(now._scene(others), shared=now.solution.scene.shared)
-            known = known.placed(others, *place_points(now._views(others), scene))
-        done = replace(now.with_nothing_left(), landmarks=known, unchecked=later)
-        return done._judged(anyway=now.alarmed)
+        if len(others):
+            scene = replace(self._scene(others), shared=self.solution.scene.shared)
+            known = known.placed(others, *place_points(self._views(others), scene))
+        return replace(self.with_nothing_left(), landmarks=known)._judged()
 
     def with_nothing_left(self) -> 'LocalMap':
         """The same, what waits to be `completed` forgotten."""
-        nobody = np.zeros(0, np.int64)
-        return replace(self, unchecked=None, left_out=nobody, alarmed=False)
-
-    def _checked(self, last: 'Unchecked') -> 'LocalMap':
-        """Leave some parts of the picture out of the last adjustment, see `rigid.without_part`."""
-        trials = range(self.trials, self.trials + TRIALS)
-        better = rigid.without_part(last.views, last.beliefs, last.solution, trials)
-        if better is None:
-            return replace(self, trials=trials.stop, unchecked=None)
-        kept, solution = better
-        before, doubt = replace(last.before, trials=trials.stop), last.doubt
-        if not before.landmarks.moving.any():  # earlier windows were misled
-            before, doubt = replace(before, words=()), UNSURE * doubt
-        return replace(before._taken_over(last.picked[kept], solution, doubt), alarmed=True)
+        return replace(self, left_out=None)
 
     def _solved(
         self, views: Views, scene: Scene, doubt: float
-    ) -> tuple['LocalMap', Beliefs, Solution | None]:
+    ) -> tuple['LocalMap', Solution | None]:
         """
         Adjust through the lens that is told so far, or ask which one it is: at each keyframe while
         the map is young; later once a whole window of adjustments has contradicted, for one may be
         misled by tissue that moves.
 
-        :return: the map that knows what was asked, the beliefs and the solution; None where it is
-            still `asking`.
+        :return: the map that knows what was asked, and the solution; None where it is still
+            `asking`.
         """
-        now = replace(self, laborious=False, asking=None, unchecked=None)
+        now = replace(self, laborious=False, asking=None)
         number, told = self.keyframes[-1].number, bool(self.scope.distortion)
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
         question = LensQuestion(views, scene, beliefs, self.belief, doubt, self._numbers, told)
         resumed = self.solution is not None and len(self.keyframes) == WINDOW
         iterations = RESUMED if resumed else BEGUN
         if question.has_one_answer:
-            return now, *question.as_told(iterations)
+            return now, question.as_told(iterations)
         if self.asking:
             there = self.asking if self.lens_asked == number else scene  # a keyframe came
-            return now, *question.straightened(there)
+            return now, question.straightened(there)
         young = self.lens_asked < 0 or not self.settled
         if not young or self.lens_asked == number:
             answer = question.as_told(iterations)
-            bent = self.bent + 1 if question.bends(answer[1]) else 0
+            bent = self.bent + 1 if question.bends(answer) else 0
             contradicted = not bent if told else bent > WINDOW
             if young or not contradicted:
-                return replace(now, bent=bent), *answer
-        beliefs, solution = question.bent(self.scope.distortion or float(self.belief.lens[2]))
+                return replace(now, bent=bent), answer
+        solution = question.bent(self.scope.distortion or float(self.belief.lens[2]))
         now = replace(now, lens_asked=number, laborious=True)
         if question.shown(solution):
-            return now, beliefs, solution
-        return replace(now, asking=solution.scene), beliefs, None
+            return now, solution
+        return replace(now, asking=solution.scene), None
 
-    def _judged(self, anyway: bool = False) -> 'LocalMap':
-        """
-        Say again of the newest keyframe's points which move, where some did.
-
-        :param anyway: where none did, too.
-        """
-        known = self.landmarks
-        if not (anyway or known.moving.any()):
-            return self
-        newest = self.keyframes[-1]
+    def _judged(self) -> 'LocalMap':
+        """Say again of the newest keyframe's points which of them move."""
+        known, newest = self.landmarks, self.keyframes[-1]
         row, moving = known.of(newest.ids), known.moving.copy()
         moving[row] = rigid.strays(newest.pixels, known.misfit[row], moving[row])
         return replace(self, landmarks=replace(known, moving=moving))
@@ -326,7 +280,6 @@ class LocalMap:
             keyframes=tuple(keyframes),
             landmarks=landmarks,
             asking=None,
-            unchecked=None,
         )
 
     def forgotten(self) -> 'LocalMap':
@@ -464,7 +417,6 @@ class LocalMap:
                 landmarks, picked, keyframes, centre, float(scene.shared[DISTORTION])
             ),
             left_out=self._left_out(picked),
-            alarmed=False,
             log_scale=float(scene.log_scale.mean()) + grown,
             told_at=keyframes[-1].number,
             solution=solution,
@@ -571,21 +523,3 @@ class LocalMap:
     @property
     def _numbers(self) -> list[int]:
         return [view.number for view in self.keyframes]
-
-
-@dataclass(frozen=True)
-class Unchecked:
-    """
-    An adjustment of which it has to be seen whether it fits better without some part.
-
-    :param before: the map before it was taken over.
-    :param picked: rows of its landmarks that were adjusted; views, beliefs: how.
-    :param doubt: of `zoom_doubt`.
-    """
-
-    before: LocalMap
-    picked: np.ndarray
-    views: Views
-    beliefs: Beliefs
-    solution: Solution
-    doubt: float

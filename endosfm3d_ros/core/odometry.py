@@ -171,12 +171,11 @@ class Odometry:
         now = self._completed()
         if not now.due:
             return now
-        straightens = now.map.asking is not None
         for _ in range(ROUNDS):
             now = now._adjusted()
             if now.map.laborious:
                 return now
-        return now if now.map.settled else now._completed(check=not straightens)
+        return now if now.map.settled else now._completed()
 
     def _adjusted(self) -> 'Odometry':
         if not self.due:
@@ -188,16 +187,14 @@ class Odometry:
         done = adjusted is self.map or adjusted.arrived
         return replace(self._moved_to(adjusted), due=not done)
 
-    def _completed(self, check: bool = True) -> 'Odometry':
+    def _completed(self) -> 'Odometry':
         """Do what an adjustment left, see `LocalMap.completed`."""
         if not self.map.waits:
             return self
         try:
-            completed = self.map.completed(check)
+            return replace(self, map=self.map.completed())
         except np.linalg.LinAlgError:
             return replace(self, map=self.map.with_nothing_left())
-        unfinished = completed.alarmed and not completed.arrived
-        return replace(self._moved_to(completed), due=self.due or unfinished)
 
     def informed(self, log_focal: float, sigma: float) -> 'Odometry':
         """Take in somebody else's word on the focal length now, as one measurement of it."""

@@ -134,11 +134,11 @@ class LensQuestion:
         """Whether the lens bends lines by an adjustment."""
         return scope_told(solution, self.belief, self.doubt, self.numbers).bends(self.told)
 
-    def as_told(self, iterations: int) -> tuple[Beliefs, Solution]:
+    def as_told(self, iterations: int) -> Solution:
         """Through the lens that is told so far."""
-        return self.beliefs, adjust(self.views, self.beliefs, self.scene, iterations)
+        return adjust(self.views, self.beliefs, self.scene, iterations)
 
-    def bent(self, start: float) -> tuple[Beliefs, Solution]:
+    def bent(self, start: float) -> Solution:
         """
         Through one that may bend lines: a bent scene that was explained without any distortion
         would be no place to begin with.
@@ -146,16 +146,16 @@ class LensQuestion:
         :param start: distortion to begin with.
         """
         beliefs = replace(self.beliefs, straight=False)
-        return beliefs, adjust(self.views, beliefs, _through(self.scene, start), ASKED)
+        return adjust(self.views, beliefs, _through(self.scene, start), ASKED)
 
     def shown(self, solution: Solution) -> bool:
         """Whether an adjustment through a bent lens shows that it is one."""
         return len(self.scene.t) >= TELLING and replace(self, told=False).bends(solution)
 
-    def straightened(self, scene: Scene) -> tuple[Beliefs, Solution]:
+    def straightened(self, scene: Scene) -> Solution:
         """Through one that bends nothing, from where a bent one led."""
         beliefs = replace(self.beliefs, straight=True)
-        return beliefs, adjust(self.views, beliefs, _through(scene, 0.0), BEGUN)
+        return adjust(self.views, beliefs, _through(scene, 0.0), BEGUN)
 
 
 def _through(scene: Scene, distortion: float) -> Scene:

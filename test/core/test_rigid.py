@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a picture, and the judgement of single points; whole windows are in test_window.py."""
+"""The judgement of single points; whole windows are in test_window.py."""
 
 import numpy as np
 import pytest
@@ -9,15 +9,6 @@ from endosfm3d_ros.core.landmarks import Landmarks
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.uniform((0, 0), (320, 256), (300, 2))
-
-
-def test_every_part_is_its_share_and_every_place_lies_in_some() -> None:
-    parts = np.stack([rigid.part(PIXELS, number) for number in range(rigid.PARTS)])
-    assert parts.mean(axis=1) == pytest.approx(rigid.LEFT_OUT, abs=0.01)
-    assert parts.any(axis=0).all()
-    assert not (parts[0] & parts[rigid.SIDES // 2]).any()  # opposite sides
-    assert not (parts[rigid.SIDES] & parts[rigid.SIDES + 1]).any()  # the rest, and the middle
-    assert (rigid.part(PIXELS, rigid.PARTS) == parts[0]).all()
 
 
 def test_what_strays_hangs_together() -> None:
@@ -41,6 +32,15 @@ def test_where_most_would_stray_the_judgement_stays() -> None:
     most = np.where(PIXELS[:, 0] > 0.4 * 320, 4.0, 0.3)
     assert before.sum() < rigid.strays(PIXELS, some, before).sum() < 150
     assert (rigid.strays(PIXELS, most, before) == before).all()
+
+
+def test_a_few_that_stray_are_poor_tracks_unless_some_did_before() -> None:
+    inside = np.linalg.norm(PIXELS - (80, 80), axis=1) < 22
+    misfit = np.where(inside, 6.0, 0.6)
+    nobody = np.zeros(len(PIXELS), bool)
+    assert 3 <= inside.sum() < rigid.LEAST * len(PIXELS)
+    assert not rigid.strays(PIXELS, misfit, nobody).any()
+    assert rigid.strays(PIXELS, misfit, inside).any()
 
 
 def test_too_few_calm_points_judge_nobody() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core import local_map as window_of
-from endosfm3d_ros.core import rigid
-from endosfm3d_ros.core.bundle_adjustment import LeavingOut, _Problem, adjust
+from endosfm3d_ros.core import observations
+from endosfm3d_ros.core.bundle_adjustment import USUAL_RMS, _Problem
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.lens import distorted, magnified, undistorted
@@ -243,10 +243,35 @@ def test_tracks_that_move_by_themselves_lose_their_say() -> None:
         keyframes.append(replace(view, pixels=view.pixels + shift[:, None] * [0.6, 0.8]))
     after = solved(replace(local_map, keyframes=tuple(keyframes)))
     assert after.solution is not None
-    weights = after.solution.weights.mean(axis=1)
-    picked = after.landmarks.ids[after._picked()]
-    assert weights[~breathing[picked]].mean() > 2 * weights[breathing[picked]].mean()
+    misfit, sways = after.landmarks.misfit, breathing[after.landmarks.ids]
+    assert np.nanmedian(misfit[sways]) > 5 * np.nanmedian(misfit[~sways])
+    weights = after.solution.weights
+    assert np.quantile(weights[weights > 0], 0.2) < 0.1 * np.median(weights[weights > 0])
     assert float(after.scope.focal[0]) == pytest.approx(np.log(focal), abs=0.06)
+
+
+def test_a_track_that_is_off_throughout_has_little_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third of the tracks scatters five times as much, which is no outlier anywhere."""
+    rng = np.random.default_rng(8)
+    local_map = built('advance', 0.8 * WIDTH, 1.2)
+    poor, keyframes = rng.random(POINTS) < 1 / 3, []
+    for view in local_map.keyframes:
+        slip = 5 * NOISE_PX * rng.standard_normal((POINTS, 2)) * poor[:, None]
+        keyframes.append(replace(view, pixels=view.pixels + slip[view.ids]))
+    local_map = replace(local_map, keyframes=tuple(keyframes))
+    scattering = poor[local_map.landmarks.ids[local_map._picked()]]
+
+    def say_of_poor() -> float:
+        after = local_map
+        for _ in range(6):
+            after = after.adjusted()
+        assert after.solution is not None
+        weights = after.solution.weights.sum(axis=1)
+        return float(weights[scattering].mean() / weights[~scattering].mean())
+
+    assert say_of_poor() < 0.1
+    monkeypatch.setattr('endosfm3d_ros.core.bundle_adjustment.ALIKE', 1e9)
+    assert say_of_poor() > 0.4  # as outliers here and there
 
 
 def swaying(local_map: LocalMap, border_px: float) -> tuple[LocalMap, np.ndarray]:
@@ -279,24 +304,10 @@ def test_a_third_that_sways_smoothly_is_found_and_left_out(
     assert found.landmarks.moving[newest & (moves > 0.5)].mean() > 0.85
     assert found.landmarks.moving[newest & (moves < 0.01)].mean() < 0.1
     assert not found.landmarks.moving[found._picked()].any()
-    monkeypatch.setattr(rigid, 'without_part', lambda *_: None)
+    monkeypatch.setattr('endosfm3d_ros.core.bundle_adjustment.ALIKE', 1e9)
     misled, off_without = after()
-    assert not misled.landmarks.moving.any()
+    assert misled.landmarks.moving[newest & (moves > 0.5)].mean() < 0.85
     assert off < max(0.5 * off_without, 0.03)  # an advance resists by itself
-
-
-def test_to_leave_some_out_is_to_adjust_the_rest_by_one_step() -> None:
-    local_map, _ = swaying(built('orbit', 0.6 * WIDTH, 1.2, seed=1), 225)
-    picked = local_map._picked()
-    views, scene = local_map._views(picked), local_map._scene(picked)
-    kept = ~rigid.part(np.nanmean(views.pixels, axis=1), 3)
-    for beliefs in (local_map._beliefs(), replace(local_map._beliefs(), straight=False)):
-        there = adjust(views, beliefs, scene, 4).scene
-        of_rest = replace(there, points=there.points[kept])
-        alone = adjust(views.of(kept), beliefs, of_rest, 1)
-        assert LeavingOut(views, beliefs, there).misfit(kept) == pytest.approx(alone.misfit)
-        stays = adjust(views.of(kept), beliefs, of_rest, 0)
-        assert np.median(alone.misfit) < 0.9 * np.median(stays.misfit)
 
 
 @pytest.mark.parametrize(
@@ -314,28 +325,20 @@ def test_an_adjustment_that_asks_for_the_lens_has_its_frame_alone(
     assert after.map.laborious is (rounds == 1)
 
 
-def test_once_a_lens_was_straightened_points_are_placed_and_parts_looked_at_a_frame_later() -> (
-    None
-):
-    local_map = built('advance', 0.6 * WIDTH, 0.5, believed_bend=(BARREL, BARREL_SIGMA))
+def test_once_a_lens_was_straightened_the_points_are_placed_by_it() -> None:
+    local_map = built('advance', 0.6 * WIDTH, 0.6, believed_bend=(BARREL, BARREL_SIGMA))
     young = replace(local_map, keyframes=local_map.keyframes[:8])
     asked = Odometry(young, log_focal=5.0, due=True).settled()
     assert asked.map.asking is not None
     straightened = asked.settled()
     assert straightened.map.asking is None and straightened.map.solution is not None
-    assert straightened.map.unchecked and not len(straightened.map.left_out)
-    later = straightened.settled()
-    assert not later.map.unchecked and later.map.trials > straightened.map.trials
+    assert not straightened.map.waits
 
 
 def test_what_moves_is_marked_though_a_keyframe_came_before_it_was_judged() -> None:
-    focal = 0.6 * WIDTH
-    local_map, moves = swaying(built('orbit', focal, 1.2, seed=1), 225)
-    while not local_map.alarmed:
-        local_map = local_map.adjusted()
-        while local_map.waits and not local_map.alarmed:
-            local_map = local_map.completed()
-    assert not local_map.landmarks.moving.any()
+    local_map, moves = swaying(built('orbit', 0.6 * WIDTH, 1.2, seed=1), 225)
+    local_map = local_map.adjusted()
+    assert local_map.waits and not local_map.landmarks.moving.any()
     newest = local_map.keyframes[-1]
     local_map = local_map.with_keyframe(replace(newest, number=newest.number + 1))
     after = Odometry(local_map, log_focal=5.0, due=True).settled()
@@ -362,36 +365,18 @@ def test_what_can_not_be_completed_is_left_and_nothing_is_lost(
     def fails(*_: object) -> None:
         raise np.linalg.LinAlgError
 
-    monkeypatch.setattr(rigid, 'without_part', fails)
+    monkeypatch.setattr('endosfm3d_ros.core.local_map.place_points', fails)
     after = Odometry(local_map, log_focal=5.0).settled()
     assert not after.map.waits and after.map.scope is local_map.scope
-
-
-def test_no_part_is_left_out_without_which_a_keyframe_would_hang_in_the_air() -> None:
-    """One keyframe sees the right side only: without it nothing says where that stood."""
-    local_map = built('orbit', 0.6 * WIDTH, 1.1, seed=2)
-    keyframes = list(local_map.keyframes)
-    view = keyframes[5]
-    some = view.pixels[:, 0] > 230
-    of = {
-        name: getattr(view, name)[some] for name in ('ids', 'pixels', 'log_depth', 'depth_sigma')
-    }
-    keyframes[5] = replace(view, **of)
-    window = replace(local_map, keyframes=tuple(keyframes))
-    for _ in range(6):
-        window = adjusted(window)  # every part had its turn, and none raised
-    assert window.trials >= rigid.PARTS and not window.landmarks.moving.any()
-    assert window.solution is not None and np.isfinite(window.solution.covariance).all()
 
 
 @pytest.mark.parametrize('kind', ['advance', 'orbit', 'sideways', 'rest'])
 def test_nothing_moves_by_itself_in_a_still_scene(kind: str) -> None:
     for seed in range(3):
         local_map = built(kind, 0.6 * WIDTH, 1.2, seed)
-        for _ in range(10):  # every part was left out once and again
+        for _ in range(5):
             local_map = adjusted(local_map)
-        assert local_map.trials >= 20 or kind == 'rest'
-        assert not local_map.landmarks.moving.any()
+            assert not local_map.landmarks.moving.any()
 
 
 def test_a_fast_move_leaves_no_keyframe_without_its_share_of_the_points() -> None:
@@ -440,8 +425,12 @@ def test_the_jacobian_is_the_slope_of_the_residuals() -> None:
         assert slope == pytest.approx(2 * system.b[unknown], rel=2e-3, abs=0.05)
 
 
-def test_points_that_were_not_adjusted_stand_where_the_keyframes_see_them() -> None:
+def test_points_that_were_not_adjusted_stand_where_the_keyframes_see_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As near to the truth as those that were, and as sure of it as they err."""
+    monkeypatch.setattr(observations, 'MOST_POINTS', 120)
+    monkeypatch.setattr(observations, 'LEAST_OF_A_VIEW', 80)
     local_map = built('orbit', 200.0, 1.0)
     for _ in range(6):
         picked = local_map._picked()
@@ -599,12 +588,15 @@ def test_a_zoom_that_only_tracks_tell_is_as_sure_as_they_are() -> None:
     zoom = np.linspace(1.0, 1.4, 10)
     sigmas = []
     for rim in (True, False):
-        local_map = built('rest', 0.8 * WIDTH, 1.0, zoom=zoom, rim=rim)
-        known = replace(local_map.scope, covariance=np.diag([1e-4, 1e-8, TIED**2]))
-        scope = solved(replace(local_map, scope=known, belief=known)).scope
+        whole = built('rest', 0.8 * WIDTH, 1.0, zoom=zoom, rim=rim)
+        known = replace(whole.scope, covariance=np.diag([1e-4, 1e-8, TIED**2]))
+        window = replace(whole.forgotten(), scope=known, belief=known)
+        for view in whole.keyframes:
+            window = adjusted(window.with_keyframe(view))
+        scope = solved(window).scope
         sigmas.append(float(np.sqrt(scope.covariance[1, 1])))
-        assert abs(float(scope.focal[1]) - np.log(1.4)) < 3 * sigmas[-1]
-    assert sigmas[0] < 0.005 < sigmas[1] < 0.1
+        assert abs(float(scope.focal[1]) - np.log(1.4)) < min(3 * sigmas[-1], 0.01)
+    assert sigmas[0] < 0.005 < sigmas[1] < 0.15
 
 
 def zooming(kind: str, rims: int, keyframes: int = 10, start: float = 1.2) -> LocalMap:
@@ -619,7 +611,7 @@ def zooming(kind: str, rims: int, keyframes: int = 10, start: float = 1.2) -> Lo
     window = replace(whole.forgotten(), belief=whole.belief, scope=whole.belief)
     for number, view in enumerate(whole.keyframes[:keyframes]):
         seen = view if number < rims else replace(view, log_zoom=np.nan)
-        window = window.with_keyframe(seen)
+        window = adjusted(window.with_keyframe(seen))
     return solved(window)
 
 
@@ -682,7 +674,7 @@ def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_anoth
     surest = replace(local_map.scope, lens=focal, covariance=1e-8 * np.eye(3), number=number)
     surest = replace(surest, centre=np.add(surest.centre, [3.0, -2.0]), first=-1)
     told = solved(replace(local_map, words=(surest,)))
-    assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=0.006)
+    assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=0.012)
     newest = told.keyframes[-1].log_focal
     assert newest - told.gap - float(told.scope.focal[0]) == pytest.approx(9 * 0.015, abs=0.004)
     assert newest - told.reference == pytest.approx(9 * 0.015, abs=0.004)
@@ -719,5 +711,5 @@ def test_tracks_that_are_worse_than_stated_are_not_believed_as_stated(
 
     honest, boasting = sigma(NOISE_PX), sigma(NOISE_PX / 5)
     assert boasting > 0.5 * honest
-    monkeypatch.setattr('endosfm3d_ros.core.local_map.USUAL_RMS', np.inf)
+    monkeypatch.setattr('endosfm3d_ros.core.bundle_adjustment.ALIKE', 1e9)
     assert sigma(NOISE_PX / 5) < 0.7 * boasting
