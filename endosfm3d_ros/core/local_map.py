@@ -3,8 +3,7 @@
 The last second or so as one map: keyframes and the points they share, adjusted together.
 
 A pair of frames hardly tells a focal length; a window of keyframes does. What earlier windows
-told is carried as a belief about the scope's focal length and principal point: that of the window
-whose newest keyframe is now the oldest, so that they share no other and nothing is counted twice.
+told of the scope is carried on (`words.py`).
 """
 
 from dataclasses import dataclass, field, replace
@@ -43,6 +42,7 @@ from endosfm3d_ros.core.scope_told import (
     scope_told,
     zoom_variance,
 )
+from endosfm3d_ros.core.words import CARRIED_ZOOM, Words
 
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
@@ -53,7 +53,6 @@ RELIEF_SIGMA = 0.16  # see `bends_at`
 # learned from may be twice as flat as the scene
 RELIEF_ZOOMING = 1.0
 SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
-CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
@@ -66,9 +65,7 @@ class LocalMap:
 
     :param size: (width, height) of the input picture [px].
     :param sigma_px: of a track [px of the input picture].
-    :param belief: what windows before this one told of the scope.
-    :param words: of the windows whose newest keyframe is in this one, oldest first: each is the
-        belief once its keyframe is the oldest, for then the two share no other.
+    :param words: what windows before this one told of the scope.
     :param keyframes: oldest first.
     :param landmarks: the points that they see.
     :param lens_asked: the newest keyframe when it was asked whether the lens bends lines; bent:
@@ -88,10 +85,9 @@ class LocalMap:
 
     size: tuple[int, int]
     sigma_px: float
-    belief: Scope
+    words: Words
     scope: Scope
     told_at: int = -1
-    words: tuple[Scope, ...] = ()
     keyframes: tuple[Keyframe, ...] = ()
     landmarks: Landmarks = field(default_factory=Landmarks)
     lens_asked: int = -1
@@ -105,6 +101,11 @@ class LocalMap:
     number: int = 0
     solution: Solution | None = None
     step_covariance: np.ndarray | None = None
+
+    @property
+    def belief(self) -> Scope:
+        """What windows before this one told of the scope."""
+        return self.words.belief
 
     @property
     def settled(self) -> bool:
@@ -159,25 +160,9 @@ class LocalMap:
             self,
             keyframes=keyframes,
             landmarks=landmarks.kept(alive),
-            belief=self._belief_at(keyframes[0]),
+            words=self.words.carried(self.keyframes, keyframes[0]),
         )
-        return moved._judged()._archived()
-
-    def _belief_at(self, first: Keyframe) -> Scope:
-        """The belief, its zoom carried on to the keyframe that is now the oldest."""
-        if not self.keyframes or first is self.keyframes[0]:
-            return self.belief
-        zoomed = first.log_focal - self.keyframes[0].log_focal
-        gone = [view for view in self.keyframes[1:] if view.number <= first.number]
-        rest = zoom_steps.REST * (first.number - self.keyframes[0].number)
-        ran = any(view.zoom_step.runs for view in gone)
-        return self.belief.zoomed(zoomed, (CARRIED_ZOOM if ran else rest) ** 2)
-
-    def _archived(self) -> 'LocalMap':
-        """Let the word of the window in which the oldest keyframe was the newest be the belief."""
-        if self.words and self.words[0].number == self.keyframes[0].number:
-            return replace(self, belief=self.words[0], words=self.words[1:])
-        return self
+        return moved._judged()
 
     def adjusted(self) -> 'LocalMap':
         """
@@ -262,11 +247,6 @@ class LocalMap:
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
         """After somebody else measured the focal length now; what is seen stays where it is."""
         scope = self.scope.measured(log_focal, sigma)
-        zooms = {
-            view.number: view.log_focal - self.keyframes[-1].log_focal for view in self.keyframes
-        }
-        belief = self.belief.measured(log_focal + next(iter(zooms.values()), 0.0), sigma)
-        words = [word.measured(log_focal + zooms[word.number], sigma) for word in self.words]
         moved = float(scope.focal.sum() - self.scope.focal.sum())
         keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
         nobody = np.zeros(0, int)
@@ -274,8 +254,7 @@ class LocalMap:
         landmarks = self._with_others_carried(self.landmarks, nobody, keyframes, *lens)
         return replace(
             self,
-            belief=belief,
-            words=tuple(words),
+            words=self.words.measured(log_focal, sigma, self.keyframes),
             scope=scope,
             keyframes=tuple(keyframes),
             landmarks=landmarks,
@@ -293,7 +272,7 @@ class LocalMap:
         return LocalMap(
             self.size,
             self.sigma_px,
-            scope,
+            Words(scope),
             scope,
             lens_asked=self.lens_asked,
             log_scale=self.log_scale,
@@ -421,7 +400,7 @@ class LocalMap:
             told_at=keyframes[-1].number,
             solution=solution,
             step_covariance=self._step_covariance(solution),
-            words=tuple(word for word in self.words if word.number < keyframes[-1].number),
+            words=self.words.before(keyframes[-1].number),
         )
         if np.isinf(doubt):
             zoomed = keyframes[-1].log_focal - self.gap - float(self.scope.focal.sum())
@@ -432,9 +411,9 @@ class LocalMap:
         scope = scope_told(solution, self.belief, doubt, self._numbers)
         stirred = abs(scope.focal[0] - self.reference) / np.sqrt(scope.focal_covariance[0, 0])
         arrived = solution.converged or stirred < STILL
-        best = moved._best(scope, solution)
+        best = moved.words.averaged_with(scope, solution, keyframes)
         if arrived:
-            moved = replace(moved, words=(*moved.words, scope))
+            moved = replace(moved, words=moved.words.with_word(scope))
         gap = keyframes[-1].log_focal - float(best.focal.sum())
         return replace(moved, scope=best, gap=gap, shift=centre - best.centre)
 
@@ -498,27 +477,6 @@ class LocalMap:
         *before, newest = self.keyframes
         ids = np.setdiff1d(newest.ids, self.landmarks.ids[picked], assume_unique=True)
         return ids[np.isin(ids, np.concatenate([view.ids for view in before]))]
-
-    def _best(self, scope: Scope, solution: Solution) -> Scope:
-        """
-        The words of this window and of an earlier one on the focal length, the surest that knew
-        what this one has not seen, each as much as it is sure of it: to take the surer one alone
-        would make it flip between the two.
-        """
-        earlier = [self._now(word, solution) for word in self.words if word.first < scope.first]
-        if not earlier:
-            return scope
-        before = min(earlier, key=lambda word: word.log_focal_sigma)
-        before = replace(before, distortion=scope.distortion)  # as the points are placed by it
-        share = scope.log_focal_sigma**2
-        share /= share + before.log_focal_sigma**2  # of the earlier one
-        return scope.averaged(before, share)
-
-    def _now(self, word: Scope, solution: Solution) -> Scope:
-        """What was told when another keyframe was the newest, at the zoom of the newest one."""
-        then = self._numbers.index(word.number)
-        way = self.keyframes[-1].log_focal - self.keyframes[then].log_focal
-        return word.zoomed(way, zoom_variance(solution, then))
 
     @property
     def _numbers(self) -> list[int]:

@@ -24,6 +24,7 @@ from endosfm3d_ros.core.resection import Resection, resect
 from endosfm3d_ros.core.scale import ANOTHER_MAP
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight, values_at
+from endosfm3d_ros.core.words import Words
 from endosfm3d_ros.core.zoom_steps import BEGINS, GOES_ON, REST, RUNS, ZoomStep, rests
 
 TRACK_SIGMA_PX = 0.08  # of a track, of the network's picture
@@ -116,7 +117,7 @@ class Odometry:
         """
         sigma_px = TRACK_SIGMA_PX * sight.pixel_size
         first = float(scope.focal.sum())
-        return cls(LocalMap(sight.size, sigma_px, scope, scope), log_focal=first)
+        return cls(LocalMap(sight.size, sigma_px, Words(scope), scope), log_focal=first)
 
     @property
     def scope(self) -> Scope:

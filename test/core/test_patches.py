@@ -18,6 +18,7 @@ from endosfm3d_ros.core.patches import Patches
 from endosfm3d_ros.core.prepare import Window
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight
+from endosfm3d_ros.core.words import Words
 
 WIDTH, HEIGHT, FOCAL = 280, 224, 200.0
 CENTRE = np.array([139.5, 111.5])
@@ -93,7 +94,7 @@ class Seen:
             5, ids, first.map_pixels(points), log_z, np.full(len(ids), 0.1), np.nan, 1.0,
             np.eye(3), np.zeros(3), float(focal), 0.0,
         )  # fmt: skip
-        self.map = LocalMap(SIZE, 0.2, scope, scope).with_keyframe(keyframe)
+        self.map = LocalMap(SIZE, 0.2, Words(scope), scope).with_keyframe(keyframe)
         self.log_focal = float(focal) + float(np.log(zoom))
 
     def shapes(self) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 
 from endosfm3d_ros.core import local_map as window_of
 from endosfm3d_ros.core import observations
-from endosfm3d_ros.core.bundle_adjustment import USUAL_RMS, _Problem
+from endosfm3d_ros.core.bundle_adjustment import _Problem
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.lens import distorted, magnified, undistorted
@@ -25,6 +25,7 @@ from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scene import CENTRE as SHARED_CENTRE
 from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
+from endosfm3d_ros.core.words import Words
 
 WIDTH, HEIGHT = 320, 256
 CENTRE = np.array([159.5, 127.5])
@@ -98,7 +99,7 @@ def built(
         0.01 * WIDTH,
         distortion=believed_bend,
     )
-    local_map = LocalMap((WIDTH, HEIGHT), NOISE_PX, belief, belief)
+    local_map = LocalMap((WIDTH, HEIGHT), NOISE_PX, Words(belief), belief)
     tilt = 0.06 * rng.standard_normal(2)
     zoom = np.ones(10) if zoom is None else zoom
     for k, T in enumerate(flight(kind, 10)):
@@ -201,13 +202,13 @@ def test_what_windows_tell_adds_up_and_nothing_is_counted_twice() -> None:
     """A second window that shares one keyframe with the first makes the focal length surer."""
     focal = 0.7 * WIDTH
     first = solved(built('orbit', focal, 1.2, seed=3))
-    assert first.words[-1].number == 27 and first.belief.number == -1
+    assert first.words.since[-1].number == 27 and first.belief.number == -1
     window = first
     for number in range(9):  # the same keyframes again stand for new ones, ids apart
         view = first.keyframes[number + 1]
         again = replace(view, number=27 + 3 * (number + 1), ids=view.ids + 1000)
         window = window.with_keyframe(again)
-    assert window.belief.number == 27 and not window.words  # what was told has become belief
+    assert window.belief.number == 27 and not window.words.since  # what was told has become belief
     assert window.belief.log_focal_sigma < first.belief.log_focal_sigma
     after = solved(window)
     assert after.scope.log_focal_sigma < first.scope.log_focal_sigma
@@ -218,16 +219,16 @@ def test_what_is_believed_is_what_was_told_at_the_window_s_oldest_keyframe(
 ) -> None:
     whole = solved(built('orbit', 0.7 * WIDTH, 1.2, seed=3))
     monkeypatch.setattr(window_of, 'WINDOW', 5)
-    window = replace(whole.forgotten(), belief=Scope.guessed(5.4, 0.45, CENTRE, 3.0))
+    window = replace(whole.forgotten(), words=Words(Scope.guessed(5.4, 0.45, CENTRE, 3.0)))
     told, believed = {}, []
     for view in whole.keyframes:
         window = adjusted(window.with_keyframe(view))
-        told.update({word.number: word for word in window.words})
+        told.update({word.number: word for word in window.words.since})
         oldest = window.keyframes[0].number
         if oldest in told:
             believed.append(oldest)
             assert window.belief is told[oldest] and window.belief.first <= oldest
-        assert all(oldest < word.number <= view.number for word in window.words)
+        assert all(oldest < word.number <= view.number for word in window.words.since)
     assert believed == [6, 9, 12, 15]  # with no gap between two of them
 
 
@@ -349,7 +350,9 @@ def test_what_moves_is_marked_though_a_keyframe_came_before_it_was_judged() -> N
 
 def test_a_map_is_adjusted_though_every_frame_is_a_keyframe() -> None:
     known = built('advance', 0.6 * WIDTH, 0.7, believed_bend=(BARREL, BARREL_SIGMA))
-    odometry = Odometry(LocalMap(known.size, NOISE_PX, known.belief, known.belief), log_focal=5.0)
+    odometry = Odometry(
+        LocalMap(known.size, NOISE_PX, Words(known.belief), known.belief), log_focal=5.0
+    )
     for view in known.keyframes[:6]:
         local_map = odometry.map.with_keyframe(view)
         odometry = replace(odometry, map=local_map, due=True).settled()
@@ -382,7 +385,7 @@ def test_nothing_moves_by_itself_in_a_still_scene(kind: str) -> None:
 def test_a_fast_move_leaves_no_keyframe_without_its_share_of_the_points() -> None:
     """Most tracks end within a few keyframes, yet old ones are many: the newest must be held."""
     belief = Scope.guessed(float(np.log(190.0)), 0.35, CENTRE, 3.0)
-    local_map = LocalMap((WIDTH, HEIGHT), NOISE_PX, belief, belief)
+    local_map = LocalMap((WIDTH, HEIGHT), NOISE_PX, Words(belief), belief)
     rng = np.random.default_rng(2)
     for k in range(10):
         ids = 150 * max(0, k - 6) + np.arange(400)  # at rest, then half the tracks are lost a time
@@ -464,7 +467,7 @@ def test_a_lens_that_is_known_for_straight_is_never_told_to_bend() -> None:
     """However much the tracks contradict, and however unsure that has made the belief."""
     local_map = built('advance', 0.6 * WIDTH, 1.2, distortion=-0.3)
     unsure = replace(local_map.belief, covariance=1e4 * local_map.belief.covariance)
-    local_map = solved(replace(local_map, belief=unsure))
+    local_map = solved(replace(local_map, words=Words(unsure)))
     assert local_map.scope.pinhole and local_map.scope.distortion == 0.0
     assert local_map.scope.focal[0] > np.log(0.6 * WIDTH) + 0.1  # what it takes for a longer lens
 
@@ -590,7 +593,7 @@ def test_a_zoom_that_only_tracks_tell_is_as_sure_as_they_are() -> None:
     for rim in (True, False):
         whole = built('rest', 0.8 * WIDTH, 1.0, zoom=zoom, rim=rim)
         known = replace(whole.scope, covariance=np.diag([1e-4, 1e-8, TIED**2]))
-        window = replace(whole.forgotten(), scope=known, belief=known)
+        window = replace(whole.forgotten(), scope=known, words=Words(known))
         for view in whole.keyframes:
             window = adjusted(window.with_keyframe(view))
         scope = solved(window).scope
@@ -608,7 +611,7 @@ def zooming(kind: str, rims: int, keyframes: int = 10, start: float = 1.2) -> Lo
     zoom = np.exp(0.03 * np.arange(10))
     bend = (BARREL, BARREL_SIGMA)
     whole = built(kind, 0.7 * WIDTH, start, zoom=zoom, believed_bend=bend)
-    window = replace(whole.forgotten(), belief=whole.belief, scope=whole.belief)
+    window = replace(whole.forgotten(), words=Words(whole.belief), scope=whole.belief)
     for number, view in enumerate(whole.keyframes[:keyframes]):
         seen = view if number < rims else replace(view, log_zoom=np.nan)
         window = adjusted(window.with_keyframe(seen))
@@ -634,16 +637,17 @@ def test_a_zoom_that_only_tracks_tell_is_as_unsure_as_the_maps_relief(
 
 def test_a_word_hears_what_else_was_measured_and_is_taken_back() -> None:
     local_map = solved(built('advance', 0.7 * WIDTH, 1.05, zoom=np.exp(0.02 * np.arange(10))))
-    (word,) = local_map.words
+    (word,) = local_map.words.since
     newest = local_map.keyframes[-1].log_focal
     informed = local_map.informed(newest + 0.1, 1e-4)
-    assert float(informed.words[0].focal.sum()) == pytest.approx(newest + 0.1, abs=1e-3)
+    assert float(informed.words.since[0].focal.sum()) == pytest.approx(newest + 0.1, abs=1e-3)
     zoomed = local_map.keyframes[0].log_focal - newest
     assert float(informed.belief.focal.sum()) == pytest.approx(newest + 0.1 + zoomed, abs=1e-3)
     assert local_map.solution is not None
     picked = np.arange(len(local_map.solution.scene.points))
-    again = replace(local_map, words=(word,))._taken_over(picked, local_map.solution, np.inf)
-    assert not again.words  # this window told nothing, after all
+    heard = replace(local_map, words=Words(local_map.belief, (word,)))
+    again = heard._taken_over(picked, local_map.solution, np.inf)
+    assert not again.words.since  # this window told nothing, after all
 
 
 def test_the_forerunner_s_word_loses_what_the_zoom_since_is_unsure_of() -> None:
@@ -653,13 +657,17 @@ def test_the_forerunner_s_word_loses_what_the_zoom_since_is_unsure_of() -> None:
     surest = replace(local_map.scope, covariance=1e-8 * np.eye(3), number=then.number)
     unsure = replace(local_map.scope, covariance=np.eye(3), first=1)  # without what that has seen
     assert local_map.solution is not None
-    told = replace(local_map, words=(surest,))._best(unsure, local_map.solution)
+    told = Words(local_map.belief, (surest,)).averaged_with(
+        unsure, local_map.solution, local_map.keyframes
+    )
     way = newest.log_focal - then.log_focal
     assert float(told.lens[1] - surest.lens[1]) == pytest.approx(way, abs=1e-4)  # nearly all of it
     assert 0.01 < told.log_focal_sigma < 0.2
     assert abs(way - 6 * 0.01) < 3 * told.log_focal_sigma
     surer, earlier = replace(local_map.scope, first=1), replace(unsure, first=0)
-    alone = replace(local_map, words=(earlier,))._best(surer, local_map.solution)
+    alone = Words(local_map.belief, (earlier,)).averaged_with(
+        surer, local_map.solution, local_map.keyframes
+    )
     assert alone.focal == pytest.approx(
         local_map.scope.focal, abs=0.01 * local_map.scope.log_focal_sigma
     )
@@ -673,7 +681,7 @@ def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_anoth
     focal = np.array([local_map.scope.focal[0] + 0.06, 5 * 0.015, 0.0])
     surest = replace(local_map.scope, lens=focal, covariance=1e-8 * np.eye(3), number=number)
     surest = replace(surest, centre=np.add(surest.centre, [3.0, -2.0]), first=-1)
-    told = solved(replace(local_map, words=(surest,)))
+    told = solved(replace(local_map, words=Words(local_map.belief, (surest,))))
     assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=0.012)
     newest = told.keyframes[-1].log_focal
     assert newest - told.gap - float(told.scope.focal[0]) == pytest.approx(9 * 0.015, abs=0.004)
