@@ -56,12 +56,13 @@ class Solution:
         step tells.
     :param lever: (8 K + 8,) the part of it that a wrong relief of the maps would bring; flatter:
         what one that is wronger than usual would bring beyond that, none by itself.
-    :param weights: (N, K) how much each observation says: 1 usually, 0 where there is none.
+    :param weights: (N, K) how much each observation says: 1 usually, up to 7 where a track fits
+        well throughout, 0 where there is none.
     :param track_sigma: (N,) of a point's log depth by its tracks alone, in the last keyframe that
         sees it, the cameras taken as right; large where there is no parallax.
     :param misfit: (N,) root mean square of a point's reprojection over its stated sigma.
     :param cost: robust cost, priors included.
-    :param pixel_rms: robust spread of reprojection over its stated sigma; about 1 when honest.
+    :param pixel_rms: robust spread of reprojection over its stated sigma; USUAL_RMS as a rule.
     :param converged: False where more iterations would go on.
     """
 
@@ -273,7 +274,7 @@ class _Problem:
         return float(USUAL_RMS**2 * tracks + depths + error @ error)
 
     def weights(self, residuals: np.ndarray) -> np.ndarray:
-        """(M, 2): of pixel and depth rows; half the slope of `cost` by their squares."""
+        """(M, 2): of pixel and depth rows; the slope of `cost` by their squares."""
         squared = residuals**2
         of_track = (ALIKE + self.freedom) / (ALIKE + self._strayed(residuals))
         pixel = of_track[self.n] / (1.0 + (squared[:, 0] + squared[:, 1]) / PIXEL_KERNEL**2)
@@ -340,7 +341,8 @@ class _Problem:
         the shared unknowns (M, 3, 16), slopes by the point in the camera (M, 3, 3), residuals.
         """
         X, z = self._in_cameras(scene)
-        d_X, root = self._by_place(scene, X, z, residuals)
+        root = np.sqrt(self.weights(residuals))
+        d_X = self._by_place(scene, X, z, root)
         px, deep = root[:, 0] / self.pixel_sigma, root[:, 1] / self.depth_sigma
         x, y = X[:, 0] / z, X[:, 1] / z
         wide, _, by_distortion = magnified(x * x + y * y, scene.shared[DISTORTION])
@@ -361,10 +363,9 @@ class _Problem:
         return J, d_X, residuals * root[:, [0, 0, 1]]
 
     def _by_place(
-        self, scene: Scene, X: np.ndarray, z: np.ndarray, residuals: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Slopes by the point in the camera, see `_slopes`, and (M, 2) roots of the weights."""
-        root = np.sqrt(self.weights(residuals))
+        self, scene: Scene, X: np.ndarray, z: np.ndarray, root: np.ndarray
+    ) -> np.ndarray:
+        """Slopes by the point in the camera, see `_slopes`; root: (M, 2) of the weights."""
         per_px = np.exp(scene.log_focal)[self.k] / z * root[:, 0] / self.pixel_sigma
         x, y = X[:, 0] / z, X[:, 1] / z
         squared = x * x + y * y
@@ -376,11 +377,12 @@ class _Problem:
         outward = per_px * (wide + 2.0 * by_squared * squared)
         d_X[:, 0, 2], d_X[:, 1, 2] = -outward * x, -outward * y
         d_X[:, 2, 2] = root[:, 1] / self.depth_sigma / z
-        return d_X, root
+        return d_X
 
     def points_alone(self, scene: Scene, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The points' part of `linearised`: H_points (N, 3, 3) and b_points (N, 3)."""
-        d_X, root = self._by_place(scene, *self._in_cameras(scene), residuals)
+        root = np.sqrt(self.weights(residuals))
+        d_X = self._by_place(scene, *self._in_cameras(scene), root)
         slopes = d_X @ scene.R[self.k]  # by the point in the world
         by_point = _turned(slopes)
         H = np.add.reduceat(by_point @ slopes, self.first)
@@ -391,7 +393,8 @@ class _Problem:
     def track_sigma(self, scene: Scene, residuals: np.ndarray) -> np.ndarray:
         """See `Solution`."""
         X, z = self._in_cameras(scene)
-        d_X, _ = self._by_place(scene, X, z, residuals)
+        root = np.sqrt(np.minimum(self.weights(residuals), 1.0))  # none is surer than stated
+        d_X = self._by_place(scene, X, z, root)
         slopes = d_X[:, :2] @ scene.R[self.k]  # of u and v by the point in the world
         H = np.add.reduceat(_turned(slopes) @ slopes, self.first)
         last = np.append(self.first[1:], len(self.k)) - 1

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.rigid import USUAL
-
 
 @dataclass(frozen=True)
 class Landmarks:
@@ -15,8 +13,8 @@ class Landmarks:
 
     :param ids: (M,) rising.
     :param places: (M, 3) in the world [mm].
-    :param track_sigma: (M,) of their log depth by tracks alone, infinite where they were not
-        adjusted.
+    :param track_sigma: (M,) of their log depth by tracks alone, as poor as each fits; infinite
+        where they were not adjusted.
     :param misfit: (M,) of each, see `Solution`; NaN where it was not told.
     :param moving: (M,) bool, not of the rigid majority.
     """
@@ -41,15 +39,6 @@ class Landmarks:
         """Whether points of ids (N,) move on their own: (N,) bool, False where it is none."""
         row = self.of(ids)
         return self.moving[row] & (row >= 0) if len(self) else np.zeros(len(ids), bool)
-
-    def sigma_of(self, rows: np.ndarray) -> np.ndarray:
-        """
-        How far some of them, (K,) rows, may be believed: (K,) sigma of log depth.
-
-        A point that fits worse than still tissue usually does is as much less sure than its tracks
-        say.
-        """
-        return self.track_sigma[rows] * np.fmax(1.0, self.misfit[rows] / USUAL)
 
     def kept(self, rows: np.ndarray) -> 'Landmarks':
         """Some of them, (K,) rows or (M,) bool."""

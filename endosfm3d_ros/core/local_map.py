@@ -55,6 +55,7 @@ RELIEF_ZOOMING = 1.0
 SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
+JUDGED_FROM = 5  # keyframes: before that an adjustment that fits ill may have begun far off
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
 
 
@@ -162,7 +163,7 @@ class LocalMap:
             landmarks=landmarks.kept(alive),
             words=self.words.carried(self.keyframes, keyframes[0]),
         )
-        return moved._judged()
+        return moved._judged() if moved.landmarks.moving.any() else moved
 
     def adjusted(self) -> 'LocalMap':
         """
@@ -175,7 +176,8 @@ class LocalMap:
             return self
         views = self._views(picked)
         zooms = zoom_doubt(views.pixels, self.sigma_px, self._worse)
-        doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
+        moves = self.landmarks.moving_of(self.keyframes[-1].ids).any()
+        doubt = zooms * (UNSURE if moves else 1.0)
         now, solution = self._solved(views, self._scene(picked), doubt)
         return now if solution is None else now._taken_over(picked, solution, doubt)
 
@@ -196,7 +198,8 @@ class LocalMap:
         if len(others):
             scene = replace(self._scene(others), shared=self.solution.scene.shared)
             known = known.placed(others, *place_points(self._views(others), scene))
-        return replace(self.with_nothing_left(), landmarks=known)._judged()
+        done = replace(self.with_nothing_left(), landmarks=known)
+        return done._judged() if len(self.keyframes) >= JUDGED_FROM and self.arrived else done
 
     def with_nothing_left(self) -> 'LocalMap':
         """The same, what waits to be `completed` forgotten."""
@@ -242,6 +245,7 @@ class LocalMap:
         known, newest = self.landmarks, self.keyframes[-1]
         row, moving = known.of(newest.ids), known.moving.copy()
         moving[row] = rigid.strays(newest.pixels, known.misfit[row], moving[row])
+        moving &= moving[row].any()  # nothing is seen to move any more
         return replace(self, landmarks=replace(known, moving=moving))
 
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
@@ -371,8 +375,9 @@ class LocalMap:
         home = -scene.R[0].T @ scene.t[0]
         before = np.linalg.norm(self.landmarks.places[picked] - home, axis=1)
         after = np.linalg.norm(scene.points - home, axis=1)
-        good = solution.weights.max(1) > 0.3
-        grown = float(np.median(np.log(before[good] / after[good]))) if good.any() else 0.0
+        weight = solution.weights.max(axis=1)
+        good = weight >= 0.5 * np.median(weight)
+        grown = float(np.median(np.log(before[good] / after[good])))
         stretch = np.exp(grown)
         places = home + stretch * (scene.points - home)
         landmarks = self.landmarks.placed(picked, places, solution.track_sigma, solution.misfit)

@@ -444,7 +444,7 @@ class Odometry:
         mine = self.followed.kept(self._rigid)
         row = known.of(mine.ids)
         z = (known.places[row] @ T[:3, :3].T + T[:3, 3])[:, 2]
-        seen = Seen.through(sight, mine.points, z, known.sigma_of(row))
+        seen = Seen.through(sight, mine.points, z, known.track_sigma[row])
         return agree(seen, sight, self.map.log_scale, self.scope.log_focal_sigma)
 
     # between frames

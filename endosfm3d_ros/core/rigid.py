@@ -36,6 +36,7 @@ def strays(pixels: np.ndarray, misfit: np.ndarray, moving: np.ndarray) -> np.nda
     beside = np.argpartition(away, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
     usual = max(float(np.median(misfit[calm])), USUAL)
     found = np.median(misfit[told][beside], axis=1) > STRAY * usual
-    if not moving.any() and found.mean() < LEAST:
+    share = found[told].mean()  # the others only follow
+    if share > MOST or (share < LEAST and not moving.any()):
         return moving
-    return found if found.mean() <= MOST else moving
+    return found

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a window of keyframes measured, what is believed of it, and what is looked for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,17 +36,6 @@ class Views:
     log_zoom: np.ndarray
     log_zoom_sigma: np.ndarray
     zoom_steps: np.ndarray
-
-    def of(self, points: np.ndarray) -> 'Views':
-        """What was measured of some points: (N,) bool, or their places."""
-        return replace(
-            self,
-            pixels=self.pixels[points],
-            pixel_sigma=self.pixel_sigma[points],
-            log_depth=self.log_depth[points],
-            depth_sigma=self.depth_sigma[points],
-            bends=self.bends[points],
-        )
 
 
 @dataclass(frozen=True)

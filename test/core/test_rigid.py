@@ -2,10 +2,8 @@
 """The judgement of single points; whole windows are in test_window.py."""
 
 import numpy as np
-import pytest
 
 from endosfm3d_ros.core import rigid
-from endosfm3d_ros.core.landmarks import Landmarks
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.uniform((0, 0), (320, 256), (300, 2))
@@ -49,8 +47,11 @@ def test_too_few_calm_points_judge_nobody() -> None:
     assert not rigid.strays(PIXELS, misfit, np.ones(len(PIXELS), bool)).any()
 
 
-def test_points_that_fit_worse_than_still_tissue_are_less_sure_of_their_depth() -> None:
-    misfit = np.array([0.1, rigid.USUAL, 3.0 * rigid.USUAL, np.nan])
-    known = Landmarks().joined(np.arange(4), np.ones((4, 3)))
-    known = known.placed(np.arange(4), known.places, np.full(4, 0.02), misfit)
-    assert known.sigma_of(np.arange(4)) == pytest.approx([0.02, 0.02, 0.06, 0.02])
+def test_what_was_not_told_yet_only_follows() -> None:
+    """A few poor tracks at the border, and beyond it new points that have no other neighbours."""
+    told = PIXELS[:, 0] < 220
+    poor = told & (PIXELS[:, 0] > 213)
+    misfit = np.where(told, np.where(poor, 6.0, 0.4), np.nan)
+    assert 5 <= poor.sum() < rigid.LEAST * told.sum() and (~told).sum() > 40
+    assert not rigid.strays(PIXELS, misfit, np.zeros(len(PIXELS), bool)).any()
+    assert rigid.strays(PIXELS, misfit, poor)[~told].any()

@@ -275,6 +275,20 @@ def test_a_track_that_is_off_throughout_has_little_say(monkeypatch: pytest.Monke
     assert say_of_poor() > 0.4  # as outliers here and there
 
 
+def test_a_poor_track_is_less_sure_of_its_depth() -> None:
+    local_map = built('orbit', 0.8 * WIDTH, 1.0)
+    view = local_map.keyframes[4]
+    poor = view.ids[::10]
+    pixels = view.pixels + np.where(np.isin(view.ids, poor), 8 * NOISE_PX, 0.0)[:, None]
+    keyframes = list(local_map.keyframes)
+    keyframes[4] = replace(view, pixels=pixels)
+    sigmas = []
+    for views in (local_map.keyframes, tuple(keyframes)):
+        known = solved(replace(local_map, keyframes=views)).landmarks
+        sigmas.append(known.track_sigma[known.of(poor)])
+    assert np.median(sigmas[1] / sigmas[0]) > 1.5
+
+
 def swaying(local_map: LocalMap, border_px: float) -> tuple[LocalMap, np.ndarray]:
     """The same map, all right of a border swaying by 8 px; and how much of it a point has."""
     weight = np.zeros(POINTS)
@@ -326,14 +340,20 @@ def test_an_adjustment_that_asks_for_the_lens_has_its_frame_alone(
     assert after.map.laborious is (rounds == 1)
 
 
-def test_once_a_lens_was_straightened_the_points_are_placed_by_it() -> None:
+def test_once_a_lens_was_straightened_the_points_are_placed_by_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observations, 'MOST_POINTS', 120)
+    monkeypatch.setattr(observations, 'LEAST_OF_A_VIEW', 80)
     local_map = built('advance', 0.6 * WIDTH, 0.6, believed_bend=(BARREL, BARREL_SIGMA))
     young = replace(local_map, keyframes=local_map.keyframes[:8])
-    asked = Odometry(young, log_focal=5.0, due=True).settled()
-    assert asked.map.asking is not None
-    straightened = asked.settled()
-    assert straightened.map.asking is None and straightened.map.solution is not None
-    assert not straightened.map.waits
+    asked = Odometry(young, log_focal=5.0, due=True).settled().map
+    assert asked.asking is not None
+    straightened = Odometry(asked, log_focal=5.0, due=True).settled().map
+    assert straightened.asking is None and straightened.solution is not None
+    others = np.setdiff1d(straightened.keyframes[-1].ids, asked.landmarks.ids[asked._picked()])
+    row = straightened.landmarks.of(others)
+    assert len(row) and np.isfinite(straightened.landmarks.track_sigma[row]).all()
 
 
 def test_what_moves_is_marked_though_a_keyframe_came_before_it_was_judged() -> None:
@@ -362,15 +382,17 @@ def test_a_map_is_adjusted_though_every_frame_is_a_keyframe() -> None:
 def test_what_can_not_be_completed_is_left_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    local_map = built('advance', 0.6 * WIDTH, 1.0).adjusted()
-    assert local_map.waits
+    monkeypatch.setattr(observations, 'MOST_POINTS', 120)
+    local_map, asked = built('advance', 0.6 * WIDTH, 1.0).adjusted(), []
+    assert local_map.left_out is not None and len(local_map.left_out)
 
     def fails(*_: object) -> None:
+        asked.append(1)
         raise np.linalg.LinAlgError
 
     monkeypatch.setattr('endosfm3d_ros.core.local_map.place_points', fails)
     after = Odometry(local_map, log_focal=5.0).settled()
-    assert not after.map.waits and after.map.scope is local_map.scope
+    assert asked and not after.map.waits and after.map.scope is local_map.scope
 
 
 @pytest.mark.parametrize('kind', ['advance', 'orbit', 'sideways', 'rest'])
@@ -380,6 +402,40 @@ def test_nothing_moves_by_itself_in_a_still_scene(kind: str) -> None:
         for _ in range(5):
             local_map = adjusted(local_map)
             assert not local_map.landmarks.moving.any()
+
+
+@pytest.mark.parametrize('distortion', [-0.3, -0.45])
+def test_a_lens_that_is_not_known_yet_is_not_taken_for_what_moves(distortion: float) -> None:
+    """Keyframe by keyframe: three of them are explained through a straight lens, and fit ill."""
+    whole = built(
+        'advance', 0.5 * WIDTH, 1.3, distortion=distortion, believed_bend=(BARREL, BARREL_SIGMA)
+    )
+    window = replace(whole.forgotten(), words=Words(whole.belief), scope=whole.belief)
+    for view in whole.keyframes:
+        window = adjusted(window.with_keyframe(view))
+    assert not window.landmarks.moving.any()
+    assert window.scope.distortion == pytest.approx(distortion, abs=0.05)
+
+
+def test_what_does_not_move_any_more_is_forgotten() -> None:
+    """Points that were judged to move and left the picture make no later window unsure."""
+    local_map = solved(built('advance', 0.6 * WIDTH, 1.2))
+    gone = ~np.isin(local_map.landmarks.ids, local_map.keyframes[-1].ids)
+    assert gone.any()
+    known = replace(local_map.landmarks, moving=gone)
+    after = adjusted(replace(local_map, landmarks=known))
+    assert not after.landmarks.moving.any()
+    after = solved(after)
+    assert after.scope.log_focal_sigma < 1.2 * local_map.scope.log_focal_sigma
+
+
+def test_a_window_in_which_something_moves_tells_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    local_map, _ = swaying(built('advance', 0.6 * WIDTH, 1.2, seed=1), 195)
+    careful = solved(solved(local_map))
+    assert careful.landmarks.moving.any()
+    monkeypatch.setattr(window_of, 'UNSURE', 1.0)
+    careless = solved(solved(local_map))
+    assert careful.scope.log_focal_sigma > 1.5 * careless.scope.log_focal_sigma
 
 
 def test_a_fast_move_leaves_no_keyframe_without_its_share_of_the_points() -> None:
