@@ -176,8 +176,7 @@ class LocalMap:
             return self
         views = self._views(picked)
         zooms = zoom_doubt(views.pixels, self.sigma_px, self._worse)
-        moves = self.landmarks.moving_of(self.keyframes[-1].ids).any()
-        doubt = zooms * (UNSURE if moves else 1.0)
+        doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
         now, solution = self._solved(views, self._scene(picked), doubt)
         return now if solution is None else now._taken_over(picked, solution, doubt)
 
@@ -245,7 +244,6 @@ class LocalMap:
         known, newest = self.landmarks, self.keyframes[-1]
         row, moving = known.of(newest.ids), known.moving.copy()
         moving[row] = rigid.strays(newest.pixels, known.misfit[row], moving[row])
-        moving &= moving[row].any()  # nothing is seen to move any more
         return replace(self, landmarks=replace(known, moving=moving))
 
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':

@@ -417,18 +417,6 @@ def test_a_lens_that_is_not_known_yet_is_not_taken_for_what_moves(distortion: fl
     assert window.scope.distortion == pytest.approx(distortion, abs=0.05)
 
 
-def test_what_does_not_move_any_more_is_forgotten() -> None:
-    """Points that were judged to move and left the picture make no later window unsure."""
-    local_map = solved(built('advance', 0.6 * WIDTH, 1.2))
-    gone = ~np.isin(local_map.landmarks.ids, local_map.keyframes[-1].ids)
-    assert gone.any()
-    known = replace(local_map.landmarks, moving=gone)
-    after = adjusted(replace(local_map, landmarks=known))
-    assert not after.landmarks.moving.any()
-    after = solved(after)
-    assert after.scope.log_focal_sigma < 1.2 * local_map.scope.log_focal_sigma
-
-
 def test_a_window_in_which_something_moves_tells_less(monkeypatch: pytest.MonkeyPatch) -> None:
     local_map, _ = swaying(built('advance', 0.6 * WIDTH, 1.2, seed=1), 195)
     careful = solved(solved(local_map))
