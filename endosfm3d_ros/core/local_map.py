@@ -37,6 +37,7 @@ from endosfm3d_ros.core.scope_told import (
     BEND_SIGMAS,
     MODEL_ERROR,
     RESUMED,
+    TELLING,
     LensQuestion,
     overrated,
     scope_told,
@@ -55,7 +56,6 @@ RELIEF_ZOOMING = 1.0
 SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
-JUDGED_FROM = 5  # keyframes: before that an adjustment that fits ill may have begun far off
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
 
 
@@ -188,7 +188,8 @@ class LocalMap:
     def completed(self) -> 'LocalMap':
         """
         What an adjustment leaves for the frames after it: points that were left out, seen now and
-        from another keyframe, go where those see them, and it is said of all which of them move.
+        from another keyframe, go where those see them, and it is said of all which of them move,
+        once it can be known what the lens does to them.
         """
         if self.left_out is None or self.solution is None:
             return self.with_nothing_left()
@@ -198,7 +199,7 @@ class LocalMap:
             scene = replace(self._scene(others), shared=self.solution.scene.shared)
             known = known.placed(others, *place_points(self._views(others), scene))
         done = replace(self.with_nothing_left(), landmarks=known)
-        return done._judged() if len(self.keyframes) >= JUDGED_FROM and self.arrived else done
+        return done._judged() if len(self.keyframes) >= TELLING else done
 
     def with_nothing_left(self) -> 'LocalMap':
         """The same, what waits to be `completed` forgotten."""
@@ -240,11 +241,16 @@ class LocalMap:
         return replace(now, asking=solution.scene), None
 
     def _judged(self) -> 'LocalMap':
-        """Say again of the newest keyframe's points which of them move."""
+        """
+        Say again of the newest keyframe's points which of them move; where none did before,
+        earlier windows were misled.
+        """
         known, newest = self.landmarks, self.keyframes[-1]
         row, moving = known.of(newest.ids), known.moving.copy()
         moving[row] = rigid.strays(newest.pixels, known.misfit[row], moving[row])
-        return replace(self, landmarks=replace(known, moving=moving))
+        misled = moving.any() and not known.moving.any()
+        words = Words(self.belief) if misled else self.words
+        return replace(self, landmarks=replace(known, moving=moving), words=words)
 
     def informed(self, log_focal: float, sigma: float) -> 'LocalMap':
         """After somebody else measured the focal length now; what is seen stays where it is."""
