@@ -395,6 +395,23 @@ def test_what_can_not_be_completed_is_left_and_nothing_is_lost(
     assert asked and not after.map.waits and after.map.scope is local_map.scope
 
 
+def test_a_keyframe_that_sees_little_neither_breaks_a_window_nor_makes_anything_move() -> None:
+    """One keyframe sees the right side only: few points say where that stood."""
+    local_map = built('orbit', 0.6 * WIDTH, 1.1, seed=2)
+    keyframes = list(local_map.keyframes)
+    view = keyframes[5]
+    some = view.pixels[:, 0] > 230
+    of = {
+        name: getattr(view, name)[some] for name in ('ids', 'pixels', 'log_depth', 'depth_sigma')
+    }
+    keyframes[5] = replace(view, **of)
+    window = replace(local_map, keyframes=tuple(keyframes))
+    for _ in range(6):
+        window = adjusted(window)
+        assert not window.landmarks.moving.any()
+    assert window.solution is not None and np.isfinite(window.solution.covariance).all()
+
+
 @pytest.mark.parametrize('kind', ['advance', 'orbit', 'sideways', 'rest'])
 def test_nothing_moves_by_itself_in_a_still_scene(kind: str) -> None:
     for seed in range(3):
@@ -726,7 +743,7 @@ def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_anoth
     surest = replace(local_map.scope, lens=focal, covariance=1e-8 * np.eye(3), number=number)
     surest = replace(surest, centre=np.add(surest.centre, [3.0, -2.0]), first=-1)
     told = solved(replace(local_map, words=Words(local_map.belief, (surest,))))
-    assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=0.012)
+    assert float(told.scope.focal[0]) == pytest.approx(focal[0], abs=0.006)
     newest = told.keyframes[-1].log_focal
     assert newest - told.gap - float(told.scope.focal[0]) == pytest.approx(9 * 0.015, abs=0.004)
     assert newest - told.reference == pytest.approx(9 * 0.015, abs=0.004)
