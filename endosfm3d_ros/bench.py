@@ -16,7 +16,6 @@ import numpy as np
 import psutil
 
 from endosfm3d_ros import parameters
-from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.bundle import Bundle, BundleError, open_bundle
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Reconstruction
@@ -217,7 +216,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d bench`."""
-    keep_freed_pictures()
     try:
         values = parameters_from(arguments.parameters)
         bundle = open_bundle(values['model'])

@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from typing import NoReturn
 
+from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.threads import one_thread_for_small_things
 
 one_thread_for_small_things()
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if arguments is None:  # a process of its own: `docker stop` ends it as Ctrl-C does
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        keep_freed_pictures()
     try:
         chosen = _parse(sys.argv[1:] if arguments is None else arguments)
         return int(chosen.run(chosen))

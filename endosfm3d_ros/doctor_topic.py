@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 import rclpy
 from rclpy.node import Node
 
-from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.finding import Finding
 from endosfm3d_ros.share import shared_file
 from endosfm3d_ros.silence import words
@@ -191,7 +190,6 @@ class _Ros:
     """A node of the doctor's own, for a block."""
 
     def __enter__(self) -> Node:
-        keep_freed_pictures()
         rclpy.init(args=[])
         self._node = rclpy.create_node(f'endosfm3d_doctor_{os.getpid()}')
         return self._node

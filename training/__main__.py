@@ -6,13 +6,14 @@ A command's module is imported only when it is asked for.
 """
 
 import importlib
-import os
 import sys
 
-if {'geometry', 'judge-films', 'tune'} & {
-    *sys.argv[1:2]
-}:  # before numpy is there, as the node does
-    os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+from endosfm3d_ros.allocator import keep_freed_pictures
+from endosfm3d_ros.threads import one_thread_for_small_things
+
+if {'geometry', 'judge-films', 'tune'} & {*sys.argv[1:2]}:  # as the node does
+    one_thread_for_small_things()
+    keep_freed_pictures()
 
 from endosfm3d_ros.bundle import BundleError
 from endosfm3d_ros.engines.engine import EngineError

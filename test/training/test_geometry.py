@@ -15,6 +15,7 @@ from training.geometry.tune import put
 
 WIDTH, HEIGHT, FOCAL = 80, 64, 56.0
 NUMBERS = np.array([0, 3, 6, 9])
+NO_RIM = np.zeros(4, bool)
 LITTLE = Assumed(points=40)
 
 
@@ -36,7 +37,7 @@ def seen(turn: tuple[float, ...], shift: tuple[float, ...]) -> Seen:
     """Four views, each a step farther on."""
     T = np.stack([motion_from_vector(k * np.array(turn), k * np.array(shift)) for k in range(4)])
     K = np.array([[FOCAL, 0.0, 39.5], [0.0, FOCAL, 31.5], [0.0, 0.0, 1.0]])
-    return Seen(np.stack([tube(one) for one in T]), np.tile(K, (4, 1, 1)), T, NUMBERS)
+    return Seen(np.stack([tube(one) for one in T]), np.tile(K, (4, 1, 1)), T, NUMBERS, NO_RIM)
 
 
 AHEAD = seen((0.0, 0.01, 0.0), (0.2, 0.0, 2.0))
@@ -59,6 +60,8 @@ def by_differences(views: Seen, tracks: Tracks, assumed: Assumed) -> float:
             T.append(motion_from_vector(*np.split(pose[k - 1], 2)) @ inverse(views.T_world_cam[k]))
         out = [zoom[:1] / assumed.prior, scale / assumed.scale, bend / assumed.shape]
         out += [own / assumed.depth, np.diff(zoom) / (assumed.wander * np.diff(NUMBERS))]
+        rims = zoom[views.rim]
+        out += [(rims - rims.mean()) / assumed.rim] if len(rims) else []
         z = tracks.depth * np.exp(own + scale[tracks.anchor] + shapes @ bend)
         f = FOCAL * np.exp(zoom)
         for n in range(N):
@@ -75,7 +78,9 @@ def by_differences(views: Seen, tracks: Tracks, assumed: Assumed) -> float:
     return float(np.sqrt(np.linalg.inv(J.T @ J)[K - 1, K - 1]))
 
 
-def test_it_is_the_information_of_the_plain_model() -> None:
+@pytest.mark.parametrize('rim', [NO_RIM, np.array([True, True, False, True])])
+def test_it_is_the_information_of_the_plain_model(rim: np.ndarray) -> None:
+    views = replace(AHEAD, rim=rim)
     rng = np.random.default_rng(1)
     pixels = np.column_stack([rng.integers(20, 60, 12), rng.integers(16, 48, 12)]).astype(float)
     anchor = np.array([0] * 8 + [1] * 4)
@@ -86,8 +91,8 @@ def test_it_is_the_information_of_the_plain_model() -> None:
     follows[3, 3] = False  # a track that ends
     tracks = Tracks(anchor, pixels, depth, follows)
     assumed = Assumed(points=12)
-    expected = by_differences(AHEAD, tracks, assumed)
-    assert information_bound(AHEAD, tracks, assumed) == pytest.approx(expected, rel=1e-4)
+    expected = by_differences(views, tracks, assumed)
+    assert information_bound(views, tracks, assumed) == pytest.approx(expected, rel=1e-4)
     assert expected < 0.8 * assumed.prior  # it does tell something
 
 
@@ -98,9 +103,22 @@ def test_rest_teaches_nothing() -> None:
 
 
 def test_an_advance_teaches_and_more_of_it_teaches_more() -> None:
-    first = Seen(AHEAD.depth[:2], AHEAD.K[:2], AHEAD.T_world_cam[:2], NUMBERS[:2])
-    rim = Assumed(rim=1e-4)
-    assert focal_bound(AHEAD, rim) < 0.6 * focal_bound(first, rim) < 0.6 * rim.prior
+    whole = replace(AHEAD, rim=~NO_RIM)
+    first = Seen(
+        *(getattr(whole, name)[:2] for name in ('depth', 'K', 'T_world_cam', 'numbers')),
+        whole.rim[:2],
+    )
+    assumed = Assumed(rim=1e-4)
+    assert focal_bound(whole, assumed) < 0.6 * focal_bound(first, assumed) < 0.6 * assumed.prior
+
+
+def test_a_rim_tells_of_the_zoom_while_it_is_seen() -> None:
+    blind = replace(LITTLE, track=10.0, wander=0.1)
+    walked = np.hypot(blind.prior, blind.wander * 3)  # between two views
+    for rim in (~NO_RIM, np.array([True, False, False, True])):  # it came back
+        assert focal_bound(replace(REST, rim=rim), blind) == pytest.approx(blind.prior, rel=1e-3)
+    gone = np.array([True, True, True, False])
+    assert focal_bound(replace(REST, rim=gone), blind) == pytest.approx(walked, rel=1e-3)
 
 
 def test_better_tracks_tell_more() -> None:

@@ -31,7 +31,7 @@ class Assumed:
     :param shape: of each coefficient by which all depth maps are bent: tilts, bowl, relief.
     :param scale: of each depth map's log scale.
     :param wander: of log focal, a frame, between keyframes.
-    :param rim: of each keyframe's log zoom by the rim; None without one.
+    :param rim: of a keyframe's log zoom by the rim, where its picture shows one.
     :param prior: of log focal at the first frame.
     """
 
@@ -41,7 +41,7 @@ class Assumed:
     shape: float = 0.3
     scale: float = 0.04
     wander: float = 0.01
-    rim: float | None = None
+    rim: float = 1e-3
     prior: float = 0.45
 
 
@@ -53,12 +53,14 @@ class Seen:
     :param depth: (K, H, W) z-depth [mm], not finite or 0 where nothing is seen.
     :param K: (K, 3, 3) intrinsics [px]; T_world_cam: (K, 4, 4) [mm].
     :param numbers: (K,) of the frames in the video.
+    :param rim: (K,) bool, which pictures show a rim that scales with the zoom.
     """
 
     depth: np.ndarray
     K: np.ndarray
     T_world_cam: np.ndarray
     numbers: np.ndarray
+    rim: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def information_bound(seen: Seen, tracks: Tracks, assumed: Assumed) -> float:
     """See `focal_bound`, of tracks that are given."""
     views, (height, width) = len(seen.K), seen.depth.shape[1:]
     C = PER_VIEW * views + SHAPES
-    information = np.diag(_priors(views, assumed)) + _zoom_information(seen.numbers, assumed)
+    information = np.diag(_priors(views, assumed)) + _zoom_information(seen, assumed)
     cross, own = np.zeros((C, len(tracks.depth))), np.full(len(tracks.depth), assumed.depth**-2)
     shapes = _shapes(seen, tracks, max(width, height) / 2)
     for k in range(1, views):
@@ -217,14 +219,18 @@ def _priors(views: int, assumed: Assumed) -> np.ndarray:
     return known
 
 
-def _zoom_information(numbers: np.ndarray, assumed: Assumed) -> np.ndarray:
-    """Of the focal lengths against each other, (C, C): by the rim, or since a zoom takes time."""
-    views = len(numbers)
+def _zoom_information(seen: Seen, assumed: Assumed) -> np.ndarray:
+    """
+    Of the focal lengths against each other, (C, C): since a zoom takes time, and by the rims,
+    each of which is measured against one that nobody knows.
+    """
+    views = len(seen.numbers)
     out = np.zeros((PER_VIEW * views + SHAPES,) * 2)
-    for k in range(1, views):
-        sigma = assumed.wander * float(numbers[k] - numbers[k - 1])
-        if assumed.rim is not None:
-            sigma = min(sigma, np.sqrt(2.0) * assumed.rim)
-        pair = [PER_VIEW * (k - 1) + FOCAL, PER_VIEW * k + FOCAL]
+    for k, frames in enumerate(np.diff(seen.numbers)):
+        pair = [PER_VIEW * k + FOCAL, PER_VIEW * (k + 1) + FOCAL]
+        sigma = assumed.wander * float(frames)
         out[np.ix_(pair, pair)] += np.array([[1.0, -1.0], [-1.0, 1.0]]) / sigma**2
+    some = PER_VIEW * np.flatnonzero(seen.rim) + FOCAL
+    if len(some):
+        out[np.ix_(some, some)] += (np.eye(len(some)) - 1.0 / len(some)) / assumed.rim**2
     return out

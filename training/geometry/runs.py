@@ -23,7 +23,7 @@ from training.geometry.films import Filmed
 SECOND = 25  # frames
 KEYFRAME_EVERY = 3  # frames, of the bound
 BOUND_EVERY = 12  # frames
-RIM_SIGMA = 1e-3  # of log zoom by the rim, for the bound
+CORNER_PX = 4.0  # of 320: a rim is seen that leaves so much of the picture's corners dark
 GRID_PX = 8  # between the points at which depth maps are compared
 SAME_DEPTH = 0.05
 # Extent of a part of a path that says something of its scale: in mm, and of the whole's.
@@ -126,7 +126,7 @@ def run(
         error=focal_off(film, said).tolist(),
         sigma=[one.log_focal_sigma for one in said],
         known=[one.motion.known for one in said],
-        bound=_bounds(film, said[0].log_focal_sigma, rim) if windowed else [],
+        bound=_bounds(film, said[0].log_focal_sigma) if windowed else [],
         path_error=path_error,
         path_mm=path_mm,
         scale_drift=_scale_drift(film, said),
@@ -213,15 +213,31 @@ def path_drift(told: np.ndarray, true: np.ndarray) -> float:
     return float(scales[1] - scales[0])
 
 
-def _bounds(film: Filmed, prior: float, rim: bool) -> list[tuple[int, float]]:
-    assumed = Assumed(prior=prior, rim=RIM_SIGMA if rim else None)
+def _bounds(film: Filmed, prior: float) -> list[tuple[int, float]]:
+    assumed = Assumed(prior=prior)
+    rim = rim_seen(film)
     out = []
     for last in range(BOUND_EVERY, len(film.images), BOUND_EVERY):
         pick = np.arange(0, last + 1, KEYFRAME_EVERY)
         depth = film.depth[pick].astype(np.float32)
-        seen = Seen(depth, film.K[pick], film.T_world_cam[pick], pick)
+        seen = Seen(depth, film.K[pick], film.T_world_cam[pick], pick, rim[pick])
         out.append((last, focal_bound(seen, assumed)))
     return out
+
+
+def rim_seen(film: Filmed) -> np.ndarray:
+    """
+    Which pictures show the rim, (N,) bool: the first one's, grown with the true zoom, until it
+    leaves the picture.
+    """
+    circle = find_field_of_view(film.images[0], None).circle
+    if circle is None:
+        return np.zeros(len(film.images), bool)
+    height, width = film.images.shape[1:3]
+    centre = np.array(circle[:2])
+    corners = np.array([[0, 0], [0, height - 1], [width - 1, 0], [width - 1, height - 1]])
+    farthest = np.linalg.norm(corners - centre, axis=1).max() - CORNER_PX * width / 320
+    return np.asarray(circle[2] * film.K[:, 0, 0] / film.K[0, 0, 0] < farthest)
 
 
 def depth_ratio(film: Filmed, said: Sequence[Reconstruction], number: int) -> np.ndarray:
