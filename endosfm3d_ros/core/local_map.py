@@ -72,7 +72,8 @@ class LocalMap:
     :param lens_asked: the newest keyframe when it was asked whether the lens bends lines; bent:
         adjustments in a row that said so.
     :param laborious: the last adjustment asked more than usual, and should have its frame alone.
-    :param asking: where a bent lens led that is not shown, until a straight one is tried there.
+    :param asking: where a bent lens leads so far, while it is tried; where it led if it is not
+        shown, until a straight one is tried there; halfway: it is the former.
     :param left_out: ids of points that the last adjustment left out, until it is `completed`.
     :param scope: the best there is now: from the belief and this window; told_at: the newest
         keyframe when an adjustment told it last.
@@ -95,6 +96,7 @@ class LocalMap:
     bent: int = 0
     laborious: bool = False
     asking: Scene | None = None
+    halfway: bool = False
     left_out: np.ndarray | None = None
     gap: float = 0.0
     shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
@@ -121,8 +123,11 @@ class LocalMap:
 
     @property
     def waits(self) -> bool:
-        """Whether there is something to be `completed`."""
-        return self.left_out is not None
+        """
+        Whether there is something to be `completed` now: not while a lens is asked for, which is
+        asked of the same points to the end.
+        """
+        return self.left_out is not None and self.asking is None
 
     @property
     def reference(self) -> float:
@@ -216,14 +221,18 @@ class LocalMap:
         :return: the map that knows what was asked, and the solution; None where it is still
             `asking`.
         """
-        now = replace(self, laborious=False, asking=None)
-        number, told = self.keyframes[-1].number, bool(self.scope.distortion)
+        now = replace(self, laborious=False, asking=None, halfway=False)
+        number, told = self.keyframes[-1].number, self.scope.distortion
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
-        question = LensQuestion(views, scene, beliefs, self.belief, doubt, self._numbers, told)
+        question = LensQuestion(
+            views, scene, beliefs, self.belief, doubt, self._numbers, bool(told)
+        )
         resumed = self.solution is not None and len(self.keyframes) == WINDOW
         iterations = RESUMED if resumed else BEGUN
         if question.has_one_answer:
             return now, question.as_told(iterations)
+        if self.asking and self.halfway and self.lens_asked == number:
+            return now._asked(question, question.bent(self.asking))
         if self.asking:
             there = self.asking if self.lens_asked == number else scene  # a keyframe came
             return now, question.straightened(there)
@@ -234,8 +243,17 @@ class LocalMap:
             contradicted = not bent if told else bent > WINDOW
             if young or not contradicted:
                 return replace(now, bent=bent), answer
-        solution = question.bent(self.scope.distortion or float(self.belief.lens[2]))
+        solution = question.bent(question.through(told or float(self.belief.lens[2])))
         now = replace(now, lens_asked=number, laborious=True)
+        if not solution.converged:
+            return replace(now, asking=solution.scene, halfway=True), None
+        return now._asked(question, solution)
+
+    def _asked(
+        self, question: LensQuestion, solution: Solution
+    ) -> tuple['LocalMap', Solution | None]:
+        """The end of `_solved` where it was asked of a bent lens, and this is the answer."""
+        now = replace(self, laborious=True)
         if question.shown(solution):
             return now, solution
         return replace(now, asking=solution.scene), None

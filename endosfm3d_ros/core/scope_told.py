@@ -23,10 +23,11 @@ from endosfm3d_ros.core.scope import Scope
 BEND_SIGMAS = np.array([0.08, 0.11, 0.14, 0.05])  # see `bends_at`
 # Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
 # fed in late. Of log focal:
-MODEL_ERROR = 1.15
+MODEL_ERROR = 0.9
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
 BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
-ASKED, TELLING = 10, 4  # and until a lens may be told from so many keyframes or more
+ASKED = 7  # and, twice, of one that is asked whether its lens bends lines
+TELLING = 4  # keyframes: a lens may be told from so many or more
 
 
 def overrated(belief: Scope, doubt: float) -> float:
@@ -138,15 +139,19 @@ class LensQuestion:
         """Through the lens that is told so far."""
         return adjust(self.views, self.beliefs, self.scene, iterations)
 
-    def bent(self, start: float) -> Solution:
+    def bent(self, scene: Scene) -> Solution:
         """
-        Through one that may bend lines: a bent scene that was explained without any distortion
-        would be no place to begin with.
+        Through one that may bend lines, from that scene on: twice as much work as usual is done in
+        two goes.
+        """
+        return adjust(self.views, replace(self.beliefs, straight=False), scene, ASKED)
 
-        :param start: distortion to begin with.
+    def through(self, distortion: float) -> Scene:
         """
-        beliefs = replace(self.beliefs, straight=False)
-        return adjust(self.views, beliefs, _through(self.scene, start), ASKED)
+        Where a bent lens is tried first: a scene that was explained without any distortion would
+        be no place to begin with.
+        """
+        return _through(self.scene, distortion)
 
     def shown(self, solution: Solution) -> bool:
         """Whether an adjustment through a bent lens shows that it is one."""
