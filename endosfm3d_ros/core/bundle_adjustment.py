@@ -40,6 +40,9 @@ MOST_ZOOM_STEP, MOST_DEPTH_STEP = 0.5, 0.7  # of the logarithms, an iteration
 MOST_DISTORTION_STEP = 0.2
 MOST_DISTORTION = -1e-4  # scopes are barrels; wrong starts get stuck at a short lens's cushion
 LEAST_DAMPING = 1e-4  # to begin with
+ILL = 3.0  # sigmas: residuals are spread wider only where the scene is wrong, not the tracks
+LONGEST = 8.0  # times a step, where farther is better: where so much of its slope is left
+STEEP = 0.6  # it was half of it if the step was right
 NEAREST_MM = 0.05  # a point is never nearer to a camera that sees it
 
 
@@ -93,10 +96,11 @@ def adjust(
     scene, residuals, cost, converged = problem.minimised(start, iterations, tolerance)
     system = problem.linearised(scene, residuals)
     covariance, lever, pull = system.covariance(beliefs.relief_sigma)
+    scene, residuals, cost, _ = problem.stepped(system, LEAST_DAMPING, scene, residuals, cost)
     weights = np.zeros(problem.shape)
     weights[problem.seen] = problem.weights(residuals)[:, 0]
     track_sigma = problem.track_sigma(scene, residuals)
-    pixel_rms = float(1.4826 * np.median(np.abs(residuals[:, :2]))) if len(residuals) else 1.0
+    pixel_rms = _spread(residuals)
     misfit = problem.misfit(residuals)
     return Solution(
         scene=scene,
@@ -207,6 +211,7 @@ class _Problem:
 
     def __init__(self, views: Views, beliefs: Beliefs | None = None) -> None:
         seen = np.isfinite(views.pixels[..., 0])
+        self.usual = USUAL_RMS
         self.shape, self.seen = seen.shape, seen
         self.n, self.k = np.nonzero(seen)  # (M,) which point, in which keyframe
         self.first = np.flatnonzero(np.diff(self.n, prepend=-1))  # a point's first observation
@@ -228,30 +233,62 @@ class _Problem:
     def minimised(
         self, scene: Scene, iterations: int, tolerance: float = 5e-4
     ) -> tuple[Scene, np.ndarray, float, bool]:
-        """Go downhill, see `adjust`: where it ends, its residuals and cost, converged."""
+        """
+        Go downhill, see `adjust`: where it ends, its residuals and cost, converged.
+
+        Where it begins everything may fit so ill that each track would count for an outlier: then
+        what is seen is usual enough for the first step (Black and Rangarajan 1996 go on so,
+        cooling down slowly; one step is enough here).
+        """
         damping, converged = LEAST_DAMPING, False
         residuals = self.residuals(scene)
+        spread = _spread(residuals)
+        self.usual = spread if spread > ILL else USUAL_RMS
         cost = self.cost(scene, residuals)
         for _ in range(iterations):
+            before = cost
             system = self.linearised(scene, residuals)
-            if self.straight:
-                system = system.holding(len(system.b) - SHARED + DISTORTION)
             for _ in range(4):
-                moved = self.moved(scene, *system.solved(damping))
-                new_residuals = self.residuals(moved)
-                new_cost = self.cost(moved, new_residuals)
-                if new_cost < cost:
+                scene, residuals, cost, better = self.stepped(
+                    system, damping, scene, residuals, cost
+                )
+                damping = max(damping / 6.0, 1e-6) if better else 8.0 * damping
+                if better:
                     break
-                damping *= 8.0
-            else:
-                converged = True  # no step makes it better
-                break
-            converged = cost - new_cost < tolerance * cost
-            scene, residuals, cost = moved, new_residuals, new_cost
-            damping = max(damping / 6.0, 1e-6)
+            if self.usual > USUAL_RMS:
+                self.usual = USUAL_RMS
+                cost = self.cost(scene, residuals)
+                continue
+            converged = before - cost < tolerance * before  # or no step made it better
             if converged:
                 break
         return scene, residuals, cost, converged
+
+    def stepped(
+        self, system: _System, damping: float, scene: Scene, residuals: np.ndarray, cost: float
+    ) -> tuple[Scene, np.ndarray, float, bool]:
+        """
+        A step downhill from where the system is linearised, if it is one; whether it was.
+
+        Tracks that fit ill because the scene is wrong count for more with each step, and the next
+        step could be longer: where the way down is still steep, it is.
+        """
+        if self.straight:
+            system = system.holding(len(system.b) - SHARED + DISTORTION)
+        step, of_points = system.solved(damping)
+        steep = -2.0 * float(system.b @ step + (system.b_points * of_points).sum())
+        begun, start, better, times = scene, cost, False, 1.0
+        while times <= LONGEST:
+            moved = self.moved(begun, times * step, times * of_points)
+            new_residuals = self.residuals(moved)
+            new_cost = self.cost(moved, new_residuals)
+            if not new_cost < cost:
+                break
+            scene, residuals, cost, better = moved, new_residuals, new_cost, True
+            if start - cost < STEEP * times * steep:
+                break
+            times *= 2.0
+        return scene, residuals, cost, better
 
     def residuals(self, scene: Scene) -> np.ndarray:
         """(M, 3) whitened: u, v, log depth; 0 where no depth was known."""
@@ -271,21 +308,25 @@ class _Problem:
         d = DEPTH_KERNEL**2
         depths = d * (self.depth_share @ np.log1p(residuals[:, 2] ** 2 / d))
         error, _ = self.priors.at(scene)
-        return float(USUAL_RMS**2 * tracks + depths + error @ error)
+        return float(self.usual**2 * tracks + depths + error @ error)
 
     def weights(self, residuals: np.ndarray) -> np.ndarray:
         """(M, 2): of pixel and depth rows; the slope of `cost` by their squares."""
         squared = residuals**2
         of_track = (ALIKE + self.freedom) / (ALIKE + self._strayed(residuals))
-        pixel = of_track[self.n] / (1.0 + (squared[:, 0] + squared[:, 1]) / PIXEL_KERNEL**2)
+        pixel = of_track[self.n] / (1.0 + (squared[:, 0] + squared[:, 1]) / self._kernel)
         depth = self.depth_share / (1.0 + squared[:, 2] / DEPTH_KERNEL**2)
         return np.stack([pixel, depth], axis=-1)
 
     def _strayed(self, residuals: np.ndarray) -> np.ndarray:
         """(N,) squared residuals of each track over the usual one, outliers tamed."""
-        k = PIXEL_KERNEL**2
+        k = self._kernel
         tamed = k * np.log1p((residuals[:, :2] ** 2).sum(axis=1) / k)
-        return np.bincount(self.n, tamed, self.shape[0]) / USUAL_RMS**2
+        return np.bincount(self.n, tamed, self.shape[0]) / self.usual**2
+
+    @property
+    def _kernel(self) -> float:
+        return (PIXEL_KERNEL * self.usual / USUAL_RMS) ** 2
 
     def misfit(self, residuals: np.ndarray) -> np.ndarray:
         """See `Solution`."""
@@ -456,6 +497,11 @@ class _Problem:
         for k, mine in enumerate(self.by_view):
             X[mine] = scene.points[self.n[mine]] @ scene.R[k].T + scene.t[k]
         return X, np.maximum(X[:, 2], NEAREST_MM)
+
+
+def _spread(residuals: np.ndarray) -> float:
+    """Robust standard deviation of u and v."""
+    return float(1.4826 * np.median(np.abs(residuals[:, :2]))) if len(residuals) else 1.0
 
 
 def _turned(matrices: np.ndarray) -> np.ndarray:

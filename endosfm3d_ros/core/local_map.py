@@ -276,7 +276,7 @@ class LocalMap:
         moved = float(scope.focal.sum() - self.scope.focal.sum())
         keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
         nobody = np.zeros(0, int)
-        lens = self.centre, scope.distortion
+        lens = scope.centre + self.shift, scope.distortion
         landmarks = self._with_others_carried(self.landmarks, nobody, keyframes, *lens)
         return replace(
             self,
@@ -347,12 +347,11 @@ class LocalMap:
         return keyframes, replace(solution, covariance=covariance, pull=pull, flatter=flatter)
 
     def _beliefs(self, doubt: float = 1.0) -> Beliefs:
+        believed = self.belief.scaled(1.0 / overrated(self.belief, doubt))
         return Beliefs(
-            lens=self.belief.lens,
-            lens_covariance=self.belief.covariance / overrated(self.belief, doubt),
+            lens=believed.lens,
+            lens_covariance=believed.covariance,
             straight=not self.scope.distortion,
-            centre=self.belief.centre,
-            centre_sigma=self.belief.centre_sigma,
             log_scale=self.log_scale,
             log_scale_sigma=SCALE_SIGMA,
             scale_flicker=FLICKER,
@@ -364,10 +363,13 @@ class LocalMap:
         """The beliefs of a window that tells no focal length: reference and distortion hold."""
         reference = self.reference
         zoom = self.keyframes[0].log_focal - reference
+        covariance = self.belief.covariance.copy()
+        covariance[:3] = covariance[:, :3] = 0.0
+        covariance[np.diag_indices(3)] = TIED**2, CARRIED_ZOOM**2, TIED**2
         return replace(
             self._beliefs(),
-            lens=np.array([reference, zoom, self.scope.distortion]),
-            lens_covariance=np.diag([TIED, CARRIED_ZOOM, TIED]) ** 2,
+            lens=np.array([reference, zoom, self.scope.distortion, *self.belief.centre]),
+            lens_covariance=covariance,
         )
 
     def _scene(self, picked: np.ndarray) -> Scene:

@@ -28,14 +28,12 @@ class Priors:
         self._rows: list[tuple[dict[int, float], float, float]] = []  # slopes, target, sigma
         shared = PER_VIEW * K
         reference = shared + REFERENCE
-        for axis in range(2):
-            self._row({shared + axis: 1.0}, float(beliefs.centre[axis]), beliefs.centre_sigma)
         for bend, sigma in enumerate(beliefs.bend_sigma, shared + BENDS.start):
             self._row({bend: 1.0}, 0.0, float(sigma))
         whiten = np.linalg.inv(np.linalg.cholesky(beliefs.lens_covariance))
-        for (a, b, c), target in zip(whiten.tolist(), whiten @ beliefs.lens, strict=True):
+        for (a, b, c, u, v), target in zip(whiten.tolist(), whiten @ beliefs.lens, strict=True):
             slopes = {reference: a - b, FOCAL: b, shared + DISTORTION: c}
-            self._row(slopes, float(target), 1.0)
+            self._row(slopes | {shared: u, shared + 1: v}, float(target), 1.0)
         measured = np.isfinite(views.log_zoom).tolist()
         for k in range(K):
             if measured[k]:

@@ -43,10 +43,10 @@ class Beliefs:
     """
     What is known before: means and standard deviations of Gaussians.
 
-    :param lens: (3,) log of the reference focal length [log px], log zoom of the first keyframe
-        against it, and the distortion (`lens.py`); lens_covariance (3, 3) of them.
+    :param lens: (5,) log of the reference focal length [log px], log zoom of the first keyframe
+        against it, the distortion (`lens.py`), and the principal point [px]; lens_covariance
+        (5, 5) of them.
     :param straight: the distortion is held at none, and only asked for.
-    :param centre: (2,) principal point [px]; centre_sigma [px].
     :param log_scale: of the depth maps: world over network; log_scale_sigma of it.
     :param scale_flicker: sigma between the scales of neighbouring keyframes.
     :param bend_sigma: (4,) of the smooth terms' coefficients.
@@ -57,8 +57,6 @@ class Beliefs:
 
     lens: np.ndarray
     lens_covariance: np.ndarray
-    centre: np.ndarray
-    centre_sigma: float
     log_scale: float
     log_scale_sigma: float
     scale_flicker: float

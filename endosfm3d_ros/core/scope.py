@@ -16,15 +16,14 @@ SHOWN, REFUTED = 0.2, 0.9  # chance of a straight lens: where it is said to bend
 class Scope:
     """
     What is believed of the endoscope: a focal length that never changes, times its zoom, and a
-    distortion that never changes either.
+    distortion and a principal point that never change either.
 
     Most videos come from lenses that bend lines, or were straightened before, and which of the two
     nobody says. So the distortion is always estimated, but none is told until it is shown.
 
-    :param lens: (3,) mean of log focal length at the reference [log px of the input picture], log
-        zoom against it at the keyframe `number`, and distortion (`lens.py`).
-    :param covariance: (3, 3) of them.
-    :param centre: (2,) principal point [px]; centre_sigma.
+    :param lens: (5,) mean of log focal length at the reference [log px of the input picture], log
+        zoom against it at the keyframe `number`, distortion (`lens.py`), and principal point [px].
+    :param covariance: (5, 5) of them: a window hardly tells them apart, several do.
     :param distortion: that is told, and that points are placed by; 0 until one is shown.
     :param pinhole: the lens is known to bend nothing: a distortion is never asked for.
     :param number: of the last keyframe whose measurements this belief rests on; -1: a guess;
@@ -33,8 +32,6 @@ class Scope:
 
     lens: np.ndarray
     covariance: np.ndarray
-    centre: np.ndarray
-    centre_sigma: float
     distortion: float = 0.0
     pinhole: bool = False
     number: int = -1
@@ -55,15 +52,30 @@ class Scope:
         :param distortion: and sigma of it; None: the lens is known to bend nothing.
         """
         bend, bend_sigma = distortion or (0.0, TIED)
-        covariance = np.diag([sigma, TIED, bend_sigma]) ** 2
-        lens = np.array([log_focal, 0.0, bend])
-        return cls(lens, covariance, centre, centre_sigma, pinhole=distortion is None)
+        covariance = np.diag([sigma, TIED, bend_sigma, centre_sigma, centre_sigma]) ** 2
+        lens = np.array([log_focal, 0.0, bend, *centre])
+        return cls(lens, covariance, pinhole=distortion is None)
+
+    @property
+    def _as_told(self) -> np.ndarray:
+        """(5,) `lens`, the told distortion being right."""
+        by_bend = self.covariance[:, 2] / self.covariance[2, 2]
+        return self.lens + by_bend * (self.distortion - self.lens[2])
 
     @property
     def focal(self) -> np.ndarray:
         """(2,) log focal length at the reference and log zoom, the told distortion being right."""
-        of_bend = self.covariance[:2, 2] / self.covariance[2, 2]
-        return self.lens[:2] + of_bend * (self.distortion - self.lens[2])
+        return self._as_told[:2]
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(2,) principal point [px], the told distortion being right."""
+        return self._as_told[3:]
+
+    @property
+    def centre_sigma(self) -> float:
+        """Of either coordinate of it, at most [px]."""
+        return float(np.sqrt(np.diag(self.covariance)[3:].max()))
 
     @property
     def straight(self) -> float:
@@ -82,14 +94,11 @@ class Scope:
 
     def zoomed(self, log_zoom: float, variance: float = 0.0) -> 'Scope':
         """The same at a zoom that is larger by so much, known with this variance."""
-        loose = self.covariance + np.diag([0.0, variance, 0.0])
-        too_much = max(1.0, float(np.sqrt(loose[1, 1])) / ZOOM_RANGE)
-        keep = np.array([1.0, 1.0 / too_much, 1.0])
-        return replace(
-            self,
-            lens=self.lens + np.array([0.0, log_zoom, 0.0]),
-            covariance=keep[:, None] * loose * keep,
-        )
+        loose, lens, keep = self.covariance.copy(), self.lens.copy(), np.ones(5)
+        loose[1, 1] += variance
+        lens[1] += log_zoom
+        keep[1] = 1.0 / max(1.0, float(np.sqrt(loose[1, 1])) / ZOOM_RANGE)
+        return replace(self, lens=lens, covariance=keep[:, None] * loose * keep)
 
     def measured(self, log_focal: float, sigma: float) -> 'Scope':
         """After a measurement of the focal length at that keyframe (Kalman)."""
@@ -114,24 +123,33 @@ class Scope:
             self,
             lens=self.lens + share * (other.lens - self.lens),
             covariance=self.covariance + share * (other.covariance - self.covariance),
-            centre=self.centre + share * (other.centre - self.centre),
-            centre_sigma=self.centre_sigma + share * (other.centre_sigma - self.centre_sigma),
         )
-        return mean._telling(self.focal + share * (other.focal - self.focal))
+        return mean._telling(self._as_told + share * (other._as_told - self._as_told))
+
+    def scaled(self, by: float) -> 'Scope':
+        """The same, the variance of all but the principal point so many times as large."""
+        times = np.sqrt([by, by, by, 1.0, 1.0])
+        loose = replace(self, covariance=times[:, None] * self.covariance * times)
+        return loose._telling(self._as_told)
 
     def doubted(self, lever: np.ndarray) -> 'Scope':
         """
         The same, less sure.
 
-        :param lever: (3,) by which `lens` may be off besides, all at once.
+        :param lever: (5,) by which `lens` may be off besides, all at once.
         """
         return replace(self, covariance=self.covariance + np.outer(lever, lever))._telling(
-            self.focal
+            self._as_told
         )
 
-    def _telling(self, focal: np.ndarray) -> 'Scope':
-        """Move its lens so that it tells this `focal`, which hangs on how sure it is of what."""
-        return replace(self, lens=self.lens + np.append(focal - self.focal, 0.0))
+    def _telling(self, lens: np.ndarray) -> 'Scope':
+        """
+        Move its lens so that it is this one `_as_told`, which hangs on how sure it is of what; its
+        own distortion stays.
+        """
+        moved = self.lens + lens - self._as_told
+        moved[2] = self.lens[2]
+        return replace(self, lens=moved)
 
     @property
     def barrel(self) -> 'Scope':

@@ -26,7 +26,7 @@ BEND_SIGMAS = np.array([0.08, 0.11, 0.14, 0.05])  # see `bends_at`
 MODEL_ERROR = 0.9
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
 BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
-ASKED = 7  # and, twice, of one that is asked whether its lens bends lines
+ASKED = 60  # and, times its keyframes, twice, of one that is asked whether its lens bends lines
 TELLING = 4  # keyframes: a lens may be told from so many or more
 
 
@@ -59,27 +59,26 @@ def scope_told(solution: Solution, belief: Scope, doubt: float, numbers: Sequenc
     """
     scene, K = solution.scene, len(solution.scene.t)
     first = PER_VIEW * K
-    pick = [first + REFERENCE, PER_VIEW * (K - 1) + FOCAL, first + DISTORTION]
+    pick = [first + REFERENCE, PER_VIEW * (K - 1) + FOCAL, first + DISTORTION, first, first + 1]
     joint = solution.covariance[np.ix_(pick, pick)]
-    to_zoom = np.array([[1.0, 0.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    sigma = np.sqrt(np.diag(solution.covariance)[first : first + 2])
+    to_zoom = np.eye(5)
+    to_zoom[1, 0] = -1.0
     bend = float(scene.shared[DISTORTION])
-    lens = to_zoom @ [scene.shared[REFERENCE], scene.log_focal[-1], bend]
+    lens = to_zoom @ [
+        scene.shared[REFERENCE], scene.log_focal[-1], bend, *scene.shared[CENTRE]
+    ]  # fmt: skip
     if not bend:  # it was held
         lens = lens + to_zoom @ solution.pull[pick]
     told = Scope(
         lens=lens,
         covariance=to_zoom @ joint @ to_zoom.T,
-        centre=scene.shared[CENTRE].copy(),
-        centre_sigma=float(sigma.max()),
         distortion=bend,
         pinhole=belief.pinhole,
         number=numbers[-1],
         first=numbers[0],
     )
     honesty = _honesty(told, belief, scene.shared[BENDS], doubt)
-    honest = replace(told.barrel, covariance=honesty * told.covariance)
-    return honest.doubted(to_zoom @ solution.flatter[pick])
+    return told.barrel.scaled(honesty).doubted(to_zoom @ solution.flatter[pick])
 
 
 def _honesty(told: Scope, belief: Scope, bends: np.ndarray, doubt: float) -> float:
@@ -141,10 +140,11 @@ class LensQuestion:
 
     def bent(self, scene: Scene) -> Solution:
         """
-        Through one that may bend lines, from that scene on: twice as much work as usual is done in
-        two goes.
+        Through one that may bend lines, from that scene on, as far as one frame has time for it:
+        while the map is young the whole way, later half of it.
         """
-        return adjust(self.views, replace(self.beliefs, straight=False), scene, ASKED)
+        beliefs = replace(self.beliefs, straight=False)
+        return adjust(self.views, beliefs, scene, ASKED // len(scene.t))
 
     def through(self, distortion: float) -> Scene:
         """

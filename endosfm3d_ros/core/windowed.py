@@ -119,10 +119,10 @@ class Windowed:
         if self.odometry is None:
             return None
         scope = self.odometry.scope
-        keep = [0, 2]
-        covariance = np.diag([0.0, TIED**2, 0.0])
-        covariance[np.ix_(keep, keep)] = AGAIN * scope.covariance[np.ix_(keep, keep)]
-        return replace(scope, lens=scope.lens * [1, 0, 1], covariance=covariance, number=-1)
+        covariance = AGAIN * scope.covariance
+        covariance[1] = covariance[:, 1] = 0.0
+        covariance[1, 1] = TIED**2
+        return replace(scope, lens=scope.lens * [1, 0, 1, 1, 1], covariance=covariance, number=-1)
 
     def _motion(self, placed: Placed, dt: float) -> Motion:
         """The step from the last place that was told; dt since the frame before [s]."""

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is believed of a scope, all of it together: conditions, measurements and priors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core.priors import Priors
+from endosfm3d_ros.core.scene import BENDS, DISTORTION, FOCAL, REFERENCE, Beliefs, Scene, Views
+from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
+
+SIZES = np.array([0.05, 0.02, 0.1, 3.0, 3.0])
+
+
+def known(seed: int = 0, **given: float) -> Scope:
+    """One that knows how its errors go together."""
+    rng = np.random.default_rng(seed)
+    root = SIZES[:, None] * (np.eye(5) + 0.4 * rng.standard_normal((5, 5)))
+    scope = Scope.guessed(5.4, 0.1, np.array([160.0, 128.0]), 3.0, (BARREL, BARREL_SIGMA))
+    lens = scope.lens + root @ rng.standard_normal(5)
+    return replace(scope, lens=lens, covariance=root @ root.T, number=3, **given)
+
+
+def test_what_is_told_is_believed_of_a_lens_as_told() -> None:
+    scope = known()
+    C, rest = scope.covariance, [0, 1, 3, 4]
+    given = scope.lens[rest] + C[rest, 2] / C[2, 2] * (scope.distortion - scope.lens[2])
+    assert [*scope.focal, *scope.centre] == pytest.approx(given)
+    assert scope.centre_sigma == pytest.approx(np.sqrt(max(C[3, 3], C[4, 4])))
+
+
+def test_to_be_less_sure_moves_nothing_that_is_told() -> None:
+    scope = known()
+    lever = SIZES * [1.0, -0.5, 0.3, 0.2, 0.1]
+    for other in (scope.scaled(4.0), scope.doubted(lever)):
+        assert other.focal == pytest.approx(scope.focal)
+        assert other.centre == pytest.approx(scope.centre)
+        assert other.lens[2] == scope.lens[2]
+    assert scope.scaled(4.0).reference_variance == pytest.approx(4.0 * scope.reference_variance)
+    assert scope.scaled(4.0).centre_sigma == pytest.approx(scope.centre_sigma)
+
+
+def test_a_measured_focal_length_moves_the_principal_point_that_goes_with_it() -> None:
+    scope = replace(known(), distortion=0.0, pinhole=True)
+    pick = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
+    informed = scope.measured(5.5, 0.01)
+    information = np.linalg.inv(scope.covariance) + np.outer(pick, pick) / 0.01**2
+    mean = np.linalg.solve(scope.covariance, scope.lens) + pick * 5.5 / 0.01**2
+    assert informed.covariance == pytest.approx(np.linalg.inv(information), rel=1e-6, abs=1e-9)
+    assert informed.lens == pytest.approx(np.linalg.solve(information, mean), rel=1e-9)
+    assert abs(informed.lens[3] - scope.lens[3]) > 0.01
+
+
+def test_an_adjustment_hears_all_of_the_belief() -> None:
+    """Its rows are the belief's information, and vanish at its mean."""
+    scope, K = known(), 2
+    nothing = np.zeros((0, K))
+    views = Views(
+        np.zeros((0, K, 2)), nothing, nothing, nothing, np.zeros((0, K, 4)),
+        np.full(K, np.nan), np.full(K, np.nan), np.array([[0.0, 0.01]]),
+    )  # fmt: skip
+    beliefs = Beliefs(
+        lens=scope.lens,
+        lens_covariance=scope.covariance,
+        log_scale=0.0,
+        log_scale_sigma=0.2,
+        scale_flicker=0.04,
+        bend_sigma=np.full(4, 0.1),
+        relief_sigma=0.1,
+    )
+    shared = np.zeros(8)
+    shared[:2], shared[DISTORTION] = scope.lens[3:], scope.lens[2]
+    shared[REFERENCE], shared[BENDS] = scope.lens[0], 0.0
+    log_focal = np.full(K, scope.lens[:2].sum())
+    scene = Scene(
+        np.tile(np.eye(3), (K, 1, 1)), np.zeros((K, 3)), log_focal, np.zeros(K), shared,
+        np.zeros((0, 3)),
+    )  # fmt: skip
+    error, slopes = Priors(views, beliefs).at(scene)
+    assert error == pytest.approx(0.0, abs=1e-9)
+    at = 8 * K
+    pick = [at + REFERENCE, FOCAL, at + DISTORTION, at, at + 1]
+    only = (slopes[:, pick] != 0).any(1) & (slopes[:, 8 + FOCAL] == 0)
+    to_zoom = np.eye(5)
+    to_zoom[1, 0] = -1.0
+    expected = to_zoom.T @ np.linalg.inv(scope.covariance) @ to_zoom
+    assert slopes[only][:, pick].T @ slopes[only][:, pick] == pytest.approx(expected, rel=1e-6)
