@@ -35,7 +35,6 @@ from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.scope_told import (
     BEGUN,
     BEND_SIGMAS,
-    MODEL_ERROR,
     RESUMED,
     TELLING,
     LensQuestion,
@@ -53,7 +52,8 @@ RELIEF_SIGMA = 0.16  # see `bends_at`
 # of it where only tracks tell a zoom from an advance: maps of scenes unlike those that a network
 # learned from may be twice as flat as the scene
 RELIEF_ZOOMING = 1.0
-SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
+# as `MODEL_ERROR`: of a frame's step, and of the zoom between keyframes
+SHIFT_ERROR, TURN_ERROR, ZOOM_ERROR = 1.5, 3.0, 1.15
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
@@ -329,7 +329,7 @@ class LocalMap:
             solution.scene.log_focal,
             solution.covariance[np.ix_(focal, focal)],
             solution.lever[focal],
-            MODEL_ERROR,
+            ZOOM_ERROR,
         )
         keyframes = [first] + [
             replace(view, zoom_step=step) for view, step in zip(later, steps, strict=True)

@@ -21,11 +21,11 @@ from endosfm3d_ros.core.scene import (
 from endosfm3d_ros.core.scope import Scope
 
 BEND_SIGMAS = np.array([0.08, 0.11, 0.14, 0.05])  # see `bends_at`
-# Measured on rendered worlds: errors of tracks and maps are not independent, and corrections are
-# fed in late. Of log focal:
+# Measured on rendered worlds: errors of tracks and maps are not independent, but tracks are stated
+# twice as unsure as their residuals are (`USUAL_RMS`). Of log focal:
 MODEL_ERROR = 0.9
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
-BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
+BEGUN, RESUMED = 6, 2  # iterations: of a young window, and of one that only moved on by a keyframe
 ASKED = 60  # and, times its keyframes, twice, of one that is asked whether its lens bends lines
 TELLING = 4  # keyframes: a lens may be told from so many or more
 
@@ -85,8 +85,8 @@ def _honesty(told: Scope, belief: Scope, bends: np.ndarray, doubt: float) -> flo
     """
     By how much the variance of the reference's log focal length is larger than an adjustment says.
 
-    What this window adds to the belief is worth MODEL_ERROR times less in sigmas than its
-    residuals say, and less still where it had to bend the depth maps beyond belief: then it
+    What this window adds to the belief is worth MODEL_ERROR times less in sigmas than it
+    says, and less still where it had to bend the depth maps beyond belief: then it
     explains its tracks wrongly. Where window and belief contradict each other one of them is
     wrong, nobody knows which, and both are taken to be worse than they say (Birge 1932, "The
     calculation of errors by the method of least squares"): tissue that moves, or tracks that slip,
