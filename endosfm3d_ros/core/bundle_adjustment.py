@@ -96,7 +96,6 @@ def adjust(
     scene, residuals, cost, converged = problem.minimised(start, iterations, tolerance)
     system = problem.linearised(scene, residuals)
     covariance, lever, pull = system.covariance(beliefs.relief_sigma)
-    scene, residuals, cost, _ = problem.stepped(system, LEAST_DAMPING, scene, residuals, cost)
     weights = np.zeros(problem.shape)
     weights[problem.seen] = problem.weights(residuals)[:, 0]
     track_sigma = problem.track_sigma(scene, residuals)
@@ -255,14 +254,18 @@ class _Problem:
                 damping = max(damping / 6.0, 1e-6) if better else 8.0 * damping
                 if better:
                     break
+            else:
+                converged = True  # no step makes it better
+                break
             if self.usual > USUAL_RMS:
                 self.usual = USUAL_RMS
                 cost = self.cost(scene, residuals)
                 continue
-            converged = before - cost < tolerance * before  # or no step made it better
+            converged = before - cost < tolerance * before
             if converged:
                 break
-        return scene, residuals, cost, converged
+        self.usual = USUAL_RMS
+        return scene, residuals, self.cost(scene, residuals), converged
 
     def stepped(
         self, system: _System, damping: float, scene: Scene, residuals: np.ndarray, cost: float
@@ -307,8 +310,7 @@ class _Problem:
         tracks = (ALIKE + self.freedom) @ np.log1p(self._strayed(residuals) / ALIKE)
         d = DEPTH_KERNEL**2
         depths = d * (self.depth_share @ np.log1p(residuals[:, 2] ** 2 / d))
-        error, _ = self.priors.at(scene)
-        return float(self.usual**2 * tracks + depths + error @ error)
+        return float(self.usual**2 * tracks + depths + self.priors.cost(scene))
 
     def weights(self, residuals: np.ndarray) -> np.ndarray:
         """(M, 2): of pixel and depth rows; the slope of `cost` by their squares."""
@@ -458,11 +460,13 @@ class _Problem:
             turn = cv2.Rodrigues(view[k, 0:3])[0]
             R[k] = turn @ R[k]
             t[k] = turn @ t[k] + view[k, 3:6]
-        log_focal = scene.log_focal + np.clip(view[:, FOCAL], -MOST_ZOOM_STEP, MOST_ZOOM_STEP)
+        zoomed = np.clip(view[:, FOCAL], -MOST_ZOOM_STEP, MOST_ZOOM_STEP)
+        log_focal = scene.log_focal + zoomed
         new_shared, bent = scene.shared + shared, scene.shared[DISTORTION]
         if shared[DISTORTION]:  # else it is held
             by = np.clip(shared[DISTORTION], -MOST_DISTORTION_STEP, MOST_DISTORTION_STEP)
             new_shared[DISTORTION] = min(bent + by, MOST_DISTORTION)
+        bends = new_shared[DISTORTION] - bent
 
         a = self.anchor
         X = np.einsum('nij,nj->ni', scene.R[a], scene.points) + scene.t[a]
@@ -474,8 +478,8 @@ class _Problem:
         d_ratio = (d_X[:, :2] - ratio * d_X[:, 2:]) / z
         squared, along = ((ratio * other).sum(1, keepdims=True) for other in (ratio, d_ratio))
         wide, by_squared, by_distortion = magnified(squared, bent)
-        image = wide * ((1.0 + view[a, FOCAL][:, None]) * ratio + d_ratio)
-        image += (2.0 * by_squared * along + by_distortion * shared[DISTORTION]) * ratio
+        image = wide * ((1.0 + zoomed[a, None]) * ratio + d_ratio)
+        image += (2.0 * by_squared * along + by_distortion * bends) * ratio
         shrink = np.exp(scene.log_focal - log_focal)[a][:, None]
         new_z = z * np.exp(np.clip(d_X[:, 2:] / z, -MOST_DEPTH_STEP, MOST_DEPTH_STEP))
         new_X = np.concatenate(

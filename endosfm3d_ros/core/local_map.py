@@ -37,6 +37,7 @@ from endosfm3d_ros.core.scope_told import (
     BEND_SIGMAS,
     RESUMED,
     TELLING,
+    ZOOM_ERROR,
     LensQuestion,
     overrated,
     scope_told,
@@ -52,8 +53,7 @@ RELIEF_SIGMA = 0.16  # see `bends_at`
 # of it where only tracks tell a zoom from an advance: maps of scenes unlike those that a network
 # learned from may be twice as flat as the scene
 RELIEF_ZOOMING = 1.0
-# as `MODEL_ERROR`: of a frame's step, and of the zoom between keyframes
-SHIFT_ERROR, TURN_ERROR, ZOOM_ERROR = 1.5, 3.0, 1.15
+SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
@@ -210,6 +210,10 @@ class LocalMap:
         """The same, what waits to be `completed` forgotten."""
         return replace(self, left_out=None)
 
+    def with_nothing_asked(self) -> 'LocalMap':
+        """The same, what was asked of the lens forgotten."""
+        return replace(self, laborious=False, asking=None, halfway=False)
+
     def _solved(
         self, views: Views, scene: Scene, doubt: float
     ) -> tuple['LocalMap', Solution | None]:
@@ -221,7 +225,7 @@ class LocalMap:
         :return: the map that knows what was asked, and the solution; None where it is still
             `asking`.
         """
-        now = replace(self, laborious=False, asking=None, halfway=False)
+        now = self.with_nothing_asked()
         number, told = self.keyframes[-1].number, self.scope.distortion
         beliefs = self._beliefs(doubt) if np.isfinite(doubt) else self._held()
         question = LensQuestion(
@@ -231,13 +235,13 @@ class LocalMap:
         iterations = RESUMED if resumed else BEGUN
         if question.has_one_answer:
             return now, question.as_told(iterations)
-        if self.asking and self.halfway and self.lens_asked == number:
+        same = self.lens_asked == number  # or a keyframe came
+        if self.asking and self.halfway and same:
             return now._asked(question, question.bent(self.asking))
-        if self.asking:
-            there = self.asking if self.lens_asked == number else scene  # a keyframe came
-            return now, question.straightened(there)
+        if self.asking and not self.halfway:
+            return now, question.straightened(self.asking if same else scene)
         young = self.lens_asked < 0 or not self.settled
-        if not young or self.lens_asked == number:
+        if not young or same:
             answer = question.as_told(iterations)
             bent = self.bent + 1 if question.bends(answer) else 0
             contradicted = not bent if told else bent > WINDOW
@@ -363,12 +367,13 @@ class LocalMap:
         """The beliefs of a window that tells no focal length: reference and distortion hold."""
         reference = self.reference
         zoom = self.keyframes[0].log_focal - reference
-        covariance = self.belief.covariance.copy()
+        believed = replace(self.belief, distortion=self.scope.distortion)
+        covariance = believed.covariance.copy()
         covariance[:3] = covariance[:, :3] = 0.0
         covariance[np.diag_indices(3)] = TIED**2, CARRIED_ZOOM**2, TIED**2
         return replace(
             self._beliefs(),
-            lens=np.array([reference, zoom, self.scope.distortion, *self.belief.centre]),
+            lens=np.array([reference, zoom, self.scope.distortion, *believed.centre]),
             lens_covariance=covariance,
         )
 

@@ -184,7 +184,8 @@ class Odometry:
         try:
             adjusted = self.map.adjusted()
         except np.linalg.LinAlgError:
-            return replace(self, due=False)  # a window that has no answer changes nothing
+            # a window that has no answer changes nothing
+            return replace(self, map=self.map.with_nothing_asked(), due=False)
         done = adjusted is self.map or adjusted.arrived
         return replace(self._moved_to(adjusted), due=not done)
 

@@ -59,14 +59,27 @@ class Priors:
     def _row(self, slopes: dict[int, float], target: float, sigma: float) -> None:
         self._rows.append((slopes, target, sigma))
 
+    def cost(self, scene: Scene) -> float:
+        """Squares of the errors, over their sigmas; of what jumps, |x| beyond one sigma."""
+        off = np.abs(self._off(scene) / self._sigma)
+        jumps = off[self._jumping :]
+        far = jumps > 1.0
+        return float(off @ off - ((jumps[far] - 1.0) ** 2).sum())
+
     def at(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        """Whitened errors at this scene, and their Jacobian (rows, C)."""
-        unknowns = np.zeros(self._slopes.shape[1])
-        views = unknowns[: PER_VIEW * self.K].reshape(self.K, PER_VIEW)
-        views[:, FOCAL], views[:, SCALE] = scene.log_focal, scene.log_scale
-        unknowns[PER_VIEW * self.K :] = scene.shared
-        off, sigma = self._slopes @ unknowns - self._target, self._sigma.copy()
+        """
+        Whitened errors at this scene, and their Jacobian (rows, C): half the slope of the cost.
+        """
+        off, sigma = self._off(scene), self._sigma.copy()
         # a zoom rests, or runs; a network's scale stays, or jumps as a tool comes in: |x|
         jumps = sigma[self._jumping :]
         jumps *= np.sqrt(np.maximum(1.0, np.abs(off[self._jumping :]) / jumps))
         return off / sigma, self._slopes / sigma[:, None]
+
+    def _off(self, scene: Scene) -> np.ndarray:
+        """(rows,) errors at this scene."""
+        unknowns = np.zeros(self._slopes.shape[1])
+        views = unknowns[: PER_VIEW * self.K].reshape(self.K, PER_VIEW)
+        views[:, FOCAL], views[:, SCALE] = scene.log_focal, scene.log_scale
+        unknowns[PER_VIEW * self.K :] = scene.shared
+        return np.asarray(self._slopes @ unknowns - self._target)

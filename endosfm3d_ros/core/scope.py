@@ -127,10 +127,15 @@ class Scope:
         return mean._telling(self._as_told + share * (other._as_told - self._as_told))
 
     def scaled(self, by: float) -> 'Scope':
-        """The same, the variance of all but the principal point so many times as large."""
-        times = np.sqrt([by, by, by, 1.0, 1.0])
-        loose = replace(self, covariance=times[:, None] * self.covariance * times)
-        return loose._telling(self._as_told)
+        """
+        The same, the variance of all but the principal point so many times as large; what it would
+        be if the others were known stays.
+        """
+        C = by * self.covariance
+        with_others = self.covariance[3:, :3]
+        explained = with_others @ np.linalg.solve(self.covariance[:3, :3], with_others.T)
+        C[3:, 3:] = self.covariance[3:, 3:] + (by - 1.0) * explained
+        return replace(self, covariance=C)
 
     def doubted(self, lever: np.ndarray) -> 'Scope':
         """

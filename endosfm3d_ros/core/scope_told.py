@@ -24,8 +24,9 @@ BEND_SIGMAS = np.array([0.08, 0.11, 0.14, 0.05])  # see `bends_at`
 # Measured on rendered worlds: errors of tracks and maps are not independent, but tracks are stated
 # twice as unsure as their residuals are (`USUAL_RMS`). Of log focal:
 MODEL_ERROR = 0.9
+ZOOM_ERROR = 1.15  # likewise, of log zoom between keyframes
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
-BEGUN, RESUMED = 6, 2  # iterations: of a young window, and of one that only moved on by a keyframe
+BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
 ASKED = 60  # and, times its keyframes, twice, of one that is asked whether its lens bends lines
 TELLING = 4  # keyframes: a lens may be told from so many or more
 
@@ -46,7 +47,7 @@ def zoom_variance(solution: Solution, view: int) -> float:
     """Of the log zoom from a keyframe of the window to its newest one, as an adjustment tells."""
     pick = [FOCAL + PER_VIEW * view, FOCAL + PER_VIEW * (len(solution.scene.t) - 1)]
     spread = solution.covariance[np.ix_(pick, pick)]
-    told = MODEL_ERROR**2 * float(spread[0, 0] + spread[1, 1] - 2.0 * spread[0, 1])
+    told = ZOOM_ERROR**2 * float(spread[0, 0] + spread[1, 1] - 2.0 * spread[0, 1])
     return told + float(np.diff(solution.flatter[pick])[0] ** 2)
 
 

@@ -33,12 +33,15 @@ def test_what_is_told_is_believed_of_a_lens_as_told() -> None:
 def test_to_be_less_sure_moves_nothing_that_is_told() -> None:
     scope = known()
     lever = SIZES * [1.0, -0.5, 0.3, 0.2, 0.1]
-    for other in (scope.scaled(4.0), scope.doubted(lever)):
+    for other in (scope.scaled(4.0), scope.scaled(0.1), scope.doubted(lever)):
         assert other.focal == pytest.approx(scope.focal)
         assert other.centre == pytest.approx(scope.centre)
         assert other.lens[2] == scope.lens[2]
     assert scope.scaled(4.0).reference_variance == pytest.approx(4.0 * scope.reference_variance)
-    assert scope.scaled(4.0).centre_sigma == pytest.approx(scope.centre_sigma)
+    assert (np.linalg.eigvalsh(scope.scaled(0.01).covariance) > 0).all()
+    if_known = np.linalg.inv(np.linalg.inv(scope.covariance)[3:, 3:])  # the rest of it
+    scaled = np.linalg.inv(np.linalg.inv(scope.scaled(4.0).covariance)[3:, 3:])
+    assert scaled == pytest.approx(if_known)
 
 
 def test_a_measured_focal_length_moves_the_principal_point_that_goes_with_it() -> None:
@@ -52,9 +55,9 @@ def test_a_measured_focal_length_moves_the_principal_point_that_goes_with_it() -
     assert abs(informed.lens[3] - scope.lens[3]) > 0.01
 
 
-def test_an_adjustment_hears_all_of_the_belief() -> None:
-    """Its rows are the belief's information, and vanish at its mean."""
-    scope, K = known(), 2
+def believed(scope: Scope) -> tuple[Priors, Scene]:
+    """Priors of two keyframes, a step of the zoom between them, and the scene that they expect."""
+    K = 2
     nothing = np.zeros((0, K))
     views = Views(
         np.zeros((0, K, 2)), nothing, nothing, nothing, np.zeros((0, K, 4)),
@@ -77,7 +80,14 @@ def test_an_adjustment_hears_all_of_the_belief() -> None:
         np.tile(np.eye(3), (K, 1, 1)), np.zeros((K, 3)), log_focal, np.zeros(K), shared,
         np.zeros((0, 3)),
     )  # fmt: skip
-    error, slopes = Priors(views, beliefs).at(scene)
+    return Priors(views, beliefs), scene
+
+
+def test_an_adjustment_hears_all_of_the_belief() -> None:
+    """Its rows are the belief's information, and vanish at its mean."""
+    scope, K = known(), 2
+    priors, scene = believed(scope)
+    error, slopes = priors.at(scene)
     assert error == pytest.approx(0.0, abs=1e-9)
     at = 8 * K
     pick = [at + REFERENCE, FOCAL, at + DISTORTION, at, at + 1]
@@ -86,3 +96,18 @@ def test_an_adjustment_hears_all_of_the_belief() -> None:
     to_zoom[1, 0] = -1.0
     expected = to_zoom.T @ np.linalg.inv(scope.covariance) @ to_zoom
     assert slopes[only][:, pick].T @ slopes[only][:, pick] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize('zoom', [0.004, 0.05])  # within the step's sigma, and a jump
+def test_the_cost_of_what_is_believed_has_the_slope_that_steps_go_by(zoom: float) -> None:
+    priors, scene = believed(known())
+    there = replace(scene, log_focal=scene.log_focal + [0.01, 0.01 + zoom])
+    error, slopes = priors.at(there)
+    ahead, behind = (
+        priors.cost(replace(there, log_focal=there.log_focal + [0.0, way]))
+        for way in (1e-7, -1e-7)
+    )
+    assert (ahead - behind) / 2e-7 == pytest.approx(2.0 * error @ slopes[:, 8 + FOCAL], rel=1e-4)
+    expected = (zoom / 0.01) ** 2 if zoom < 0.01 else 2.0 * zoom / 0.01 - 1.0
+    alone = replace(scene, log_focal=scene.log_focal + [0.0, zoom])
+    assert priors.cost(alone) == pytest.approx(expected)
