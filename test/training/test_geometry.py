@@ -8,9 +8,17 @@ import pytest
 
 from endosfm3d_ros.core import zoom_steps
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
-from training.geometry.bound import Assumed, Seen, Tracks, focal_bound, information_bound
+from training.geometry.bound import (
+    Assumed,
+    Seen,
+    Tracks,
+    focal_bound,
+    followed,
+    information_bound,
+)
 from training.geometry.command import _read
 from training.geometry.runs import path_drift
+from training.geometry.simulated import simulated
 from training.geometry.tune import put
 
 WIDTH, HEIGHT, FOCAL = 80, 64, 56.0
@@ -33,11 +41,14 @@ def tube(T_world_cam: np.ndarray, radius: float = 20.0, length: float = 80.0) ->
     return np.minimum(wall, np.where(end > 0, end, np.inf))
 
 
-def seen(turn: tuple[float, ...], shift: tuple[float, ...]) -> Seen:
-    """Four views, each a step farther on."""
-    T = np.stack([motion_from_vector(k * np.array(turn), k * np.array(shift)) for k in range(4)])
+def seen(turn: tuple[float, ...], shift: tuple[float, ...], views: int = 4) -> Seen:
+    """Some views, each a step farther on."""
+    T = np.stack(
+        [motion_from_vector(k * np.array(turn), k * np.array(shift)) for k in range(views)]
+    )
     K = np.array([[FOCAL, 0.0, 39.5], [0.0, FOCAL, 31.5], [0.0, 0.0, 1.0]])
-    return Seen(np.stack([tube(one) for one in T]), np.tile(K, (4, 1, 1)), T, NUMBERS, NO_RIM)
+    depth, numbers = np.stack([tube(one) for one in T]), 3 * np.arange(views)
+    return Seen(depth, np.tile(K, (views, 1, 1)), T, numbers, np.zeros(views, bool))
 
 
 AHEAD = seen((0.0, 0.01, 0.0), (0.2, 0.0, 2.0))
@@ -149,3 +160,24 @@ def test_the_drift_of_a_path_s_scale_is_what_its_steps_grew_by() -> None:
     stands = true.copy()
     stands[160:] = true[160]
     assert np.isnan(path_drift(told, stands))
+
+
+def test_simulated_tracks_tell_the_window_what_the_bound_says_they_can() -> None:
+    assumed = Assumed(points=300, track=0.02 / WIDTH, prior=0.2)
+    ahead = seen((0.0, 0.01, 0.0), (0.3, 0.0, 2.0), 12)
+    told = simulated(ahead, followed(ahead, assumed.points), assumed, [11])
+    bound = information_bound(ahead, followed(ahead, assumed.points), assumed)
+    assert told.bound[11] == pytest.approx(bound) and np.isnan(told.bound[:11]).all()
+    assert abs(told.error[0]) == pytest.approx(assumed.prior)
+    assert bound < told.sigma[11] < 0.3 * told.sigma[0]
+    assert abs(told.error[11]) < 3 * told.sigma[11] < 3 * abs(told.error[0])
+    rest = seen((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), 12)
+    told = simulated(rest, followed(rest, assumed.points), assumed, [11])
+    assert told.sigma[11] > 0.5 * assumed.prior
+
+
+def test_the_bound_of_some_of_the_views_is_that_of_a_shorter_film() -> None:
+    assumed = Assumed(points=60)
+    ahead = seen((0.0, 0.01, 0.0), (0.2, 0.0, 2.0), 6)
+    told = simulated(ahead, followed(ahead, assumed.points), assumed, [3])
+    assert told.bound[3] == pytest.approx(focal_bound(AHEAD, assumed), rel=1e-6)

@@ -17,9 +17,11 @@ import cv2
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.engines.choose import DepthGraphs
 from training.geometry import lenses, traced
-from training.geometry.films import films
+from training.geometry.films import RATE, films
 from training.geometry.picture import picture
-from training.geometry.runs import Remembered, Run, Start, run
+from training.geometry.runs import KEYFRAME_EVERY, Remembered, Run, Start, run
+from training.geometry.simulated import of_film
+from training.geometry.simulated import table as simulated_table
 from training.geometry.tables import tables
 from training.geometry.troubles import come_through, table
 from training.synthetic.film import MOVES
@@ -76,6 +78,12 @@ def main() -> int:
         help='instead: films of another renderer, FOLDER/*, to OUT/traced.md',
     )
     parser.add_argument(
+        '--simulated',
+        action='store_true',
+        help='instead: simulated tracks through the films, what the estimator itself loses, to '
+        'OUT/simulated.md',
+    )
+    parser.add_argument(
         '--again', action='store_true', help='only tables and picture, of OUT/runs.json'
     )
     a = parser.parse_args()
@@ -86,6 +94,8 @@ def main() -> int:
         return _lenses(a.out, seeds_of(a.seeds), a.seconds, a.bundle)
     if a.traced:
         return _traced(a.out, a.traced, a.bundle)
+    if a.simulated:
+        return _simulated(a.out, a.moves, seeds_of(a.seeds), a.seconds)
     if a.again:
         runs = [_read(one) for one in json.loads(kept.read_text())]
     else:
@@ -96,6 +106,15 @@ def main() -> int:
     text = tables(runs)
     (a.out / 'tables.md').write_text(text)
     (a.out / 'geometry.svg').write_text(picture(runs))
+    print(text)
+    return 0
+
+
+def _simulated(out: Path, moves: list[str], seeds: range, seconds: float) -> int:
+    moments = range(4, round(seconds * RATE) // KEYFRAME_EVERY, 4)
+    found = [of_film(film, moments) for film in films(out / 'films', moves, seeds, seconds)]
+    text = simulated_table(found, moments)
+    (out / 'simulated.md').write_text(text)
     print(text)
     return 0
 
