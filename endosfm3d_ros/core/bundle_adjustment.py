@@ -59,6 +59,7 @@ class Solution:
         step tells.
     :param lever: (8 K + 8,) the part of it that a wrong relief of the maps would bring; flatter:
         what one that is wronger than usual would bring beyond that, none by itself.
+    :param step: (8 K + 8,) the last one: as far or farther it may still have to go.
     :param weights: (N, K) how much each observation says: 1 usually, up to 7 where a track fits
         well throughout, 0 where there is none.
     :param track_sigma: (N,) of a point's log depth by its tracks alone, in the last keyframe that
@@ -74,6 +75,7 @@ class Solution:
     pull: np.ndarray
     lever: np.ndarray
     flatter: np.ndarray
+    step: np.ndarray
     weights: np.ndarray
     track_sigma: np.ndarray
     misfit: np.ndarray
@@ -93,7 +95,7 @@ def adjust(
     :param tolerance: it has converged when the cost falls by less, relatively.
     """
     problem = _Problem(views, beliefs)
-    scene, residuals, cost, converged = problem.minimised(start, iterations, tolerance)
+    scene, residuals, cost, step, converged = problem.minimised(start, iterations, tolerance)
     system = problem.linearised(scene, residuals)
     covariance, lever, pull = system.covariance(beliefs.relief_sigma)
     weights = np.zeros(problem.shape)
@@ -107,6 +109,7 @@ def adjust(
         pull=pull,
         lever=lever,
         flatter=np.zeros_like(lever),
+        step=step,
         weights=weights,
         track_sigma=track_sigma,
         misfit=misfit,
@@ -231,16 +234,17 @@ class _Problem:
 
     def minimised(
         self, scene: Scene, iterations: int, tolerance: float = 5e-4
-    ) -> tuple[Scene, np.ndarray, float, bool]:
+    ) -> tuple[Scene, np.ndarray, float, np.ndarray, bool]:
         """
-        Go downhill, see `adjust`: where it ends, its residuals and cost, converged.
+        Go downhill, see `adjust`: where it ends, its residuals and cost, the last step (C,) of the
+        cameras, converged.
 
         Where it begins everything may fit so ill that each track would count for an outlier: then
         what is seen is usual enough for the first step (Black and Rangarajan 1996 go on so,
         cooling down slowly; one step is enough here).
         """
         damping, converged = LEAST_DAMPING, False
-        residuals = self.residuals(scene)
+        residuals, last = self.residuals(scene), np.zeros(PER_VIEW * self.shape[1] + SHARED)
         spread = _spread(residuals)
         self.usual = spread if spread > ILL else USUAL_RMS
         cost = self.cost(scene, residuals)
@@ -248,12 +252,13 @@ class _Problem:
             before = cost
             system = self.linearised(scene, residuals)
             for _ in range(4):
-                scene, residuals, cost, better = self.stepped(
+                scene, residuals, cost, step = self.stepped(
                     system, damping, scene, residuals, cost
                 )
-                damping = max(damping / 6.0, 1e-6) if better else 8.0 * damping
-                if better:
+                if step is not None:
+                    damping, last = max(damping / 6.0, 1e-6), step
                     break
+                damping *= 8.0
             else:
                 converged = True  # no step makes it better
                 break
@@ -265,13 +270,14 @@ class _Problem:
             if converged:
                 break
         self.usual = USUAL_RMS
-        return scene, residuals, self.cost(scene, residuals), converged
+        return scene, residuals, self.cost(scene, residuals), last, converged
 
     def stepped(
         self, system: _System, damping: float, scene: Scene, residuals: np.ndarray, cost: float
-    ) -> tuple[Scene, np.ndarray, float, bool]:
+    ) -> tuple[Scene, np.ndarray, float, np.ndarray | None]:
         """
-        A step downhill from where the system is linearised, if it is one; whether it was.
+        A step downhill from where the system is linearised, and the cameras' part of it (C,); None
+        where it would lead up.
 
         Tracks that fit ill because the scene is wrong count for more with each step, and the next
         step could be longer: where the way down is still steep, it is.
@@ -280,18 +286,18 @@ class _Problem:
             system = system.holding(len(system.b) - SHARED + DISTORTION)
         step, of_points = system.solved(damping)
         steep = -2.0 * float(system.b @ step + (system.b_points * of_points).sum())
-        begun, start, better, times = scene, cost, False, 1.0
+        begun, start, went, times = scene, cost, 0.0, 1.0
         while times <= LONGEST:
             moved = self.moved(begun, times * step, times * of_points)
             new_residuals = self.residuals(moved)
             new_cost = self.cost(moved, new_residuals)
             if not new_cost < cost:
                 break
-            scene, residuals, cost, better = moved, new_residuals, new_cost, True
+            scene, residuals, cost, went = moved, new_residuals, new_cost, times
             if start - cost < STEEP * times * steep:
                 break
             times *= 2.0
-        return scene, residuals, cost, better
+        return scene, residuals, cost, went * step if went else None
 
     def residuals(self, scene: Scene) -> np.ndarray:
         """(M, 3) whitened: u, v, log depth; 0 where no depth was known."""

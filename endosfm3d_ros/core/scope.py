@@ -10,6 +10,7 @@ from endosfm3d_ros.core.priors import TIED
 
 BARREL, BARREL_SIGMA = -0.12, 0.12  # `lens.py`'s c of lenses that bend lines; fisheyes: -0.33
 SHOWN, REFUTED = 0.2, 0.9  # chance of a straight lens: where it is said to bend, and no more
+LENS_ERROR = 1.8  # times as far off, in sigmas, as windows say of the distortion
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Scope:
         The chance that the lens bends nothing (Dickey and Lientz 1970): evidence for none over
         that for any is how much likelier none became by what was measured.
         """
-        mean, variance = float(self.lens[2]), float(self.covariance[2, 2])
+        mean, variance = float(self.lens[2]), self.distortion_sigma**2
         usual = BARREL_SIGMA**2
         odds = BARREL**2 / usual - mean**2 / variance - np.log(variance / usual)
         return float(0.5 + 0.5 * np.tanh(0.25 * odds))
@@ -188,4 +189,4 @@ class Scope:
     @property
     def distortion_sigma(self) -> float:
         """Of the distortion."""
-        return float(np.sqrt(self.covariance[2, 2]))
+        return LENS_ERROR * float(np.sqrt(self.covariance[2, 2]))

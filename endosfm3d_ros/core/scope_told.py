@@ -25,6 +25,7 @@ BEND_SIGMAS = np.array([0.08, 0.11, 0.14, 0.05])  # see `bends_at`
 # twice as unsure as their residuals are (`USUAL_RMS`). Of log focal:
 MODEL_ERROR = 0.9
 ZOOM_ERROR = 1.15  # likewise, of log zoom between keyframes
+LEFT = 2.0  # times its last step an adjustment may still have to go
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
 BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
 ASKED = 60  # and, times its keyframes, twice, of one that is asked whether its lens bends lines
@@ -79,7 +80,10 @@ def scope_told(solution: Solution, belief: Scope, doubt: float, numbers: Sequenc
         first=numbers[0],
     )
     honesty = _honesty(told, belief, scene.shared[BENDS], doubt)
-    return told.barrel.scaled(honesty).doubted(to_zoom @ solution.flatter[pick])
+    honest = told.barrel.scaled(honesty)
+    for lever in (solution.flatter, LEFT * solution.step):
+        honest = honest.doubted(to_zoom @ lever[pick])
+    return honest
 
 
 def _honesty(told: Scope, belief: Scope, bends: np.ndarray, doubt: float) -> float:
