@@ -105,7 +105,7 @@ def table(films: Sequence[Simulated], moments: Sequence[int]) -> str:
         ('frame', [f'{KEYFRAME_EVERY * k}' for k in pick]),
         ('bound [%]', [f'{100 * x:.2f}' for x in np.median(bound, axis=0)]),
         (
-            '|error| over bound, median',
+            'error over bound, median',
             [f'{x:.1f}' for x in np.median(abs(error) / bound, axis=0)],
         ),
         ('root mean square of it', [f'{x:.1f}' for x in np.sqrt(((error / bound) ** 2).mean(0))]),
