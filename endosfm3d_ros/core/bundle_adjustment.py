@@ -259,18 +259,14 @@ class _Problem:
                     damping, last = max(damping / 6.0, 1e-6), step
                     break
                 damping *= 8.0
-            else:
-                converged = True  # no step makes it better
-                break
             if self.usual > USUAL_RMS:
                 self.usual = USUAL_RMS
                 cost = self.cost(scene, residuals)
                 continue
-            converged = before - cost < tolerance * before
+            converged = step is None or before - cost < tolerance * before
             if converged:
                 break
-        self.usual = USUAL_RMS
-        return scene, residuals, self.cost(scene, residuals), last, converged
+        return scene, residuals, cost, last, converged
 
     def stepped(
         self, system: _System, damping: float, scene: Scene, residuals: np.ndarray, cost: float

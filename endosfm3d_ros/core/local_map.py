@@ -237,7 +237,7 @@ class LocalMap:
             return now, question.as_told(iterations)
         same = self.lens_asked == number  # or a keyframe came
         if self.asking and self.halfway and same:
-            return now._asked(question, question.bent(self.asking))
+            return now._asked(question, self.asking, begun=True)
         if self.asking and not self.halfway:
             return now, question.straightened(self.asking if same else scene)
         young = self.lens_asked < 0 or not self.settled
@@ -247,20 +247,18 @@ class LocalMap:
             contradicted = not bent if told else bent > WINDOW
             if young or not contradicted:
                 return replace(now, bent=bent), answer
-        solution = question.bent(question.through(told or float(self.belief.lens[2])))
-        now = replace(now, lens_asked=number, laborious=True)
-        if not solution.converged:
-            return replace(now, asking=solution.scene, halfway=True), None
-        return now._asked(question, solution)
+        return now._asked(question, question.through(told or float(self.belief.lens[2])))
 
     def _asked(
-        self, question: LensQuestion, solution: Solution
+        self, question: LensQuestion, scene: Scene, begun: bool = False
     ) -> tuple['LocalMap', Solution | None]:
-        """The end of `_solved` where it was asked of a bent lens, and this is the answer."""
-        now = replace(self, laborious=True)
-        if question.shown(solution):
+        """The end of `_solved` where a bent lens is tried from that scene on, in two goes."""
+        solution = question.bent(scene)
+        halfway = not solution.converged and not begun
+        now = replace(self, lens_asked=self.keyframes[-1].number, laborious=True)
+        if not halfway and question.shown(solution):
             return now, solution
-        return replace(now, asking=solution.scene), None
+        return replace(now, asking=solution.scene, halfway=halfway), None
 
     def _judged(self) -> 'LocalMap':
         """

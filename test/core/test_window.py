@@ -182,6 +182,26 @@ def test_a_scene_that_is_all_wrong_is_put_right_in_few_steps(
     assert off(np.inf, longest) > 3 * now and off(ill, 1.0) > 3 * now
 
 
+def test_a_first_step_that_leads_nowhere_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes by another measure of what is usual, and the next ones may lead on."""
+    local_map = built('orbit', 0.8 * WIDTH, 0.6)
+    picked = local_map._picked()
+    problem = _Problem(local_map._views(picked), local_map._beliefs())
+    as_it_is, spreads = _Problem.stepped, []
+
+    def stepped(self: _Problem, system: Any, damping: float, *where: Any) -> Any:
+        spreads.append(self.usual)
+        if self.usual > bundle_adjustment.USUAL_RMS:
+            return (*where, None)
+        return as_it_is(self, system, damping, *where)
+
+    monkeypatch.setattr(_Problem, 'stepped', stepped)
+    start = local_map._scene(picked)
+    _, _, cost, step, converged = problem.minimised(start, 4)
+    assert spreads[0] > bundle_adjustment.ILL and spreads[-1] == bundle_adjustment.USUAL_RMS
+    assert cost < problem.cost(start, problem.residuals(start)) and step.any() and not converged
+
+
 def test_an_adjustment_that_is_on_its_way_says_how_far_it_may_have_to_go() -> None:
     focal = 0.8 * WIDTH
     local_map = built('orbit', focal, 0.6)
