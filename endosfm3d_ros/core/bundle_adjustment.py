@@ -10,12 +10,12 @@ the points. Points are eliminated (Schur complement), which leaves about a hundr
 et al. 2000, "Bundle Adjustment: A Modern Synthesis".
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from endosfm3d_ros.core.lens import distorted, magnified, undistorted
+from endosfm3d_ros.core.lens import distorted, magnified
+from endosfm3d_ros.core.normal_equations import NormalEquations
 from endosfm3d_ros.core.priors import Priors
 from endosfm3d_ros.core.scene import (
     BENDS,
@@ -23,27 +23,20 @@ from endosfm3d_ros.core.scene import (
     DISTORTION,
     FOCAL,
     PER_VIEW,
-    POSE,
-    RELIEF,
     SCALE,
     SHARED,
     Beliefs,
     Scene,
     Views,
 )
+from endosfm3d_ros.core.scene_step import NEAREST_MM, scene_moved
 
 PIXEL_KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 DEPTH_KERNEL = 2.0
 USUAL_RMS = 0.45  # of residuals over their stated sigma, which knows of more than residuals show
 ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
-MOST_ZOOM_STEP, MOST_DEPTH_STEP = 0.5, 0.7  # of the logarithms, an iteration
-MOST_DISTORTION_STEP = 0.2
-MOST_DISTORTION = -1e-4  # scopes are barrels; wrong starts get stuck at a short lens's cushion
-LEAST_DAMPING = 1e-4  # to begin with
-ILL = 3.0  # sigmas: residuals are spread wider only where the scene is wrong, not the tracks
-LONGEST = 8.0  # times a step, where farther is better: where so much of its slope is left
-STEEP = 0.6  # it was half of it if the step was right
-NEAREST_MM = 0.05  # a point is never nearer to a camera that sees it
+FIRST_DAMPING, LEAST_DAMPING = 1e-6, 1e-9  # see `minimised`
+SHARES = 1.0, 0.5, 0.25  # of a step, while it leads up
 
 
 @dataclass(frozen=True)
@@ -138,69 +131,6 @@ def place_points(
     return scene.points, problem.track_sigma(scene, residuals), problem.misfit(residuals)
 
 
-@dataclass(frozen=True)
-class _System:
-    """
-    Normal equations: C unknowns of cameras, and N points on the side.
-
-    :param H: (C, C); b: (C,); W: (N, 3, C); H_points: (N, 3, 3); b_points: (N, 3).
-    """
-
-    H: np.ndarray
-    b: np.ndarray
-    W: np.ndarray
-    H_points: np.ndarray
-    b_points: np.ndarray
-
-    def holding(self, unknown: int) -> '_System':
-        """The same with an unknown of the cameras that stays where it is."""
-        H, b, W = self.H.copy(), self.b.copy(), self.W.copy()
-        H[unknown] = H[:, unknown] = b[unknown] = W[..., unknown] = 0.0
-        H[unknown, unknown] = 1.0
-        return replace(self, H=H, b=b, W=W)
-
-    def reduced(self, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """
-        The Schur complement on the cameras, and what leads back to the points: the inverses of
-        their blocks' Cholesky factors (N, 3, 3), and those times W.
-        """
-        diagonal = np.einsum('nii->ni', self.H_points)
-        H_points = self.H_points + np.eye(3) * (damping * diagonal + 1e-9)[:, None, :]
-        root = np.linalg.inv(np.linalg.cholesky(H_points))
-        white = root @ self.W
-        flat = white.reshape(-1, white.shape[2])
-        S = self.H - flat.T @ flat
-        S[np.diag_indices_from(S)] += damping * np.diag(self.H)
-        return S, root, white
-
-    def solved(self, damping: float) -> tuple[np.ndarray, np.ndarray]:
-        """The step of the cameras (C,) and of the points (N, 3)."""
-        S, root, white = self.reduced(damping)
-        right = np.einsum('npq,nq->np', root, self.b_points)
-        flat = white.reshape(-1, white.shape[2])
-        step = -np.linalg.solve(S, self.b - right.ravel() @ flat)
-        back = right + (flat @ step).reshape(right.shape)
-        return step, -np.einsum('nqp,nq->np', root, back)
-
-    def covariance(self, relief_sigma: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """
-        Of all camera unknowns, its `lever`, and the `pull` of the distortion, see `Solution`; rows
-        and columns of the held pose and of relief are zero.
-        """
-        S, root, white = self.reduced(0.0)
-        right = np.einsum('npq,nq->np', root, self.b_points)
-        b = self.b - right.ravel() @ white.reshape(-1, len(S))
-        relief = len(S) - SHARED + RELIEF
-        free = np.r_[POSE.stop : relief, relief + 1 : len(S)]
-        estimated = np.linalg.inv(S[np.ix_(free, free)])
-        lever = np.zeros(len(S))
-        lever[free] = estimated @ S[free, relief] * relief_sigma
-        out = np.outer(lever, lever)
-        out[np.ix_(free, free)] += estimated
-        bent = len(S) - SHARED + DISTORTION
-        return out, lever, -out[bent] * b[bent]
-
-
 class _Problem:
     """
     The M observations, point by point, and what is believed, where anything is asked of it.
@@ -213,7 +143,6 @@ class _Problem:
 
     def __init__(self, views: Views, beliefs: Beliefs | None = None) -> None:
         seen = np.isfinite(views.pixels[..., 0])
-        self.usual = USUAL_RMS
         self.shape, self.seen = seen.shape, seen
         self.n, self.k = np.nonzero(seen)  # (M,) which point, in which keyframe
         self.first = np.flatnonzero(np.diff(self.n, prepend=-1))  # a point's first observation
@@ -239,61 +168,51 @@ class _Problem:
         Go downhill, see `adjust`: where it ends, its residuals and cost, the last step (C,) of the
         cameras, converged.
 
-        Where it begins everything may fit so ill that each track would count for an outlier: then
-        what is seen is usual enough for the first step (Black and Rangarajan 1996 go on so,
-        cooling down slowly; one step is enough here).
+        Damping is by each unknown's own curvature (Marquardt). That of a focal length with all
+        else held is 1e8 times what is left of it when the scene may go along, so what looks like
+        next to no damping holds it in its place: 1e-6 left steps of a hundredth of what they were.
         """
-        damping, converged = LEAST_DAMPING, False
+        damping, converged = FIRST_DAMPING, False
         residuals, last = self.residuals(scene), np.zeros(PER_VIEW * self.shape[1] + SHARED)
-        spread = _spread(residuals)
-        self.usual = spread if spread > ILL else USUAL_RMS
         cost = self.cost(scene, residuals)
         for _ in range(iterations):
             before = cost
             system = self.linearised(scene, residuals)
+            if self.straight:
+                system = system.holding(len(system.b) - SHARED + DISTORTION)
             for _ in range(4):
                 scene, residuals, cost, step = self.stepped(
                     system, damping, scene, residuals, cost
                 )
                 if step is not None:
-                    damping, last = max(damping / 6.0, 1e-6), step
+                    damping, last = max(damping / 6.0, LEAST_DAMPING), step
                     break
-                damping *= 8.0
-            if self.usual > USUAL_RMS:
-                self.usual = USUAL_RMS
-                cost = self.cost(scene, residuals)
-                continue
+                damping *= 30.0
             converged = step is None or before - cost < tolerance * before
             if converged:
                 break
         return scene, residuals, cost, last, converged
 
     def stepped(
-        self, system: _System, damping: float, scene: Scene, residuals: np.ndarray, cost: float
+        self,
+        system: NormalEquations,
+        damping: float,
+        scene: Scene,
+        residuals: np.ndarray,
+        cost: float,
     ) -> tuple[Scene, np.ndarray, float, np.ndarray | None]:
         """
-        A step downhill from where the system is linearised, and the cameras' part of it (C,); None
-        where it would lead up.
-
-        Tracks that fit ill because the scene is wrong count for more with each step, and the next
-        step could be longer: where the way down is still steep, it is.
+        A step downhill from where the system is linearised, or as much of it as leads down, and
+        the cameras' part of it (C,); None where it leads up.
         """
-        if self.straight:
-            system = system.holding(len(system.b) - SHARED + DISTORTION)
         step, of_points = system.solved(damping)
-        steep = -2.0 * float(system.b @ step + (system.b_points * of_points).sum())
-        begun, start, went, times = scene, cost, 0.0, 1.0
-        while times <= LONGEST:
-            moved = self.moved(begun, times * step, times * of_points)
+        for share in SHARES:
+            moved = self.moved(scene, share * step, share * of_points)
             new_residuals = self.residuals(moved)
             new_cost = self.cost(moved, new_residuals)
-            if not new_cost < cost:
-                break
-            scene, residuals, cost, went = moved, new_residuals, new_cost, times
-            if start - cost < STEEP * times * steep:
-                break
-            times *= 2.0
-        return scene, residuals, cost, went * step if went else None
+            if new_cost < cost:
+                return moved, new_residuals, new_cost, share * step
+        return scene, residuals, cost, None
 
     def residuals(self, scene: Scene) -> np.ndarray:
         """(M, 3) whitened: u, v, log depth; 0 where no depth was known."""
@@ -312,32 +231,28 @@ class _Problem:
         tracks = (ALIKE + self.freedom) @ np.log1p(self._strayed(residuals) / ALIKE)
         d = DEPTH_KERNEL**2
         depths = d * (self.depth_share @ np.log1p(residuals[:, 2] ** 2 / d))
-        return float(self.usual**2 * tracks + depths + self.priors.cost(scene))
+        return float(USUAL_RMS**2 * tracks + depths + self.priors.cost(scene))
 
     def weights(self, residuals: np.ndarray) -> np.ndarray:
         """(M, 2): of pixel and depth rows; the slope of `cost` by their squares."""
         squared = residuals**2
         of_track = (ALIKE + self.freedom) / (ALIKE + self._strayed(residuals))
-        pixel = of_track[self.n] / (1.0 + (squared[:, 0] + squared[:, 1]) / self._kernel)
+        pixel = of_track[self.n] / (1.0 + (squared[:, 0] + squared[:, 1]) / PIXEL_KERNEL**2)
         depth = self.depth_share / (1.0 + squared[:, 2] / DEPTH_KERNEL**2)
         return np.stack([pixel, depth], axis=-1)
 
     def _strayed(self, residuals: np.ndarray) -> np.ndarray:
         """(N,) squared residuals of each track over the usual one, outliers tamed."""
-        k = self._kernel
+        k = PIXEL_KERNEL**2
         tamed = k * np.log1p((residuals[:, :2] ** 2).sum(axis=1) / k)
-        return np.bincount(self.n, tamed, self.shape[0]) / self.usual**2
-
-    @property
-    def _kernel(self) -> float:
-        return (PIXEL_KERNEL * self.usual / USUAL_RMS) ** 2
+        return np.bincount(self.n, tamed, self.shape[0]) / USUAL_RMS**2
 
     def misfit(self, residuals: np.ndarray) -> np.ndarray:
         """See `Solution`."""
         squared = (residuals[:, :2] ** 2).sum(axis=1)
         return np.sqrt(np.bincount(self.n, squared) / np.bincount(self.n))
 
-    def linearised(self, scene: Scene, residuals: np.ndarray) -> _System:
+    def linearised(self, scene: Scene, residuals: np.ndarray) -> NormalEquations:
         """Build the normal equations at this scene."""
         J, d_X, r = self._slopes(scene, residuals)
         N, K = self.shape
@@ -351,7 +266,7 @@ class _Problem:
             ..., :PER_VIEW
         ]
         W[..., shared] = np.add.reduceat(coupling[..., PER_VIEW:], self.first)
-        return _System(
+        return NormalEquations(
             H=H,
             b=b,
             W=W,
@@ -449,53 +364,8 @@ class _Problem:
         return np.sqrt(variance)
 
     def moved(self, scene: Scene, step: np.ndarray, point_step: np.ndarray) -> Scene:
-        """
-        The scene after a step; the first pose stays.
-
-        Points move in the pixel and the log depth of the first keyframe that sees them: there a
-        longer lens or a deeper scene moves nothing to first order, so steps may be large.
-        """
-        K = len(scene.t)
-        view, shared = step[: PER_VIEW * K].reshape(K, PER_VIEW), step[PER_VIEW * K :]
-        R, t = scene.R.copy(), scene.t.copy()
-        for k in range(1, K):
-            turn = cv2.Rodrigues(view[k, 0:3])[0]
-            R[k] = turn @ R[k]
-            t[k] = turn @ t[k] + view[k, 3:6]
-        zoomed = np.clip(view[:, FOCAL], -MOST_ZOOM_STEP, MOST_ZOOM_STEP)
-        log_focal = scene.log_focal + zoomed
-        new_shared, bent = scene.shared + shared, scene.shared[DISTORTION]
-        if shared[DISTORTION]:  # else it is held
-            by = np.clip(shared[DISTORTION], -MOST_DISTORTION_STEP, MOST_DISTORTION_STEP)
-            new_shared[DISTORTION] = min(bent + by, MOST_DISTORTION)
-        bends = new_shared[DISTORTION] - bent
-
-        a = self.anchor
-        X = np.einsum('nij,nj->ni', scene.R[a], scene.points) + scene.t[a]
-        X[:, 2] = np.maximum(X[:, 2], NEAREST_MM)
-        d_X = np.einsum('nij,nj->ni', scene.R[a], point_step)
-        d_X += np.cross(view[a, 0:3], X) + view[a, 3:6]
-        z = X[:, 2:]
-        ratio = X[:, :2] / z
-        d_ratio = (d_X[:, :2] - ratio * d_X[:, 2:]) / z
-        squared, along = ((ratio * other).sum(1, keepdims=True) for other in (ratio, d_ratio))
-        wide, by_squared, by_distortion = magnified(squared, bent)
-        image = wide * ((1.0 + zoomed[a, None]) * ratio + d_ratio)
-        image += (2.0 * by_squared * along + by_distortion * bends) * ratio
-        shrink = np.exp(scene.log_focal - log_focal)[a][:, None]
-        new_z = z * np.exp(np.clip(d_X[:, 2:] / z, -MOST_DEPTH_STEP, MOST_DEPTH_STEP))
-        new_X = np.concatenate(
-            [undistorted(image * shrink, new_shared[DISTORTION]) * new_z, new_z], axis=1
-        )
-        return replace(
-            scene,
-            R=R,
-            t=t,
-            log_focal=log_focal,
-            log_scale=scene.log_scale + view[:, SCALE],
-            shared=new_shared,
-            points=np.einsum('nji,nj->ni', R[a], new_X - t[a]),
-        )
+        """The scene after a step of the cameras (C,) and of the points (N, 3)."""
+        return scene_moved(scene, step, point_step, self.anchor)
 
     def _in_cameras(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         """Each observation's point in its keyframe's camera (M, 3), and its depth (M,) [mm]."""

@@ -93,6 +93,23 @@ def skew(v: np.ndarray) -> np.ndarray:
     return S - np.swapaxes(S, -1, -2)
 
 
+def rotations(vectors: np.ndarray) -> np.ndarray:
+    """Rotation matrices (N, 3, 3) of axis-angle vectors (N, 3) [rad] (Rodrigues)."""
+    angle = np.maximum(np.linalg.norm(vectors, axis=1), 1e-12)[:, None, None]
+    turns = skew(vectors)
+    once, twice = np.sin(angle) / angle, 0.5 * (np.sin(angle / 2.0) / (angle / 2.0)) ** 2
+    return np.eye(3) + once * turns + twice * (turns @ turns)
+
+
+def rotation_vectors(R: np.ndarray) -> np.ndarray:
+    """Axis-angle vectors (N, 3) [rad] of rotation matrices (N, 3, 3); turns below pi."""
+    odd = R - np.swapaxes(R, 1, 2)
+    axis = 0.5 * np.stack([odd[:, 2, 1], odd[:, 0, 2], odd[:, 1, 0]], axis=1)
+    sine = np.linalg.norm(axis, axis=1)
+    angle = np.arctan2(sine, 0.5 * (np.trace(R, axis1=1, axis2=2) - 1.0))
+    return axis * (angle / np.maximum(sine, 1e-12))[:, None]
+
+
 def nearest_rotation(R: np.ndarray) -> np.ndarray:
     """
     Clean the rounding off a chained rotation (3, 3): the closest orthonormal matrix (Kabsch).

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from endosfm3d_ros.core import rigid, zoom_steps
-from endosfm3d_ros.core.bundle_adjustment import NEAREST_MM, USUAL_RMS, Solution, place_points
+from endosfm3d_ros.core.bundle_adjustment import USUAL_RMS, Solution, place_points
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.landmarks import Landmarks
 from endosfm3d_ros.core.lens import distorted, undistorted
@@ -31,11 +31,10 @@ from endosfm3d_ros.core.scene import (
     Scene,
     Views,
 )
+from endosfm3d_ros.core.scene_step import NEAREST_MM
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.scope_told import (
-    BEGUN,
     BEND_SIGMAS,
-    RESUMED,
     TELLING,
     ZOOM_ERROR,
     LensQuestion,
@@ -71,7 +70,6 @@ class LocalMap:
     :param landmarks: the points that they see.
     :param lens_asked: the newest keyframe when it was asked whether the lens bends lines; bent:
         adjustments in a row that said so.
-    :param laborious: the last adjustment asked more than usual, and should have its frame alone.
     :param asking: where a bent lens leads so far, while it is tried; where it led if it is not
         shown, until a straight one is tried there; halfway: it is the former.
     :param left_out: ids of points that the last adjustment left out, until it is `completed`.
@@ -94,7 +92,6 @@ class LocalMap:
     landmarks: Landmarks = field(default_factory=Landmarks)
     lens_asked: int = -1
     bent: int = 0
-    laborious: bool = False
     asking: Scene | None = None
     halfway: bool = False
     left_out: np.ndarray | None = None
@@ -212,7 +209,7 @@ class LocalMap:
 
     def with_nothing_asked(self) -> 'LocalMap':
         """The same, what was asked of the lens forgotten."""
-        return replace(self, laborious=False, asking=None, halfway=False)
+        return replace(self, asking=None, halfway=False)
 
     def _solved(
         self, views: Views, scene: Scene, doubt: float
@@ -231,10 +228,8 @@ class LocalMap:
         question = LensQuestion(
             views, scene, beliefs, self.belief, doubt, self._numbers, bool(told)
         )
-        resumed = self.solution is not None and len(self.keyframes) == WINDOW
-        iterations = RESUMED if resumed else BEGUN
         if question.has_one_answer:
-            return now, question.as_told(iterations)
+            return now, question.as_told()
         same = self.lens_asked == number  # or a keyframe came
         if self.asking and self.halfway and same:
             return now._asked(question, self.asking, begun=True)
@@ -242,7 +237,7 @@ class LocalMap:
             return now, question.straightened(self.asking if same else scene)
         young = self.lens_asked < 0 or not self.settled
         if not young or same:
-            answer = question.as_told(iterations)
+            answer = question.as_told()
             bent = self.bent + 1 if question.bends(answer) else 0
             contradicted = not bent if told else bent > WINDOW
             if young or not contradicted:
@@ -255,7 +250,7 @@ class LocalMap:
         """The end of `_solved` where a bent lens is tried from that scene on, in two goes."""
         solution = question.bent(scene)
         halfway = not solution.converged and not begun
-        now = replace(self, lens_asked=self.keyframes[-1].number, laborious=True)
+        now = replace(self, lens_asked=self.keyframes[-1].number)
         if not halfway and question.shown(solution):
             return now, solution
         return replace(now, asking=solution.scene, halfway=halfway), None

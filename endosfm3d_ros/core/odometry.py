@@ -46,7 +46,6 @@ ZOOM_FLOOR = 1e-3
 ZOOM_NOISE, YOUNG_NOISE = 0.004, 0.012  # of a frame's log zoom by its tracks; before any solution
 SETTLE_S = 0.3  # corrections of the place are fed in over about so long
 FED_SIGMAS = 3.0  # of a step: more of a correction in it is said in its covariance
-ROUNDS = 2  # of adjustment between two frames, at most
 
 
 @dataclass(frozen=True)
@@ -166,16 +165,14 @@ class Odometry:
 
     def settled(self) -> 'Odometry':
         """
-        Adjust the window after a keyframe: until it has converged while a map is young, once when
-        its window is full or the scope is known; then what can wait has the frame after that.
+        Adjust the window after a keyframe, a few iterations a frame: until it has converged while
+        a map is young, once when its window is full or the scope is known; then what can wait has
+        the frame after that.
         """
         now = self._completed()
         if not now.due:
             return now
-        for _ in range(ROUNDS):
-            now = now._adjusted()
-            if now.map.laborious:
-                return now
+        now = now._adjusted()
         return now if now.map.settled else now._completed()
 
     def _adjusted(self) -> 'Odometry':

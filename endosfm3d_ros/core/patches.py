@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core.bundle_adjustment import NEAREST_MM
 from endosfm3d_ros.core.local_map import LocalMap
+from endosfm3d_ros.core.scene_step import NEAREST_MM
 from endosfm3d_ros.core.sight import Sight, values_at
 
 HALF = 7  # of a patch's side, less the middle [px]

@@ -27,8 +27,7 @@ MODEL_ERROR = 0.9
 ZOOM_ERROR = 1.15  # likewise, of log zoom between keyframes
 LEFT = 2.0  # times its last step an adjustment may still have to go
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
-BEGUN, RESUMED = 6, 3  # iterations: of a young window, and of one that only moved on by a keyframe
-ASKED = 60  # and, times its keyframes, twice, of one that is asked whether its lens bends lines
+WORK = 36  # iterations that one frame has time for, times the keyframes that are adjusted
 TELLING = 4  # keyframes: a lens may be told from so many or more
 
 
@@ -139,17 +138,13 @@ class LensQuestion:
         """Whether the lens bends lines by an adjustment."""
         return scope_told(solution, self.belief, self.doubt, self.numbers).bends(self.told)
 
-    def as_told(self, iterations: int) -> Solution:
+    def as_told(self) -> Solution:
         """Through the lens that is told so far."""
-        return adjust(self.views, self.beliefs, self.scene, iterations)
+        return self._adjusted(self.beliefs, self.scene)
 
     def bent(self, scene: Scene) -> Solution:
-        """
-        Through one that may bend lines, from that scene on, as far as one frame has time for it:
-        while the map is young the whole way, later half of it.
-        """
-        beliefs = replace(self.beliefs, straight=False)
-        return adjust(self.views, beliefs, scene, ASKED // len(scene.t))
+        """Through one that may bend lines, from that scene on."""
+        return self._adjusted(replace(self.beliefs, straight=False), scene)
 
     def through(self, distortion: float) -> Scene:
         """
@@ -164,8 +159,11 @@ class LensQuestion:
 
     def straightened(self, scene: Scene) -> Solution:
         """Through one that bends nothing, from where a bent one led."""
-        beliefs = replace(self.beliefs, straight=True)
-        return adjust(self.views, beliefs, _through(scene, 0.0), BEGUN)
+        return self._adjusted(replace(self.beliefs, straight=True), _through(scene, 0.0))
+
+    def _adjusted(self, beliefs: Beliefs, scene: Scene) -> Solution:
+        """As far as one frame has time for it."""
+        return adjust(self.views, beliefs, scene, WORK // len(scene.t))
 
 
 def _through(scene: Scene, distortion: float) -> Scene:

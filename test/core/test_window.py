@@ -19,14 +19,14 @@ from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.lens import distorted, magnified, undistorted
 from endosfm3d_ros.core.local_map import LocalMap
 from endosfm3d_ros.core.observations import MOST_POINTS
-from endosfm3d_ros.core.odometry import ROUNDS, Odometry
+from endosfm3d_ros.core.odometry import Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scene import CENTRE as SHARED_CENTRE
 from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
-from endosfm3d_ros.core.scope_told import ASKED, LEFT
+from endosfm3d_ros.core.scope_told import LEFT, WORK
 from endosfm3d_ros.core.words import Words
 
 WIDTH, HEIGHT = 320, 256
@@ -165,41 +165,20 @@ def test_a_second_of_moving_finds_the_focal_length_from_40_percent_off(
 def test_a_scene_that_is_all_wrong_is_put_right_in_few_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In an orbit, from 40 % off, each track looks like an outlier, and steps are too short."""
+    """In an orbit from 40 % off; a trace of damping holds the focal length where it is."""
     focal = 0.8 * WIDTH
 
-    def off(ill: float, longest: float) -> float:
-        monkeypatch.setattr(bundle_adjustment, 'ILL', ill)
-        monkeypatch.setattr(bundle_adjustment, 'LONGEST', longest)
+    def off() -> float:
         local_map = built('orbit', focal, 0.6)
         for _ in range(4):
             local_map = adjusted(local_map)
         return abs(float(local_map.scope.focal[0] - np.log(focal)))
 
-    ill, longest = bundle_adjustment.ILL, bundle_adjustment.LONGEST
-    now = off(ill, longest)
+    now = off()
     assert now < 0.01
-    assert off(np.inf, longest) > 3 * now and off(ill, 1.0) > 3 * now
-
-
-def test_a_first_step_that_leads_nowhere_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes by another measure of what is usual, and the next ones may lead on."""
-    local_map = built('orbit', 0.8 * WIDTH, 0.6)
-    picked = local_map._picked()
-    problem = _Problem(local_map._views(picked), local_map._beliefs())
-    as_it_is, spreads = _Problem.stepped, []
-
-    def stepped(self: _Problem, system: Any, damping: float, *where: Any) -> Any:
-        spreads.append(self.usual)
-        if self.usual > bundle_adjustment.USUAL_RMS:
-            return (*where, None)
-        return as_it_is(self, system, damping, *where)
-
-    monkeypatch.setattr(_Problem, 'stepped', stepped)
-    start = local_map._scene(picked)
-    _, _, cost, step, converged = problem.minimised(start, 4)
-    assert spreads[0] > bundle_adjustment.ILL and spreads[-1] == bundle_adjustment.USUAL_RMS
-    assert cost < problem.cost(start, problem.residuals(start)) and step.any() and not converged
+    monkeypatch.setattr(bundle_adjustment, 'FIRST_DAMPING', 1e-4)
+    monkeypatch.setattr(bundle_adjustment, 'LEAST_DAMPING', 1e-6)
+    assert off() > 3 * now
 
 
 def test_an_adjustment_that_is_on_its_way_says_how_far_it_may_have_to_go() -> None:
@@ -302,7 +281,7 @@ def test_tracks_that_move_by_themselves_lose_their_say() -> None:
     misfit, sways = after.landmarks.misfit, breathing[after.landmarks.ids]
     assert np.nanmedian(misfit[sways]) > 5 * np.nanmedian(misfit[~sways])
     weights = after.solution.weights
-    assert np.quantile(weights[weights > 0], 0.2) < 0.1 * np.median(weights[weights > 0])
+    assert np.quantile(weights[weights > 0], 0.2) < 0.15 * np.median(weights[weights > 0])
     assert float(after.scope.focal[0]) == pytest.approx(np.log(focal), abs=0.06)
 
 
@@ -380,23 +359,8 @@ def test_a_third_that_sways_smoothly_is_found_and_left_out(
     assert off < max(0.5 * off_without, 0.03)  # an advance resists by itself
 
 
-@pytest.mark.parametrize(
-    ('believed_bend', 'rounds'), [(None, ROUNDS), ((BARREL, BARREL_SIGMA), 1)]
-)
-def test_an_adjustment_that_asks_for_the_lens_has_its_frame_alone(
-    believed_bend: tuple[float, float] | None, rounds: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    local_map = built('orbit', 0.8 * WIDTH, 0.5, believed_bend=believed_bend)
-    local_map = replace(local_map, keyframes=local_map.keyframes[:8])  # young
-    as_it_is, calls = LocalMap.adjusted, []
-    monkeypatch.setattr(LocalMap, 'adjusted', lambda mine: calls.append(1) or as_it_is(mine))
-    after = Odometry(local_map, log_focal=5.0, due=True).settled()
-    assert len(calls) == rounds
-    assert after.map.laborious is (rounds == 1)
-
-
 @pytest.mark.parametrize('keyframes', [4, 6, 9])
-def test_no_frame_asks_more_of_a_bent_lens_than_it_has_time_for(
+def test_no_frame_adjusts_more_than_it_has_time_for(
     keyframes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bend = (BARREL, BARREL_SIGMA)
@@ -413,7 +377,7 @@ def test_no_frame_asks_more_of_a_bent_lens_than_it_has_time_for(
     while now.map.asking is not None:
         steps.append(0)
         now = now.settled()
-    assert max(steps) <= ASKED // keyframes + 1
+    assert max(steps) <= WORK // keyframes + 1
     assert len(steps) <= 3 and (len(steps) > 1 or keyframes < 9)
 
 
@@ -424,7 +388,7 @@ def test_a_keyframe_that_comes_before_a_lens_was_asked_out_straightens_none(
     whole = built('orbit', 0.8 * WIDTH, 0.6, distortion=-0.3, believed_bend=bend)
     told = solved(replace(whole, keyframes=whole.keyframes[:8]))
     assert told.scope.distortion == pytest.approx(-0.3, abs=0.03)
-    monkeypatch.setattr('endosfm3d_ros.core.scope_told.ASKED', 9)  # a step at a time
+    monkeypatch.setattr('endosfm3d_ros.core.scope_told.WORK', 9)  # a step at a time
     asked = told.with_keyframe(whole.keyframes[8]).adjusted()
     assert asked.halfway and asked.asking is not None
     after = asked.with_keyframe(whole.keyframes[9]).adjusted()
@@ -770,7 +734,7 @@ def test_a_keyframe_that_shares_nothing_with_the_newest_takes_no_doubt_away() ->
 def test_zooming_at_rest_follows_the_zoom_and_holds_the_reference(start: float) -> None:
     focal, zoom = 0.8 * WIDTH, np.linspace(1.0, 1.4, 10)
     scope = solved(built('rest', focal, start, zoom=zoom)).scope
-    assert float(scope.focal[0]) == pytest.approx(np.log(focal * start), abs=0.01)
+    assert float(scope.focal[0]) == pytest.approx(np.log(focal * start), abs=0.02)
     assert float(scope.focal[1]) == pytest.approx(np.log(1.4), abs=0.01)
     assert scope.log_focal_sigma > 0.3
 
