@@ -103,6 +103,6 @@ def test_a_long_step_stays_in_the_valley_where_a_straight_one_leaves_it(zoomed: 
     longer = scene_moved(scene, step, of_points, anchor)
     straight = replace(longer, R=straight.R, t=straight.t)
     off_straight = np.abs(pictures(straight) - before)
-    assert np.median(off[1:]) < 0.3 * np.median(off_straight[1:])
+    assert np.median(off[1:]) < 0.5 * np.median(off_straight[1:])
     assert off[0] == pytest.approx(np.zeros((N, 2)), abs=1e-6)
     assert longer.shared[DISTORTION] == 0.0
