@@ -177,7 +177,7 @@ class _Problem:
         cost = self.cost(scene, residuals)
         for _ in range(iterations):
             before = cost
-            system = self.linearised(scene, residuals)
+            system = self.priors.walled(self.linearised(scene, residuals), scene)
             if self.straight:
                 system = system.holding(len(system.b) - SHARED + DISTORTION)
             for _ in range(4):

@@ -54,6 +54,7 @@ RELIEF_SIGMA = 0.16  # see `bends_at`
 RELIEF_ZOOMING = 1.0
 SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
+LONGEST_LENS = 1.7  # picture widths: 33 degrees from side to side, as hardly an endoscope has
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
 
@@ -354,6 +355,7 @@ class LocalMap:
             scale_flicker=FLICKER,
             bend_sigma=BEND_SIGMAS,
             relief_sigma=RELIEF_SIGMA,
+            longest=max(float(np.log(LONGEST_LENS * self.size[0])), float(believed.focal[0])),
         )
 
     def _held(self) -> Beliefs:

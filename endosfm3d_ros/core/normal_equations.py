@@ -33,6 +33,13 @@ class NormalEquations:
         H[unknown, unknown] = 1.0
         return replace(self, H=H, b=b, W=W)
 
+    def pulled(self, unknown: int, off: float, sigma: float) -> 'NormalEquations':
+        """The same with one row more: an unknown of the cameras that is `off` sigmas too large."""
+        H, b = self.H.copy(), self.b.copy()
+        H[unknown, unknown] += 1.0 / sigma**2
+        b[unknown] += off / sigma
+        return replace(self, H=H, b=b)
+
     def reduced(self, damping: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
         The Schur complement on the cameras, and what leads back to the points: the inverses of

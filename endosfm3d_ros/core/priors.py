@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from endosfm3d_ros.core.normal_equations import NormalEquations
 from endosfm3d_ros.core.scene import (
     BENDS,
     DISTORTION,
@@ -18,6 +19,7 @@ from endosfm3d_ros.core.scene import (
 )
 
 TIED = 1e-4  # sigma of what is held or equal
+WALL = 0.1  # of log focal, see `Beliefs.longest`
 
 
 class Priors:
@@ -27,7 +29,8 @@ class Priors:
         self.K = K = len(views.log_zoom)
         self._rows: list[tuple[dict[int, float], float, float]] = []  # slopes, target, sigma
         shared = PER_VIEW * K
-        reference = shared + REFERENCE
+        self._longest = beliefs.longest
+        self._reference = reference = shared + REFERENCE
         for bend, sigma in enumerate(beliefs.bend_sigma, shared + BENDS.start):
             self._row({bend: 1.0}, 0.0, float(sigma))
         whiten = np.linalg.inv(np.linalg.cholesky(beliefs.lens_covariance))
@@ -64,7 +67,16 @@ class Priors:
         off = np.abs(self._off(scene) / self._sigma)
         jumps = off[self._jumping :]
         far = jumps > 1.0
-        return float(off @ off - ((jumps[far] - 1.0) ** 2).sum())
+        wall = max(self._beyond(scene), 0.0)
+        return float(off @ off - ((jumps[far] - 1.0) ** 2).sum() + wall**2)
+
+    def walled(self, system: NormalEquations, scene: Scene) -> NormalEquations:
+        """The same that turns back from a focal length which no endoscope has."""
+        beyond = self._beyond(scene)
+        return system if beyond <= 0.0 else system.pulled(self._reference, beyond, WALL)
+
+    def _beyond(self, scene: Scene) -> float:
+        return (float(scene.shared[REFERENCE]) - self._longest) / WALL
 
     def at(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         """

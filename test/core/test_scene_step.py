@@ -18,7 +18,7 @@ def sliding(rng: np.random.Generator) -> Scene:
     """A camera that slides before a bumpy wall and turns a little, about no axis of the world."""
     turn = rotations(0.3 * rng.standard_normal((1, 3)))[0]
     k = np.arange(K)
-    turns = np.stack([0.01 * k, -0.02 * k, 0.03 * k], axis=1)
+    turns = np.stack([0.003 * k, -0.006 * k, 0.03 * k], axis=1)
     centres = np.stack([1.2 * k, -0.5 * k, 0.1 * k], axis=1)
     R = rotations(turns)
     t = -(R @ centres[..., None])[..., 0]

@@ -17,7 +17,7 @@ from endosfm3d_ros.core.bundle_adjustment import _Problem
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.lens import distorted, magnified, undistorted
-from endosfm3d_ros.core.local_map import LocalMap
+from endosfm3d_ros.core.local_map import LONGEST_LENS, LocalMap
 from endosfm3d_ros.core.observations import MOST_POINTS
 from endosfm3d_ros.core.odometry import Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
@@ -210,6 +210,21 @@ def test_sliding_sideways_before_a_wall_does_not_run_away(start: float) -> None:
     off = float(scope.focal[0] - np.log(focal))
     assert abs(off) < abs(np.log(start)) + 0.1  # never worse than the prior by more
     assert abs(off) < 3 * scope.log_focal_sigma
+
+
+def test_what_no_endoscope_has_is_not_told_where_nothing_shows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor is it any surer for that; a window that shows such a lens is believed."""
+    focal = 0.9 * WIDTH
+    slide = built('sideways', focal, 1.8, relief=0.7)
+    held = solved(slide).scope
+    assert np.exp(held.focal[0]) < 1.05 * LONGEST_LENS * WIDTH
+    assert held.log_focal_sigma > 0.4
+    long = solved(built('orbit', 2.3 * WIDTH, 0.7)).scope
+    assert float(long.focal[0]) == pytest.approx(np.log(2.3 * WIDTH), abs=0.03)
+    monkeypatch.setattr('endosfm3d_ros.core.local_map.LONGEST_LENS', 1e9)
+    assert np.exp(solved(slide).scope.focal[0]) > 1.15 * LONGEST_LENS * WIDTH
 
 
 def test_stated_sigmas_are_about_as_large_as_the_errors() -> None:
