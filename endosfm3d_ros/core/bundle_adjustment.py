@@ -35,7 +35,7 @@ PIXEL_KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 DEPTH_KERNEL = 2.0
 USUAL_RMS = 0.45  # of residuals over their stated sigma, which knows of more than residuals show
 ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
-FIRST_DAMPING, LEAST_DAMPING = 1e-6, 1e-9  # see `minimised`
+FIRST_DAMPING, LEAST_DAMPING = 1e-5, 1e-8  # see `minimised`
 SHARES = 1.0, 0.5, 0.25  # of a step, while it leads up
 
 
