@@ -1,12 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-The window: points, keyframes and a camera of which everything is known; what does it find out?
-
-The scene is a bumpy wall, seen with noise; its depth maps are wrong as networks' maps are.
-"""
+"""The window: what does it find out?"""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,140 +9,27 @@ import pytest
 from endosfm3d_ros.core import bundle_adjustment, observations
 from endosfm3d_ros.core import local_map as window_of
 from endosfm3d_ros.core.bundle_adjustment import _Problem
-from endosfm3d_ros.core.geometry import inverse, motion_from_vector
 from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.lens import distorted, magnified, undistorted
 from endosfm3d_ros.core.local_map import LONGEST_LENS, LocalMap
 from endosfm3d_ros.core.observations import MOST_POINTS
 from endosfm3d_ros.core.odometry import Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
-from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scene import CENTRE as SHARED_CENTRE
 from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
-from endosfm3d_ros.core.scope_told import LEFT, WORK
+from endosfm3d_ros.core.scope_told import LEFT
 from endosfm3d_ros.core.words import Words
-
-WIDTH, HEIGHT = 320, 256
-CENTRE = np.array([159.5, 127.5])
-NOISE_PX = 0.15
-POINTS = 200
-
-
-def scene_points(
-    rng: np.random.Generator, focal: float, distance: float = 40.0, distortion: float = 0.0
-) -> np.ndarray:
-    """Points all over the first picture, on a wall with relief: (N, 3) [mm]."""
-    u = rng.uniform(20, WIDTH - 20, POINTS)
-    v = rng.uniform(20, HEIGHT - 20, POINTS)
-    z = distance * (1 + 0.25 * np.sin(u / 40) * np.cos(v / 33) + 0.1 * rng.standard_normal(POINTS))
-    image = np.column_stack([u - CENTRE[0], v - CENTRE[1]]) / focal
-    return np.column_stack([undistorted(image, distortion) * z[:, None], z])
-
-
-def flight(kind: str, count: int, distance: float = 40.0) -> list[np.ndarray]:
-    """T_world_cam of `count` keyframes over about a second."""
-    poses = []
-    for k in np.linspace(0.0, 1.0, count):
-        if kind == 'advance':
-            T = motion_from_vector(
-                np.array([0.12 * np.sin(5 * k), -0.2 * k, 0.15 * k]),
-                np.array([1.0 * k, 0.5 * np.sin(6 * k), 0.35 * distance * k]),
-            )
-        elif kind == 'orbit':
-            angle = 0.35 * k
-            T = motion_from_vector(np.array([0.0, angle, 0.0]), np.zeros(3))
-            T[:3, 3] = np.array([0, 0, distance]) - T[:3, :3] @ np.array([0, 0, distance])
-        elif kind == 'sideways':
-            T = motion_from_vector(np.zeros(3), np.array([0.35 * distance * k, 0.0, 0.0]))
-        else:  # rest
-            T = np.eye(4)
-        poses.append(T)
-    return poses
-
-
-def project(
-    X_world: np.ndarray, T_world_cam: np.ndarray, focal: float, distortion: float = 0.0
-) -> np.ndarray:
-    T = inverse(T_world_cam)
-    X = X_world @ T[:3, :3].T + T[:3, 3]
-    return CENTRE + focal * distorted(X[:, :2] / X[:, 2:], distortion)
-
-
-def built(
-    kind: str,
-    focal: float,
-    start: float,
-    seed: int = 0,
-    zoom: np.ndarray | None = None,
-    rim: bool = True,
-    relief: float = 1.0,
-    distortion: float = 0.0,
-    believed_bend: tuple[float, float] | None = None,
-) -> LocalMap:
-    """
-    A map of ten keyframes that believes in `start` times the focal length.
-
-    :param zoom: (10,) of each; rim: whether one shows it; relief: the power that makes the depth
-        maps of the truth; distortion: of the lens, and what is believed of it, with sigma.
-    """
-    rng = np.random.default_rng(seed)
-    points = scene_points(rng, focal, distortion=distortion)
-    belief = Scope.guessed(
-        float(np.log(focal * start)),
-        0.45,
-        CENTRE,
-        0.01 * WIDTH,
-        distortion=believed_bend,
-    )
-    local_map = LocalMap((WIDTH, HEIGHT), NOISE_PX, Words(belief), belief)
-    tilt = 0.06 * rng.standard_normal(2)
-    zoom = np.ones(10) if zoom is None else zoom
-    for k, T in enumerate(flight(kind, 10)):
-        pixels = project(points, T, focal * zoom[k], distortion)
-        pixels += NOISE_PX * rng.standard_normal((POINTS, 2))
-        X = points @ inverse(T)[:3, :3].T + inverse(T)[:3, 3]
-        ids = np.flatnonzero((np.abs(pixels - CENTRE) < CENTRE + 0.5).all(1) & (X[:, 2] > 1))
-        log_z = relief * np.log(X[ids, 2]) + (1 - relief) * np.log(np.median(X[ids, 2]))
-        log_depth = log_z + 0.03 * rng.standard_normal() + (pixels[ids] / 160 - 1) @ tilt
-        log_depth += 0.04 * rng.standard_normal(len(ids))
-        believed = float(np.log(focal * start))
-        placed = inverse(T) if k == 0 else None
-        if placed is None:  # as the odometry would: among the points that the map has
-            known = local_map.landmarks.of(ids)
-            use = known >= 0
-            before = local_map.keyframes[-1].T_cam_world
-            seen = local_map.landmarks.places[known[use]], pixels[ids][use]
-            bent = local_map.scope.distortion
-            placed = resect(*seen, CENTRE, 0.4, before, believed, 0.01, bent).T_cam_world
-        log_zoom = float(np.log(zoom[k]))
-        local_map = local_map.with_keyframe(
-            Keyframe(
-                3 * k, ids, pixels[ids], log_depth, np.full(len(ids), 0.1),
-                log_zoom if rim else np.nan, 1e-3,
-                placed[:3, :3], placed[:3, 3], believed + log_zoom, 0.0,
-            )
-        )  # fmt: skip
-    return local_map
-
-
-def adjusted(local_map: LocalMap) -> LocalMap:
-    """One adjustment, and all that it leaves for later frames."""
-    local_map = local_map.adjusted()
-    while local_map.asking:
-        local_map = local_map.adjusted()
-    while local_map.waits:
-        local_map = local_map.completed()
-    return local_map
-
-
-def solved(local_map: LocalMap) -> LocalMap:
-    for _ in range(12):
-        local_map = adjusted(local_map)
-        if local_map.solution and local_map.solution.converged:
-            break
-    return local_map
+from test.core.bumpy_wall import (
+    CENTRE,
+    HEIGHT,
+    NOISE_PX,
+    WIDTH,
+    adjusted,
+    built,
+    scene_points,
+    solved,
+)
 
 
 @pytest.mark.parametrize('kind', ['advance', 'orbit'])
@@ -281,200 +163,6 @@ def test_what_is_believed_is_what_was_told_at_the_window_s_oldest_keyframe(
     assert believed == [6, 9, 12, 15]  # with no gap between two of them
 
 
-def test_tracks_that_move_by_themselves_lose_their_say() -> None:
-    """30 % of the points breathe: 2 px to and fro."""
-    focal, rng = 0.6 * WIDTH, np.random.default_rng(5)
-    local_map = built('orbit', focal, 1.1, seed=5)
-    breathing = np.arange(POINTS) < 0.3 * POINTS
-    keyframes = []
-    for view in local_map.keyframes:
-        sway = 3.0 * np.sin(0.35 * view.number + 0.3 * rng.standard_normal())
-        shift = np.where(breathing[view.ids], sway, 0.0)
-        keyframes.append(replace(view, pixels=view.pixels + shift[:, None] * [0.6, 0.8]))
-    after = solved(replace(local_map, keyframes=tuple(keyframes)))
-    assert after.solution is not None
-    misfit, sways = after.landmarks.misfit, breathing[after.landmarks.ids]
-    assert np.nanmedian(misfit[sways]) > 5 * np.nanmedian(misfit[~sways])
-    weights = after.solution.weights
-    assert np.quantile(weights[weights > 0], 0.2) < 0.15 * np.median(weights[weights > 0])
-    assert float(after.scope.focal[0]) == pytest.approx(np.log(focal), abs=0.06)
-
-
-def test_a_track_that_is_off_throughout_has_little_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third of the tracks scatters five times as much, which is no outlier anywhere."""
-    rng = np.random.default_rng(8)
-    local_map = built('advance', 0.8 * WIDTH, 1.2)
-    poor, keyframes = rng.random(POINTS) < 1 / 3, []
-    for view in local_map.keyframes:
-        slip = 5 * NOISE_PX * rng.standard_normal((POINTS, 2)) * poor[:, None]
-        keyframes.append(replace(view, pixels=view.pixels + slip[view.ids]))
-    local_map = replace(local_map, keyframes=tuple(keyframes))
-    scattering = poor[local_map.landmarks.ids[local_map._picked()]]
-
-    def say_of_poor() -> float:
-        after = local_map
-        for _ in range(6):
-            after = after.adjusted()
-        assert after.solution is not None
-        weights = after.solution.weights.sum(axis=1)
-        return float(weights[scattering].mean() / weights[~scattering].mean())
-
-    assert say_of_poor() < 0.1
-    monkeypatch.setattr('endosfm3d_ros.core.bundle_adjustment.ALIKE', 1e9)
-    assert say_of_poor() > 0.4  # as outliers here and there
-
-
-def test_a_poor_track_is_less_sure_of_its_depth() -> None:
-    local_map = built('orbit', 0.8 * WIDTH, 1.0)
-    view = local_map.keyframes[4]
-    poor = view.ids[::10]
-    pixels = view.pixels + np.where(np.isin(view.ids, poor), 8 * NOISE_PX, 0.0)[:, None]
-    keyframes = list(local_map.keyframes)
-    keyframes[4] = replace(view, pixels=pixels)
-    sigmas = []
-    for views in (local_map.keyframes, tuple(keyframes)):
-        known = solved(replace(local_map, keyframes=views)).landmarks
-        sigmas.append(known.track_sigma[known.of(poor)])
-    assert np.median(sigmas[1] / sigmas[0]) > 1.5
-
-
-def swaying(local_map: LocalMap, border_px: float) -> tuple[LocalMap, np.ndarray]:
-    """The same map, all right of a border swaying by 8 px; and how much of it a point has."""
-    weight = np.zeros(POINTS)
-    for view in reversed(local_map.keyframes):
-        weight[view.ids] = 1 / (1 + np.exp((border_px - view.pixels[:, 0]) / 12))
-    keyframes = []
-    for view in local_map.keyframes:
-        shift = 8.0 * np.sin(0.09 * view.number) * weight[view.ids]
-        keyframes.append(replace(view, pixels=view.pixels + shift[:, None] * [0.9, 0.4]))
-    return replace(local_map, keyframes=tuple(keyframes)), weight[local_map.landmarks.ids]
-
-
-@pytest.mark.parametrize(('kind', 'border_px'), [('advance', 195), ('orbit', 225)])
-def test_a_third_that_sways_smoothly_is_found_and_left_out(
-    kind: str, border_px: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    focal = 0.6 * WIDTH
-    start, moves = swaying(built(kind, focal, 1.2, seed=1), border_px)
-
-    def after() -> tuple[LocalMap, float]:
-        local_map = start
-        for _ in range(9):
-            local_map = adjusted(local_map)
-        return local_map, abs(float(local_map.scope.focal[0]) - np.log(focal))
-
-    found, off = after()
-    newest = np.isin(found.landmarks.ids, found.keyframes[-1].ids)
-    assert found.landmarks.moving[newest & (moves > 0.5)].mean() > 0.85
-    assert found.landmarks.moving[newest & (moves < 0.01)].mean() < 0.1
-    assert not found.landmarks.moving[found._picked()].any()
-    monkeypatch.setattr('endosfm3d_ros.core.bundle_adjustment.ALIKE', 1e9)
-    misled, off_without = after()
-    assert misled.landmarks.moving[newest & (moves > 0.5)].mean() < 0.85
-    assert off < max(0.5 * off_without, 0.03)  # an advance resists by itself
-
-
-@pytest.mark.parametrize('keyframes', [4, 6, 9])
-def test_no_frame_adjusts_more_than_it_has_time_for(
-    keyframes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bend = (BARREL, BARREL_SIGMA)
-    young = built('orbit', 0.8 * WIDTH, 0.6, distortion=-0.3, believed_bend=bend)
-    young = replace(young, keyframes=young.keyframes[:keyframes])
-    as_it_is, steps = _Problem.linearised, [0]
-
-    def counted(*given: Any) -> Any:
-        steps[-1] += 1
-        return as_it_is(*given)
-
-    monkeypatch.setattr(_Problem, 'linearised', counted)
-    now = Odometry(young, log_focal=5.0, due=True).settled()
-    while now.map.asking is not None:
-        steps.append(0)
-        now = now.settled()
-    assert max(steps) <= WORK // keyframes + 1
-    assert len(steps) <= 3 and (len(steps) > 1 or keyframes < 9)
-
-
-def test_a_keyframe_that_comes_before_a_lens_was_asked_out_straightens_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    bend = (BARREL, BARREL_SIGMA)
-    whole = built('orbit', 0.8 * WIDTH, 0.6, distortion=-0.3, believed_bend=bend)
-    told = solved(replace(whole, keyframes=whole.keyframes[:8]))
-    assert told.scope.distortion == pytest.approx(-0.3, abs=0.03)
-    monkeypatch.setattr('endosfm3d_ros.core.scope_told.WORK', 9)  # a step at a time
-    asked = told.with_keyframe(whole.keyframes[8]).adjusted()
-    assert asked.halfway and asked.asking is not None
-    after = asked.with_keyframe(whole.keyframes[9]).adjusted()
-    assert after.scope.distortion == pytest.approx(-0.3, abs=0.03)
-
-
-def test_an_adjustment_that_has_no_answer_leaves_no_question_behind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    whole = built('orbit', 0.8 * WIDTH, 0.6, believed_bend=(BARREL, BARREL_SIGMA))
-    asked = Odometry(whole, log_focal=5.0, due=True).settled()
-    assert asked.map.asking is not None
-
-    def nothing(*_: object) -> None:
-        raise np.linalg.LinAlgError
-
-    monkeypatch.setattr('endosfm3d_ros.core.scope_told.adjust', nothing)
-    after = asked.settled()
-    assert after.map.asking is None and not after.map.halfway and not after.due
-
-
-def test_once_a_lens_was_straightened_the_points_are_placed_by_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(observations, 'MOST_POINTS', 120)
-    monkeypatch.setattr(observations, 'LEAST_OF_A_VIEW', 80)
-    local_map = built('advance', 0.6 * WIDTH, 0.6, believed_bend=(BARREL, BARREL_SIGMA))
-    young = replace(local_map, keyframes=local_map.keyframes[:8])
-    asked = Odometry(young, log_focal=5.0, due=True).settled().map
-    assert asked.asking is not None
-    straightened, frames = asked, 0
-    while straightened.asking is not None:
-        straightened, frames = (
-            Odometry(straightened, log_focal=5.0, due=True).settled().map,
-            frames + 1,
-        )
-    assert frames <= 2 and straightened.solution is not None
-    others = np.setdiff1d(straightened.keyframes[-1].ids, asked.landmarks.ids[asked._picked()])
-    row = straightened.landmarks.of(others)
-    assert len(row) and np.isfinite(straightened.landmarks.track_sigma[row]).all()
-
-
-def test_a_lens_is_asked_of_the_same_points_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    local_map = built('advance', 0.6 * WIDTH, 0.6, believed_bend=(BARREL, BARREL_SIGMA))
-    young = solved(replace(local_map, keyframes=local_map.keyframes[:7]))
-    young = young.with_keyframe(local_map.keyframes[7])
-    waiting = replace(young, left_out=young.keyframes[-1].ids)
-    asked = waiting.adjusted()
-    assert asked.asking is not None and asked.left_out is not None
-    monkeypatch.setattr(
-        'endosfm3d_ros.core.rigid.strays',
-        lambda places, misfit, before: misfit < np.median(misfit),
-    )
-    told = Odometry(asked, log_focal=5.0, due=True)
-    while told.map.asking is not None:
-        told = told.settled()
-    assert told.map.solution is not None and told.map.landmarks.moving.any()  # judged afterwards
-
-
-def test_what_moves_is_marked_though_a_keyframe_came_before_it_was_judged() -> None:
-    local_map, moves = swaying(built('orbit', 0.6 * WIDTH, 1.2, seed=1), 225)
-    local_map = local_map.adjusted()
-    assert local_map.waits and not local_map.landmarks.moving.any()
-    newest = local_map.keyframes[-1]
-    local_map = local_map.with_keyframe(replace(newest, number=newest.number + 1))
-    after = Odometry(local_map, log_focal=5.0, due=True).settled()
-    row = after.map.landmarks.of(newest.ids)
-    swayed = moves[after.map.landmarks.ids[row]] > 0.5
-    assert after.map.landmarks.moving[row][swayed].mean() > 0.8
-
-
 def test_a_map_is_adjusted_though_every_frame_is_a_keyframe() -> None:
     known = built('advance', 0.6 * WIDTH, 0.7, believed_bend=(BARREL, BARREL_SIGMA))
     odometry = Odometry(
@@ -517,37 +205,6 @@ def test_a_keyframe_that_sees_little_neither_breaks_a_window_nor_makes_anything_
         window = adjusted(window)
         assert not window.landmarks.moving.any()
     assert window.solution is not None and np.isfinite(window.solution.covariance).all()
-
-
-@pytest.mark.parametrize('kind', ['advance', 'orbit', 'sideways', 'rest'])
-def test_nothing_moves_by_itself_in_a_still_scene(kind: str) -> None:
-    for seed in range(3):
-        local_map = built(kind, 0.6 * WIDTH, 1.2, seed)
-        for _ in range(5):
-            local_map = adjusted(local_map)
-            assert not local_map.landmarks.moving.any()
-
-
-@pytest.mark.parametrize('distortion', [-0.3, -0.45])
-def test_a_lens_that_is_not_known_yet_is_not_taken_for_what_moves(distortion: float) -> None:
-    """Keyframe by keyframe: three of them are explained through a straight lens, and fit ill."""
-    whole = built(
-        'advance', 0.5 * WIDTH, 1.3, distortion=distortion, believed_bend=(BARREL, BARREL_SIGMA)
-    )
-    window = replace(whole.forgotten(), words=Words(whole.belief), scope=whole.belief)
-    for view in whole.keyframes:
-        window = adjusted(window.with_keyframe(view))
-    assert not window.landmarks.moving.any()
-    assert window.scope.distortion == pytest.approx(distortion, abs=0.05)
-
-
-def test_a_window_in_which_something_moves_tells_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    local_map, _ = swaying(built('advance', 0.6 * WIDTH, 1.2, seed=1), 195)
-    careful = solved(solved(local_map))
-    assert careful.landmarks.moving.any()
-    monkeypatch.setattr(window_of, 'UNSURE', 1.0)
-    careless = solved(solved(local_map))
-    assert careful.scope.log_focal_sigma > 1.5 * careless.scope.log_focal_sigma
 
 
 def test_a_fast_move_leaves_no_keyframe_without_its_share_of_the_points() -> None:
@@ -618,89 +275,10 @@ def test_points_that_were_not_adjusted_stand_where_the_keyframes_see_them(
     assert 0.3 < np.median(np.abs(surprise)) / 0.6745 < 3.0
 
 
-@pytest.mark.parametrize('kind', ['advance', 'orbit'])
-@pytest.mark.parametrize('distortion', [-0.3, -0.2, -0.1])
-def test_a_lens_that_bends_lines_is_found_with_its_focal_length(
-    kind: str, distortion: float
-) -> None:
-    focal = 0.6 * WIDTH
-    known = {'distortion': distortion, 'believed_bend': (BARREL, BARREL_SIGMA)}
-    scope = solved(built(kind, focal, 1.3, **known)).scope
-    off = scope.distortion - distortion
-    assert abs(off) < 0.04 and abs(off) < 3 * scope.distortion_sigma
-    assert abs(float(scope.focal[0] - np.log(focal))) < 0.03
-
-
-def test_a_lens_that_is_known_for_straight_is_never_told_to_bend() -> None:
-    """However much the tracks contradict, and however unsure that has made the belief."""
-    local_map = built('advance', 0.6 * WIDTH, 1.2, distortion=-0.3)
-    unsure = replace(local_map.belief, covariance=1e4 * local_map.belief.covariance)
-    local_map = solved(replace(local_map, words=Words(unsure)))
-    assert local_map.scope.pinhole and local_map.scope.distortion == 0.0
-    assert local_map.scope.focal[0] > np.log(0.6 * WIDTH) + 0.1  # what it takes for a longer lens
-
-
-def test_a_wide_step_of_the_lens_moves_points_in_their_pictures_as_its_slopes_say() -> None:
-    """However long: in the picture that first saw them they move along a straight line."""
-    local_map = built('orbit', 200.0, 1.0, distortion=-0.2)
-    scope = replace(local_map.scope, distortion=-0.2)
-    local_map = replace(local_map, scope=scope)
-    picked = local_map._picked()
-    start = local_map._scene(picked)
-    problem = _Problem(local_map._views(picked), local_map._beliefs())
-    longer, bent = 0.3, -0.15
-    step = np.zeros(PER_VIEW * 10 + SHARED)
-    step[FOCAL : PER_VIEW * 10 : PER_VIEW], step[PER_VIEW * 10 + DISTORTION] = longer, bent
-    moved = problem.moved(start, step, np.zeros_like(start.points))
-    sigma = problem.pixel_sigma[problem.first, None]
-    before, after = (sigma * problem.residuals(s)[problem.first, :2] for s in (start, moved))
-    k = problem.k[problem.first]
-    X = np.einsum('nij,nj->ni', start.R[k], start.points) + start.t[k]
-    ray = X[:, :2] / X[:, 2:]
-    wide, _, by_distortion = magnified((ray * ray).sum(1), -0.2)
-    slope = np.exp(start.log_focal[k]) * (longer * wide + bent * by_distortion)
-    assert np.abs(slope[:, None] * ray).max() > 20.0
-    assert after - before == pytest.approx(slope[:, None] * ray, abs=1e-6)
-
-
 def test_a_camera_at_rest_makes_no_point_sure() -> None:
     local_map = solved(built('rest', 200.0, 1.0))
     sigma = local_map.landmarks.track_sigma[np.isfinite(local_map.landmarks.track_sigma)]
     assert len(sigma) > 100 and np.median(sigma) > 0.12  # a network's map is surer than that
-
-
-def test_resection_finds_pose_and_zoom_among_outliers() -> None:
-    rng = np.random.default_rng(2)
-    focal = 180.0
-    points = scene_points(rng, focal)
-    T = motion_from_vector(np.array([0.02, -0.05, 0.1]), np.array([2.0, -1.0, 3.0]))
-    pixels = project(points, T, 1.02 * focal) + NOISE_PX * rng.standard_normal((POINTS, 2))
-    pixels[:60] += rng.uniform(-20, 20, (60, 2))
-    found = resect(points, pixels, CENTRE, 0.3, np.eye(4), float(np.log(focal)), 0.02)
-    assert found.known and 0.65 < found.agree.mean() < 0.8
-    assert found.T_cam_world == pytest.approx(inverse(T), abs=0.1)
-    assert found.log_focal == pytest.approx(np.log(1.02 * focal), abs=0.004)
-
-
-def test_a_resection_told_its_focal_length_is_the_one_that_had_known_it() -> None:
-    rng = np.random.default_rng(3)
-    points = scene_points(rng, 200.0)
-    T = motion_from_vector(np.array([0.02, -0.03, 0.01]), np.array([1.0, -0.5, 3.0]))
-    pixels = project(points, T, 206.0) + 0.2 * rng.standard_normal((POINTS, 2))
-    where = points, pixels, CENTRE, 0.3, np.eye(4)
-    free, held = resect(*where, np.log(206.0), 0.05), resect(*where, np.log(200.0), 1e-6)
-    told = free.at_focal(float(np.log(200.0)), 1e-6)
-    assert abs(free.log_focal - np.log(206.0)) < 0.01
-    assert told.log_focal == pytest.approx(np.log(200.0), abs=1e-5)
-    moved = np.linalg.norm((free.T_cam_world - held.T_cam_world)[:3, 3])
-    assert moved > 0.3  # it matters, ...
-    assert np.linalg.norm((told.T_cam_world - held.T_cam_world)[:3, 3]) < 0.05 * moved
-    assert told.covariance[5, 5] < 0.5 * free.covariance[5, 5]  # zoom is told from an advance
-
-
-def test_resection_of_nothing_is_not_known() -> None:
-    nothing = resect(np.zeros((3, 3)), np.zeros((3, 2)), CENTRE, 0.3, np.eye(4), 5.0, 0.02)
-    assert not nothing.known and np.array_equal(nothing.T_cam_world, np.eye(4))
 
 
 def test_a_map_that_is_lost_again_and_again_still_knows_what_zooms_there_are() -> None:

@@ -18,7 +18,7 @@ from endosfm3d_ros.core.zoom_steps import (
     asked,
     rests,
 )
-from test.core.test_window import WIDTH, built
+from test.core.bumpy_wall import WIDTH, built
 
 FRAMES = np.full(9, 3)
 
