@@ -94,19 +94,26 @@ def test_sliding_sideways_before_a_wall_does_not_run_away(start: float) -> None:
     assert abs(off) < 3 * scope.log_focal_sigma
 
 
-def test_what_no_endoscope_has_is_not_told_where_nothing_shows_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Nor is it any surer for that; a window that shows such a lens is believed."""
-    focal = 0.9 * WIDTH
-    slide = built('sideways', focal, 1.8, relief=0.7)
-    held = solved(slide).scope
-    assert np.exp(held.focal[0]) < 1.05 * LONGEST_LENS * WIDTH
-    assert held.log_focal_sigma > 0.4
-    long = solved(built('orbit', 2.3 * WIDTH, 0.7)).scope
-    assert float(long.focal[0]) == pytest.approx(np.log(2.3 * WIDTH), abs=0.03)
-    monkeypatch.setattr('endosfm3d_ros.core.local_map.LONGEST_LENS', 1e9)
-    assert np.exp(solved(slide).scope.focal[0]) > 1.15 * LONGEST_LENS * WIDTH
+def test_an_adjustment_turns_back_from_what_no_endoscope_has_and_is_no_surer() -> None:
+    """A slide tells next to nothing; its maps' relief is wrong."""
+    slide = built('sideways', 0.9 * WIDTH, 1.8, relief=0.7)
+    picked = slide._picked()
+    views, beliefs, start = slide._views(picked), slide._beliefs(), slide._scene(picked)
+    wall = float(np.log(1.3 * WIDTH))
+    free, held = (
+        bundle_adjustment.adjust(views, replace(beliefs, longest=longest), start, 40)
+        for longest in (np.inf, wall)
+    )
+    reference = len(held.covariance) - SHARED + REFERENCE
+    assert free.scene.shared[REFERENCE] > wall + 0.2
+    assert held.scene.shared[REFERENCE] < wall + 0.1
+    assert held.covariance[reference, reference] > 0.5 * free.covariance[reference, reference]
+
+
+def test_a_lens_longer_than_endoscopes_have_is_told_where_it_shows() -> None:
+    focal = 1.35 * LONGEST_LENS * WIDTH
+    scope = solved(built('orbit', focal, 0.7)).scope
+    assert float(scope.focal[0]) == pytest.approx(np.log(focal), abs=0.03)
 
 
 def test_stated_sigmas_are_about_as_large_as_the_errors() -> None:
@@ -344,7 +351,7 @@ def test_a_zoom_that_only_tracks_tell_is_as_sure_as_they_are() -> None:
             window = adjusted(window.with_keyframe(view))
         scope = solved(window).scope
         sigmas.append(float(np.sqrt(scope.covariance[1, 1])))
-        assert abs(float(scope.focal[1]) - np.log(1.4)) < min(3 * sigmas[-1], 0.01)
+        assert abs(float(scope.focal[1]) - np.log(1.4)) < min(3 * sigmas[-1], 0.02)
     assert sigmas[0] < 0.005 < sigmas[1] < 0.16
 
 
