@@ -202,8 +202,8 @@ class _Problem:
         cost: float,
     ) -> tuple[Scene, np.ndarray, float, np.ndarray | None]:
         """
-        A step downhill from where the system is linearised, or as much of it as leads down, and
-        the cameras' part of it (C,); None where it leads up.
+        Go downhill by a step from where the system is linearised, or by as much of it as leads
+        down; the cameras' part of the step (C,), None where it leads up.
         """
         step, of_points = system.solved(damping)
         for share in SHARES:
@@ -211,7 +211,7 @@ class _Problem:
             new_residuals = self.residuals(moved)
             new_cost = self.cost(moved, new_residuals)
             if new_cost < cost:
-                return moved, new_residuals, new_cost, share * step
+                return moved, new_residuals, new_cost, step
         return scene, residuals, cost, None
 
     def residuals(self, scene: Scene) -> np.ndarray:

@@ -54,7 +54,6 @@ RELIEF_SIGMA = 0.16  # see `bends_at`
 RELIEF_ZOOMING = 1.0
 SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
-LONGEST_LENS = 1.7  # picture widths: 33 degrees from side to side, as hardly an endoscope has
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
 
@@ -78,6 +77,7 @@ class LocalMap:
         keyframe when an adjustment told it last.
     :param gap: log focal length by which the points are placed, less the one that `scope` tells:
         an earlier window has a say in it; shift: (2,) of the principal point likewise [px].
+    :param longest: see `Beliefs`.
     :param log_scale: of depth maps, world over network, as the last windows saw it.
     :param number: which map it is since the epoch began; lengths of two are of two scales.
     :param solution: of the last adjustment; None before the first.
@@ -98,6 +98,7 @@ class LocalMap:
     left_out: np.ndarray | None = None
     gap: float = 0.0
     shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    longest: float = np.inf
     log_scale: float = 0.0
     number: int = 0
     solution: Solution | None = None
@@ -300,6 +301,7 @@ class LocalMap:
             scope,
             lens_asked=self.lens_asked,
             log_scale=self.log_scale,
+            longest=self.longest,
         )
 
     def _picked(self) -> np.ndarray:
@@ -355,7 +357,7 @@ class LocalMap:
             scale_flicker=FLICKER,
             bend_sigma=BEND_SIGMAS,
             relief_sigma=RELIEF_SIGMA,
-            longest=max(float(np.log(LONGEST_LENS * self.size[0])), float(believed.focal[0])),
+            longest=self.longest,
         )
 
     def _held(self) -> Beliefs:
@@ -370,6 +372,7 @@ class LocalMap:
             self._beliefs(),
             lens=np.array([reference, zoom, self.scope.distortion, *believed.centre]),
             lens_covariance=covariance,
+            longest=np.inf,
         )
 
     def _scene(self, picked: np.ndarray) -> Scene:

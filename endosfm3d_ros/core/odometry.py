@@ -44,6 +44,8 @@ STRAYED = 0.7  # fewer of the followed points agree: then they may have been led
 LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
 ZOOM_FLOOR = 1e-3
 ZOOM_NOISE, YOUNG_NOISE = 0.004, 0.012  # of a frame's log zoom by its tracks; before any solution
+# picture widths: 33 degrees from side to side, as hardly an endoscope sees, whole or zoomed in
+LONGEST_LENS = 1.7
 SETTLE_S = 0.3  # corrections of the place are fed in over about so long
 FED_SIGMAS = 3.0  # of a step: more of a correction in it is said in its covariance
 
@@ -115,8 +117,10 @@ class Odometry:
         :param scope: what is believed of the endoscope, of a square-pixel input picture.
         """
         sigma_px = TRACK_SIGMA_PX * sight.pixel_size
-        first = float(scope.focal.sum())
-        return cls(LocalMap(sight.size, sigma_px, Words(scope), scope), log_focal=first)
+        seldom = float(scope.focal[0]) + scope.log_focal_sigma
+        longest = max(float(np.log(LONGEST_LENS * sight.size[0])), seldom)
+        begun = LocalMap(sight.size, sigma_px, Words(scope), scope, longest=longest)
+        return cls(begun, log_focal=float(scope.focal.sum()))
 
     @property
     def scope(self) -> Scope:

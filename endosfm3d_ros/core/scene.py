@@ -47,8 +47,8 @@ class Beliefs:
         against it, the distortion (`lens.py`), and the principal point [px]; lens_covariance
         (5, 5) of them.
     :param straight: the distortion is held at none, and only asked for.
-    :param longest: reference log focal length that no endoscope has [log px]; an adjustment turns
-        back there, and nothing is surer for it.
+    :param longest: reference log focal length beyond which a window has to show it [log px]: an
+        adjustment turns back there, and nothing is surer for it.
     :param log_scale: of the depth maps: world over network; log_scale_sigma of it.
     :param scale_flicker: sigma between the scales of neighbouring keyframes.
     :param bend_sigma: (4,) of the smooth terms' coefficients.

@@ -85,7 +85,7 @@ def _posed(scene: Scene, step: np.ndarray, zoomed: float) -> tuple[np.ndarray, n
     across = np.array([1.0, 1.0, 0.0])
     shrink = np.exp(-zoomed * across)
     # the slope of what shrinking does is in the step already
-    by_turn = -zoomed * (across * turn + 0.5 * np.cross(turn, across * turn))
+    by_turn = -zoomed * _left_slope(turn, across * turn)
     by_way = -zoomed * across * way + np.cross(way, by_turn)
     rest = rotations(step[1:, 0:3] - by_turn)
     turned = rest @ rotations(shrink * turn)
@@ -93,3 +93,14 @@ def _posed(scene: Scene, step: np.ndarray, zoomed: float) -> tuple[np.ndarray, n
     R, t = scene.R.copy(), scene.t.copy()
     R[1:], t[1:] = turned @ first, turned @ scene.t[0] + way
     return R, t
+
+
+def _left_slope(turn: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """
+    The small turns (N, 3) on the left that axis-angle vectors `turn` (N, 3) [rad] make as they
+    change by `change`: SO(3)'s left Jacobian (Chirikjian 2012).
+    """
+    angle = np.maximum(np.linalg.norm(turn, axis=1, keepdims=True), 1e-4)
+    once = np.cross(turn, change)
+    by_once, by_twice = (1.0 - np.cos(angle)) / angle**2, (angle - np.sin(angle)) / angle**3
+    return change + by_once * once + by_twice * np.cross(turn, once)

@@ -51,7 +51,7 @@ def test_a_keyframe_that_comes_before_a_lens_was_asked_out_straightens_none(
     whole = built('orbit', 0.8 * WIDTH, 0.6, distortion=-0.3, believed_bend=bend)
     told = solved(replace(whole, keyframes=whole.keyframes[:8]))
     assert told.scope.distortion == pytest.approx(-0.3, abs=0.03)
-    monkeypatch.setattr('endosfm3d_ros.core.scope_told.WORK', 9)  # a step at a time
+    monkeypatch.setattr('endosfm3d_ros.core.scope_told.WORK', 10)  # a step at a time
     asked = told.with_keyframe(whole.keyframes[8]).adjusted()
     assert asked.halfway and asked.asking is not None
     after = asked.with_keyframe(whole.keyframes[9]).adjusted()

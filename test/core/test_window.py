@@ -10,9 +10,9 @@ from endosfm3d_ros.core import bundle_adjustment, observations
 from endosfm3d_ros.core import local_map as window_of
 from endosfm3d_ros.core.bundle_adjustment import _Problem
 from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.local_map import LONGEST_LENS, LocalMap
+from endosfm3d_ros.core.local_map import LocalMap
 from endosfm3d_ros.core.observations import MOST_POINTS
-from endosfm3d_ros.core.odometry import Odometry
+from endosfm3d_ros.core.odometry import LONGEST_LENS, Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.scene import CENTRE as SHARED_CENTRE
@@ -112,7 +112,8 @@ def test_an_adjustment_turns_back_from_what_no_endoscope_has_and_is_no_surer() -
 
 def test_a_lens_longer_than_endoscopes_have_is_told_where_it_shows() -> None:
     focal = 1.35 * LONGEST_LENS * WIDTH
-    scope = solved(built('orbit', focal, 0.7)).scope
+    wall = float(np.log(LONGEST_LENS * WIDTH))
+    scope = solved(replace(built('orbit', focal, 0.7), longest=wall)).scope
     assert float(scope.focal[0]) == pytest.approx(np.log(focal), abs=0.03)
 
 
