@@ -30,6 +30,7 @@ from test.core.bumpy_wall import (
     scene_points,
     solved,
 )
+from test.core.test_patches import sight
 
 
 @pytest.mark.parametrize('kind', ['advance', 'orbit'])
@@ -108,6 +109,18 @@ def test_an_adjustment_turns_back_from_what_no_endoscope_has_and_is_no_surer() -
     assert free.scene.shared[REFERENCE] > wall + 0.2
     assert held.scene.shared[REFERENCE] < wall + 0.1
     assert held.covariance[reference, reference] > 0.5 * free.covariance[reference, reference]
+
+
+@pytest.mark.parametrize(('guess', 'wall'), [(0.65, 1.7), (1.6, 1.6 * np.exp(0.35))])
+def test_the_wall_stands_beyond_what_is_guessed_and_stays(guess: float, wall: float) -> None:
+    """Also where the first guess is of a lens as endoscopes hardly have."""
+    frame = sight(np.zeros((HEIGHT, WIDTH), np.uint8))
+    width = frame.size[0]
+    scope = Scope.guessed(float(np.log(guess * width)), 0.35, CENTRE, 3.0)
+    begun = Odometry.begun(scope, frame)
+    after = replace(begun.map, keyframes=built('rest', 200.0, 1.0).keyframes).forgotten()
+    for local_map in (begun.map, after, begun.restarted().map):
+        assert np.exp(local_map.longest) == pytest.approx(wall * width, rel=1e-6)
 
 
 def test_a_lens_longer_than_endoscopes_have_is_told_where_it_shows() -> None:
