@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.geometry import skew
+from endosfm3d_ros.core.geometry import rotation_vectors, skew
 from endosfm3d_ros.core.robot_path import RobotCurve
 
 DELAYS_S = (-0.05, 0.35)  # how late pictures may be against the robot's stamps
@@ -238,13 +238,6 @@ class Problem:
         J_t[:, :, DELAY] = (sides[1][0] - sides[0][0]) / DELAY_STEP_S
         J_r[:, :, DELAY] = (sides[1][1] - sides[0][1]) / DELAY_STEP_S
         return J_t, J_r
-
-
-def rotation_vectors(R: np.ndarray) -> np.ndarray:
-    """Axis-angle vectors of small rotations, (n, 3, 3) to (n, 3) [rad]."""
-    vee = np.stack([R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]], 1)
-    sine = np.clip(np.linalg.norm(vee, axis=1, keepdims=True) / 2, 0.0, 1.0)
-    return vee / 2 * (np.arcsin(sine) / np.maximum(sine, 1e-12))
 
 
 def inverse_of(H: np.ndarray) -> np.ndarray:

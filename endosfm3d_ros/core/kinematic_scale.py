@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from endosfm3d_ros.core.geometry import nearest_rotation, skew
+from endosfm3d_ros.core.geometry import nearest_rotation, rotation_vectors, rotations
 from endosfm3d_ros.core.hand_eye import (
     DELAY,
     DELAYS_S,
@@ -23,7 +23,6 @@ from endosfm3d_ros.core.hand_eye import (
     Problem,
     Steps,
     inverse_of,
-    rotation_vectors,
 )
 from endosfm3d_ros.core.robot_path import RobotCurve
 
@@ -104,7 +103,7 @@ def _descend(problem: Problem, fit: Fit, rounds: int) -> Fit:
 def _moved(fit: Fit, step: np.ndarray) -> Fit:
     return replace(
         fit,
-        R_tip_cam=nearest_rotation(_turn(step[ROTATION]) @ fit.R_tip_cam),
+        R_tip_cam=nearest_rotation(rotations(step[None, ROTATION])[0] @ fit.R_tip_cam),
         log_scale=fit.log_scale + float(np.clip(step[SCALE], -1.0, 1.0)),
         t_tip_cam=fit.t_tip_cam + step[LEVER],
         delay_s=float(np.clip(fit.delay_s + step[DELAY], *DELAYS_S)),
@@ -163,12 +162,3 @@ def _lagged(steps: np.ndarray) -> np.ndarray:
     """Sums of LAG steps in a row, (n, 3): for a second in which the scope turns little."""
     total = np.vstack([np.zeros(3), np.cumsum(steps, axis=0)])
     return total[LAG:] - total[:-LAG] if len(steps) >= LAG else total[-1:]
-
-
-def _turn(w: np.ndarray) -> np.ndarray:
-    """Rotation of an axis-angle vector (Rodrigues), (3,) [rad] to (3, 3)."""
-    angle = float(np.linalg.norm(w))
-    if angle < 1e-12:
-        return np.eye(3)
-    K = skew(w / angle)
-    return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * K @ K
