@@ -169,8 +169,9 @@ class _Problem:
         cameras, converged.
 
         Damping is by each unknown's own curvature (Marquardt). That of a focal length with all
-        else held is 1e8 times what is left of it when the scene may go along, so what looks like
-        next to no damping holds it in its place: 1e-6 left steps of a hundredth of what they were.
+        else held is millions of times what is left of it when the scene may go along, so what
+        looks like next to no damping holds it in its place: 1e-6 left a slide a hundredth of its
+        steps.
         """
         damping, converged = FIRST_DAMPING, False
         residuals, last = self.residuals(scene), np.zeros(PER_VIEW * self.shape[1] + SHARED)

@@ -71,7 +71,7 @@ class Priors:
         return float(off @ off - ((jumps[far] - 1.0) ** 2).sum() + wall**2)
 
     def walled(self, system: NormalEquations, scene: Scene) -> NormalEquations:
-        """The same that turns back from a focal length which no endoscope has."""
+        """The same that turns back from a focal length beyond the longest."""
         beyond = self._beyond(scene)
         return system if beyond <= 0.0 else system.pulled(self._reference, beyond, WALL)
 
