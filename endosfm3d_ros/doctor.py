@@ -24,6 +24,7 @@ MODULES = {
     'cv_bridge': 'make setup, or apt-get install ros-jazzy-cv-bridge',
     'sensor_msgs_py': 'make setup, or apt-get install ros-jazzy-sensor-msgs-py',
     'cv2': 'make setup, or apt-get install python3-opencv',
+    'numba': 'make setup, or pip install numba',
     'mcap': 'make setup, or pip install mcap zstandard',
     'rosbags': 'make setup, or pip install rosbags',
 }

@@ -24,6 +24,7 @@ from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.callback_groups import Patient
 from endosfm3d_ros.complaints import Complaints
 from endosfm3d_ros.core.frame import Reconstruction
+from endosfm3d_ros.core.kernel import kernel
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
@@ -81,6 +82,8 @@ class EndoscopeNode(GuardedLifecycleNode):
             self._network = DepthGraphs(bundle, values['engine'], options)
             motion = motion_network(bundle, values['engine'], options)
             settings = parameters.settings(values)
+            if settings.refinement == 'window' and not kernel.keeps_something:
+                self.get_logger().info('compiling the window, a quarter of a minute, once')
             self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
             self._outputs = Outputs(values)
             self._metric = Metric(values, self._pipeline, self._outputs)

@@ -26,7 +26,7 @@ ROSDEP = {
 }
 PIP = {'cv2': 'opencv-python-headless', 'yaml': 'PyYAML'}
 # No rosdep key exists for these; the README tells users of a distribution to fetch them by pip.
-PIP_ONLY = {'lz4', 'mcap', 'openvino', 'zstandard'}
+PIP_ONLY = {'lz4', 'mcap', 'numba', 'openvino', 'zstandard'}
 # Only for a GPU, imported late with a line that says what to install; never needed to run.
 FOR_A_GPU = {'cuda', 'google', 'onnx', 'tensorrt'}
 NEEDS_A_DISTRIBUTION = {'launch', 'launch_ros'}
@@ -148,7 +148,11 @@ def test_every_launch_config_and_bundle_file_is_installed(built, tmp_path):
     packaged = {
         path for glob in built['package_data']['endosfm3d_ros'] for path in PACKAGE.glob(glob)
     }
-    others = {p for p in PACKAGE.rglob('*') if p.is_file() and p.suffix not in ('.py', '.pyc')}
+    others = {
+        p
+        for p in PACKAGE.rglob('*')
+        if p.is_file() and p.suffix != '.py' and '__pycache__' not in p.parts
+    }
     assert sorted(str(path.relative_to(ROOT)) for path in others - packaged) == []
 
 

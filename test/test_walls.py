@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from endosfm3d_ros.core.kernel import SOURCES
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / 'endosfm3d_ros'
 ROS = {
@@ -55,7 +57,12 @@ def files(folder: str) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize('path', files('core'), ids=lambda path: path.name)
+COMPILES = PACKAGE / 'core' / 'kernel.py'  # the one that may read sources
+
+
+@pytest.mark.parametrize(
+    'path', [path for path in files('core') if path != COMPILES], ids=lambda path: path.name
+)
 def test_core_knows_numpy_and_opencv_only(path: Path) -> None:
     assert roots(path) <= {
         'numpy',
@@ -72,6 +79,15 @@ def test_core_knows_numpy_and_opencv_only(path: Path) -> None:
     ours = {name for name in imports(path) if name.startswith('endosfm3d_ros.')}
     assert all(name.startswith('endosfm3d_ros.core') for name in ours)
     assert not roots(path) & WORLD
+
+
+def test_what_is_compiled_is_compiled_anew_when_something_that_it_may_call_changes() -> None:
+    users = {path.name for path in files('core') if 'core.kernel' in path.read_text()}
+    assert {'reprojection.py', 'scene_step.py'} < users | {COMPILES.name} <= set(SOURCES)
+    core = 'endosfm3d_ros.core.'
+    for name in SOURCES:
+        ours = {one for one in imports(PACKAGE / 'core' / name) if one.startswith(core)}
+        assert {f'{one.removeprefix(core)}.py' for one in ours} <= set(SOURCES), name
 
 
 @pytest.mark.parametrize('folder', ['core', 'engines', 'evaluation', 'report', 'bags'])
@@ -97,6 +113,7 @@ def test_training_never_imports_the_node_or_ros() -> None:
             'evaluation',
             'engines',
             'allocator',
+            'compiled',
             'threads',
         }, path
 

@@ -14,26 +14,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from endosfm3d_ros.core.lens import distorted, magnified
 from endosfm3d_ros.core.normal_equations import NormalEquations
 from endosfm3d_ros.core.priors import Priors
+from endosfm3d_ros.core.reprojection import (
+    Measured,
+    cost_of,
+    normal_equations_of,
+    points_alone,
+    residuals_of,
+    weights_of,
+)
 from endosfm3d_ros.core.scene import (
-    BENDS,
-    CENTRE,
     DISTORTION,
-    FOCAL,
+    NEAREST_MM,
     PER_VIEW,
-    SCALE,
     SHARED,
     Beliefs,
     Scene,
     Views,
 )
-from endosfm3d_ros.core.scene_step import NEAREST_MM, scene_moved
+from endosfm3d_ros.core.scene_step import scene_moved
 
-PIXEL_KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
-DEPTH_KERNEL = 2.0
-USUAL_RMS = 0.45  # of residuals over their stated sigma, which knows of more than residuals show
 ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
 FIRST_DAMPING, LEAST_DAMPING = 1e-5, 1e-8  # see `minimised`
 SHARES = 1.0, 0.5, 0.25  # of a step, while it leads up
@@ -91,8 +92,8 @@ def adjust(
     scene, residuals, cost, step, converged = problem.minimised(start, iterations, tolerance)
     system = problem.linearised(scene, residuals)
     covariance, lever, pull = system.covariance(beliefs.relief_sigma)
-    weights = np.zeros(problem.shape)
-    weights[problem.seen] = problem.weights(residuals)[:, 0]
+    weights = np.zeros(views.pixel_sigma.shape)
+    weights[problem.measured.n, problem.measured.k] = problem.weights(residuals)[:, 0]
     track_sigma = problem.track_sigma(scene, residuals)
     pixel_rms = _spread(residuals)
     misfit = problem.misfit(residuals)
@@ -123,40 +124,18 @@ def place_points(
     :return: (N, 3) in the world [mm], and (N,) `track_sigma` and `misfit`, see `Solution`.
     """
     problem = _Problem(views)
-    still = np.zeros(PER_VIEW * len(scene.t) + SHARED)
     for _ in range(iterations):
-        H, b = problem.points_alone(scene, problem.residuals(scene))
-        scene = problem.moved(scene, still, -np.linalg.solve(H, b[..., None])[..., 0])
+        scene = problem.placed_alone(scene)
     residuals = problem.residuals(scene)
     return scene.points, problem.track_sigma(scene, residuals), problem.misfit(residuals)
 
 
 class _Problem:
-    """
-    The M observations, point by point, and what is believed, where anything is asked of it.
-
-    A patch that looks different from elsewhere is off in all of its keyframes, and nobody knows
-    before by how much. So each track has a spread of its own, about the usual one: its residuals
-    together are a multivariate Student t (Lange et al. 1989, "Robust statistical modeling using
-    the t distribution"), within which single ones may be outliers (Cauchy).
-    """
+    """A window's observations, and what is believed, where anything is asked of it."""
 
     def __init__(self, views: Views, beliefs: Beliefs | None = None) -> None:
-        seen = np.isfinite(views.pixels[..., 0])
-        self.shape, self.seen = seen.shape, seen
-        self.n, self.k = np.nonzero(seen)  # (M,) which point, in which keyframe
-        self.first = np.flatnonzero(np.diff(self.n, prepend=-1))  # a point's first observation
-        self.by_view = [np.flatnonzero(self.k == k) for k in range(seen.shape[1])]
-        self.anchor = seen.argmax(axis=1)
-        self.freedom = np.maximum(2.0 * seen.sum(axis=1) - 3.0, 1.0)  # a point takes three
-        deep = np.isfinite(views.log_depth[seen])
-        known = np.maximum(np.bincount(self.n, deep, len(seen)), 1.0)
-        self.depth_share = deep / known[self.n]
-        self.pixels, self.pixel_sigma = views.pixels[seen], views.pixel_sigma[seen]
-        self.log_depth = np.where(deep, views.log_depth[seen], 0.0)
-        self.depth_sigma = views.depth_sigma[seen]
-        self.bends = np.where(deep[:, None], views.bends[seen], 0.0)
-        self.deep = deep
+        self.measured = measured = Measured.of(views)
+        self.anchor = measured.k[measured.first]
         self.straight = beliefs is not None and beliefs.straight
         if beliefs is not None:
             self.priors = Priors(views, beliefs)
@@ -174,7 +153,7 @@ class _Problem:
         steps.
         """
         damping, converged = FIRST_DAMPING, False
-        residuals, last = self.residuals(scene), np.zeros(PER_VIEW * self.shape[1] + SHARED)
+        residuals, last = self.residuals(scene), np.zeros(PER_VIEW * len(scene.t) + SHARED)
         cost = self.cost(scene, residuals)
         for _ in range(iterations):
             before = cost
@@ -217,149 +196,43 @@ class _Problem:
 
     def residuals(self, scene: Scene) -> np.ndarray:
         """(M, 3) whitened: u, v, log depth; 0 where no depth was known."""
-        X, z = self._in_cameras(scene)
-        f = np.exp(scene.log_focal)[self.k, None]
-        out = np.empty((len(X), 3))
-        image = distorted(X[:, :2] / z[:, None], scene.shared[DISTORTION])
-        out[:, :2] = scene.shared[CENTRE] + f * image - self.pixels
-        out[:, :2] /= self.pixel_sigma[:, None]
-        told = self.log_depth + scene.log_scale[self.k] + self.bends @ scene.shared[BENDS]
-        out[:, 2] = np.where(self.deep, (np.log(z) - told) / self.depth_sigma, 0.0)
-        return out
+        return residuals_of(self.measured, scene)
 
     def cost(self, scene: Scene, residuals: np.ndarray) -> float:
         """Robust cost with the priors."""
-        tracks = (ALIKE + self.freedom) @ np.log1p(self._strayed(residuals) / ALIKE)
-        d = DEPTH_KERNEL**2
-        depths = d * (self.depth_share @ np.log1p(residuals[:, 2] ** 2 / d))
-        return float(USUAL_RMS**2 * tracks + depths + self.priors.cost(scene))
+        return float(cost_of(self.measured, residuals, ALIKE) + self.priors.cost(scene))
 
     def weights(self, residuals: np.ndarray) -> np.ndarray:
-        """(M, 2): of pixel and depth rows; the slope of `cost` by their squares."""
-        squared = residuals**2
-        of_track = (ALIKE + self.freedom) / (ALIKE + self._strayed(residuals))
-        pixel = of_track[self.n] / (1.0 + (squared[:, 0] + squared[:, 1]) / PIXEL_KERNEL**2)
-        depth = self.depth_share / (1.0 + squared[:, 2] / DEPTH_KERNEL**2)
-        return np.stack([pixel, depth], axis=-1)
-
-    def _strayed(self, residuals: np.ndarray) -> np.ndarray:
-        """(N,) squared residuals of each track over the usual one, outliers tamed."""
-        k = PIXEL_KERNEL**2
-        tamed = k * np.log1p((residuals[:, :2] ** 2).sum(axis=1) / k)
-        return np.bincount(self.n, tamed, self.shape[0]) / USUAL_RMS**2
+        """(M, 2): of pixel and depth rows."""
+        return weights_of(self.measured, residuals, ALIKE)
 
     def misfit(self, residuals: np.ndarray) -> np.ndarray:
         """See `Solution`."""
-        squared = (residuals[:, :2] ** 2).sum(axis=1)
-        return np.sqrt(np.bincount(self.n, squared) / np.bincount(self.n))
+        squared, n = (residuals[:, :2] ** 2).sum(axis=1), self.measured.n
+        return np.sqrt(np.bincount(n, squared) / np.bincount(n))
 
     def linearised(self, scene: Scene, residuals: np.ndarray) -> NormalEquations:
         """Build the normal equations at this scene."""
-        J, d_X, r = self._slopes(scene, residuals)
-        N, K = self.shape
-        C, shared = PER_VIEW * K + SHARED, slice(PER_VIEW * K, None)
-        R = scene.R[self.k]
-        by_point = _turned(d_X @ R)  # slopes by the point in the world
-        H, b = self._of_cameras(scene, J, r)
-        coupling = by_point @ J  # (M, 3, 16)
-        W = np.zeros((N, 3, C))
-        W[..., : PER_VIEW * K].reshape(N, 3, K, PER_VIEW)[self.n, :, self.k] = coupling[
-            ..., :PER_VIEW
-        ]
-        W[..., shared] = np.add.reduceat(coupling[..., PER_VIEW:], self.first)
-        return NormalEquations(
-            H=H,
-            b=b,
-            W=W,
-            H_points=np.add.reduceat(coupling[..., 3:6] @ R, self.first),
-            b_points=np.add.reduceat((by_point @ r[..., None])[..., 0], self.first),
-        )
+        weights = self.weights(residuals)
+        H, b, *of_points = normal_equations_of(self.measured, scene, residuals, weights)
+        error, slopes = self.priors.at(scene)
+        return NormalEquations(H + slopes.T @ slopes, b + error @ slopes, *of_points)
 
-    def _of_cameras(
-        self, scene: Scene, J: np.ndarray, r: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The cameras' part of `linearised`, priors included: H (C, C) and b (C,)."""
-        K = self.shape[1]
-        shared = slice(PER_VIEW * K, None)
-        error, of_priors = self.priors.at(scene)
-        H, b = of_priors.T @ of_priors, error @ of_priors
-        for k, mine in enumerate(self.by_view):
-            own, J_own = slice(PER_VIEW * k, PER_VIEW * (k + 1)), J[mine].reshape(-1, J.shape[2])
-            block, slope = J_own.T @ J_own, r[mine].ravel() @ J_own
-            H[own, own] += block[:PER_VIEW, :PER_VIEW]
-            H[own, shared] += block[:PER_VIEW, PER_VIEW:]
-            H[shared, own] += block[PER_VIEW:, :PER_VIEW]
-            H[shared, shared] += block[PER_VIEW:, PER_VIEW:]
-            b[own] += slope[:PER_VIEW]
-            b[shared] += slope[PER_VIEW:]
-        return H, b
-
-    def _slopes(
-        self, scene: Scene, residuals: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """
-        Of the rows u, v, log depth, each by the root of its weight: slopes by the keyframe's and
-        the shared unknowns (M, 3, 16), slopes by the point in the camera (M, 3, 3), residuals.
-        """
-        X, z = self._in_cameras(scene)
-        root = np.sqrt(self.weights(residuals))
-        d_X = self._by_place(scene, X, z, root)
-        px, deep = root[:, 0] / self.pixel_sigma, root[:, 1] / self.depth_sigma
-        x, y = X[:, 0] / z, X[:, 1] / z
-        wide, _, by_distortion = magnified(x * x + y * y, scene.shared[DISTORTION])
-        magnifies = np.exp(scene.log_focal)[self.k] * px
-        J = np.zeros((len(X), 3, PER_VIEW + SHARED))
-        X_, Y_, Z_ = X[:, None, 0], X[:, None, 1], X[:, None, 2]
-        J[..., 0] = Y_ * d_X[..., 2] - Z_ * d_X[..., 1]  # a turn w moves X by w x X
-        J[..., 1] = Z_ * d_X[..., 0] - X_ * d_X[..., 2]
-        J[..., 2] = X_ * d_X[..., 1] - Y_ * d_X[..., 0]
-        J[..., 3:6] = d_X
-        J[:, 0, FOCAL], J[:, 1, FOCAL] = magnifies * wide * x, magnifies * wide * y
-        J[:, 2, SCALE] = -deep
-        shared = J[..., PER_VIEW:]
-        shared[:, 0, 0] = shared[:, 1, 1] = px
-        bent = magnifies * by_distortion
-        shared[:, 0, DISTORTION], shared[:, 1, DISTORTION] = bent * x, bent * y
-        shared[:, 2, BENDS] = -self.bends * deep[:, None]
-        return J, d_X, residuals * root[:, [0, 0, 1]]
-
-    def _by_place(
-        self, scene: Scene, X: np.ndarray, z: np.ndarray, root: np.ndarray
-    ) -> np.ndarray:
-        """Slopes by the point in the camera, see `_slopes`; root: (M, 2) of the weights."""
-        per_px = np.exp(scene.log_focal)[self.k] / z * root[:, 0] / self.pixel_sigma
-        x, y = X[:, 0] / z, X[:, 1] / z
-        squared = x * x + y * y
-        wide, by_squared, _ = magnified(squared, scene.shared[DISTORTION])
-        d_X = np.zeros((len(X), 3, 3))
-        d_X[:, 0, 0] = per_px * (wide + 2.0 * by_squared * x * x)
-        d_X[:, 1, 1] = per_px * (wide + 2.0 * by_squared * y * y)
-        d_X[:, 0, 1] = d_X[:, 1, 0] = per_px * 2.0 * by_squared * x * y
-        outward = per_px * (wide + 2.0 * by_squared * squared)
-        d_X[:, 0, 2], d_X[:, 1, 2] = -outward * x, -outward * y
-        d_X[:, 2, 2] = root[:, 1] / self.depth_sigma / z
-        return d_X
-
-    def points_alone(self, scene: Scene, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The points' part of `linearised`: H_points (N, 3, 3) and b_points (N, 3)."""
-        root = np.sqrt(self.weights(residuals))
-        d_X = self._by_place(scene, *self._in_cameras(scene), root)
-        slopes = d_X @ scene.R[self.k]  # by the point in the world
-        by_point = _turned(slopes)
-        H = np.add.reduceat(by_point @ slopes, self.first)
+    def placed_alone(self, scene: Scene) -> Scene:
+        """After a step of the points, the cameras held."""
+        residuals = self.residuals(scene)
+        H, b = points_alone(self.measured, scene, residuals, self.weights(residuals), 3)
         H += np.eye(3) * (1e-4 * np.trace(H, axis1=1, axis2=2)[:, None, None] + 1e-9)
-        r = residuals * root[:, [0, 0, 1]]
-        return H, np.add.reduceat((by_point @ r[..., None])[..., 0], self.first)
+        still = np.zeros(PER_VIEW * len(scene.t) + SHARED)
+        return self.moved(scene, still, -np.linalg.solve(H, b[..., None])[..., 0])
 
     def track_sigma(self, scene: Scene, residuals: np.ndarray) -> np.ndarray:
         """See `Solution`."""
-        X, z = self._in_cameras(scene)
-        root = np.sqrt(np.minimum(self.weights(residuals), 1.0))  # none is surer than stated
-        d_X = self._by_place(scene, X, z, root)
-        slopes = d_X[:, :2] @ scene.R[self.k]  # of u and v by the point in the world
-        H = np.add.reduceat(_turned(slopes) @ slopes, self.first)
-        last = np.append(self.first[1:], len(self.k)) - 1
-        along = scene.R[self.k[last], 2] / z[last, None]  # of log depth by the point
+        weights = np.minimum(self.weights(residuals), 1.0)  # none is surer than stated
+        H, _ = points_alone(self.measured, scene, residuals, weights, 2)
+        k = self.measured.k[np.append(self.measured.first[1:], len(self.measured.k)) - 1]
+        z = (scene.R[k, 2] * scene.points).sum(axis=1) + scene.t[k, 2]
+        along = scene.R[k, 2] / np.maximum(z, NEAREST_MM)[:, None]  # of log depth by the point
         H += np.eye(3) * (1e-6 * np.trace(H, axis1=1, axis2=2)[:, None, None] + 1e-12)
         variance = np.einsum('np,np->n', along, np.linalg.solve(H, along[..., None])[..., 0])
         return np.sqrt(variance)
@@ -368,19 +241,7 @@ class _Problem:
         """The scene after a step of the cameras (C,) and of the points (N, 3)."""
         return scene_moved(scene, step, point_step, self.anchor)
 
-    def _in_cameras(self, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-        """Each observation's point in its keyframe's camera (M, 3), and its depth (M,) [mm]."""
-        X = np.empty((len(self.n), 3))
-        for k, mine in enumerate(self.by_view):
-            X[mine] = scene.points[self.n[mine]] @ scene.R[k].T + scene.t[k]
-        return X, np.maximum(X[:, 2], NEAREST_MM)
-
 
 def _spread(residuals: np.ndarray) -> float:
     """Robust standard deviation of u and v."""
     return float(1.4826 * np.median(np.abs(residuals[:, :2]))) if len(residuals) else 1.0
-
-
-def _turned(matrices: np.ndarray) -> np.ndarray:
-    """Transposes of (M, p, q), in memory too: products of many small ones take half the time."""
-    return np.ascontiguousarray(matrices.transpose(0, 2, 1))

@@ -18,8 +18,12 @@ def undistorted(image: np.ndarray, coefficient: float) -> np.ndarray:
     """Where straight lines stay straight: (..., 2) x/z, y/z of what is imaged at (..., 2)."""
     if not coefficient:
         return image
-    squared = (image * image).sum(-1, keepdims=True)
-    return image / np.maximum(1.0 + coefficient * squared, LEAST)
+    return image / bent_by((image * image).sum(-1, keepdims=True), coefficient)
+
+
+def bent_by(squared: np.ndarray, coefficient: float) -> np.ndarray:
+    """How much farther from the axis something is imaged, at r^2 of its image, than a ray goes."""
+    return np.maximum(1.0 + coefficient * squared, LEAST)
 
 
 def distorted(rays: np.ndarray, coefficient: float) -> np.ndarray:

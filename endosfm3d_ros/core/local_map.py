@@ -11,18 +11,20 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from endosfm3d_ros.core import rigid, zoom_steps
-from endosfm3d_ros.core.bundle_adjustment import USUAL_RMS, Solution, place_points
+from endosfm3d_ros.core.bundle_adjustment import Solution, place_points
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.landmarks import Landmarks
 from endosfm3d_ros.core.lens import distorted, undistorted
 from endosfm3d_ros.core.observations import shared_points, views_of, zoom_steps_of
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
+from endosfm3d_ros.core.reprojection import USUAL_RMS
 from endosfm3d_ros.core.scene import (
     BENDS,
     CENTRE,
     DISTORTION,
     FOCAL,
+    NEAREST_MM,
     PER_VIEW,
     REFERENCE,
     SCALE,
@@ -31,7 +33,6 @@ from endosfm3d_ros.core.scene import (
     Scene,
     Views,
 )
-from endosfm3d_ros.core.scene_step import NEAREST_MM
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.scope_told import (
     BEND_SIGMAS,
@@ -200,7 +201,7 @@ class LocalMap:
         known, others = self.landmarks, self.landmarks.of(self.left_out)
         others = others[others >= 0]
         if len(others):
-            scene = replace(self._scene(others), shared=self.solution.scene.shared)
+            scene = self._scene(others)._replace(shared=self.solution.scene.shared)
             known = known.placed(others, *place_points(self._views(others), scene))
         done = replace(self.with_nothing_left(), landmarks=known)
         return done._judged() if len(self.keyframes) >= TELLING else done

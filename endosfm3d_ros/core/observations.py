@@ -52,7 +52,6 @@ def views_of(
     N, K = len(ids), len(keyframes)
     pixels = np.full((N, K, 2), np.nan)
     log_depth, depth_sigma = np.full((N, K), np.nan), np.ones((N, K))
-    bends = np.zeros((N, K, 4))
     for k, view in enumerate(keyframes):
         place = np.clip(np.searchsorted(view.ids, ids), 0, len(view.ids) - 1)
         seen = view.ids[place] == ids
@@ -60,7 +59,6 @@ def views_of(
         pixels[seen, k] = view.pixels[there]
         log_depth[seen, k] = view.log_depth[there]
         depth_sigma[seen, k] = np.maximum(view.depth_sigma[there], DEPTH_SIGMA)
-        bends[seen, k] = bends_at(view.pixels[there], view.log_depth[there], *size)
     first = pixels[np.arange(N), np.isfinite(pixels[..., 0]).argmax(1)]
     way = np.nan_to_num(np.linalg.norm(pixels - first[:, None], axis=-1))
     return Views(
@@ -68,7 +66,7 @@ def views_of(
         pixel_sigma=np.hypot(sigma_px, CREEP * way),
         log_depth=log_depth,
         depth_sigma=depth_sigma,
-        bends=np.nan_to_num(bends),
+        bends=np.nan_to_num(bends_at(pixels, log_depth, *size)),
         log_zoom=np.array([view.log_zoom for view in keyframes]),
         log_zoom_sigma=np.array([view.log_zoom_sigma for view in keyframes]),
         zoom_steps=zoom_steps_of(keyframes),

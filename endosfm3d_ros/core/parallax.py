@@ -3,6 +3,8 @@
 
 import numpy as np
 
+from endosfm3d_ros.core.kernel import kernel
+
 FEWEST = 20  # points that two keyframes share
 ROUNDS = 4  # of reweighting
 LITTLE_WAY = 0.015  # of a track's way: its systematic error, which no zoom tells from parallax
@@ -47,21 +49,22 @@ def zoom_doubt(pixels: np.ndarray, sigma_px: float, worse: float = 1.0) -> float
     return 1.0 / (1.0 - (ENOUGH / most) ** 2) if most > ENOUGH else float('inf')
 
 
+@kernel
 def _similarity(first: np.ndarray, later: np.ndarray) -> tuple[float, float]:
     """
     Fit later = s R first + t robustly, as one complex factor (Umeyama 1991 in the plane).
 
     :return: s, and the median distance that is left [px].
     """
-    a, b = first @ [1, 1j], later @ [1, 1j]
+    a, b = first[:, 0] + 1j * first[:, 1], later[:, 0] + 1j * later[:, 1]
     weight = np.ones(len(a))
     factor, distance = 1.0 + 0.0j, np.abs(b - a)
     for _ in range(ROUNDS):
         from_a = a - (weight * a).sum() / weight.sum()
         from_b = b - (weight * b).sum() / weight.sum()
-        spread = max(float((weight * np.abs(from_a) ** 2).sum()), 1e-12)
+        spread = max((weight * np.abs(from_a) ** 2).sum(), 1e-12)
         factor = (weight * np.conj(from_a) * from_b).sum() / spread
         distance = np.abs(from_b - factor * from_a)
-        usual = 1.5 * float(np.median(distance)) + 1e-6
+        usual = 1.5 * np.median(distance) + 1e-6
         weight = 1.0 / (1.0 + (distance / usual) ** 2)
-    return float(np.abs(factor)), float(np.median(distance))
+    return np.abs(factor), np.median(distance)

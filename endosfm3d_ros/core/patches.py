@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.local_map import LocalMap
-from endosfm3d_ros.core.scene_step import NEAREST_MM
+from endosfm3d_ros.core.scene import NEAREST_MM
 from endosfm3d_ros.core.sight import Sight, values_at
 
 HALF = 7  # of a patch's side, less the middle [px]

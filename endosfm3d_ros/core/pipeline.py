@@ -23,6 +23,7 @@ from endosfm3d_ros.core.network_motion import (
 )
 from endosfm3d_ros.core.pairwise import Pairwise
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
+from endosfm3d_ros.core.ready import get_ready
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.straighten import straightened
@@ -119,6 +120,8 @@ class Pipeline:
         self.motion_network = motion_network
         self.sizes = tuple(sizes)
         self.settings = settings or Settings()
+        if self.settings.refinement == 'window':
+            get_ready()
         self._state = _State(Trajectory(), self._mover(cuts=0))
         self._beside = ThreadPoolExecutor(1, 'beside')  # what the step need not wait for at once
         self._settling: tuple[Mover, Future[Mover]] | None = None

@@ -2,6 +2,7 @@
 """What a window of keyframes measured, what is believed of it, and what is looked for."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +10,7 @@ POSE, FOCAL, SCALE, PER_VIEW = slice(0, 6), 6, 7, 8  # unknowns of one keyframe:
 CENTRE, BENDS, REFERENCE = slice(0, 2), slice(2, 6), 6  # and those that all of them share
 DISTORTION, SHARED = 7, 8
 RELIEF = 5  # of the shared ones
+NEAREST_MM = 0.05  # a point is never nearer to a camera that sees it
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,7 @@ class Beliefs:
     longest: float = np.inf
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """
     The unknowns.
 
@@ -91,14 +92,23 @@ class Scene:
 
 def bends_at(pixels: np.ndarray, log_depth: np.ndarray, width: int, height: int) -> np.ndarray:
     """
-    Values of the smooth terms by which a depth map may be wrong: tilts, a bowl, and relief.
+    Values of the smooth terms by which depth maps may be wrong: tilts, a bowl, and relief.
 
-    :param pixels: (..., 2) [px]; log_depth: (...) of the map there; width, height: of the picture.
-    :return: (..., 4): x, y, r^2 about the picture's centre (of half its longer side), and log
-        depth less its median.
+    :param pixels: (N, ..., 2) [px]; log_depth: (N, ...) of each map there; width, height: of the
+        picture.
+    :return: (N, ..., 4): x, y, r^2 about the picture's centre (of half its longer side), and log
+        depth less the map's median of the N.
     """
     half = max(width, height) / 2
     x = (pixels[..., 0] - (width - 1) / 2) / half
     y = (pixels[..., 1] - (height - 1) / 2) / half
-    relief = log_depth - np.nanmedian(log_depth) if np.isfinite(log_depth).any() else log_depth
-    return np.stack([x, y, x * x + y * y, relief], axis=-1)
+    return np.stack([x, y, x * x + y * y, log_depth - _medians(log_depth)], axis=-1)
+
+
+def _medians(values: np.ndarray) -> np.ndarray:
+    """Medians along the first axis of those that are no NaN; NaN where none is."""
+    if not len(values):
+        return np.zeros(values.shape[1:])
+    rising, known = np.sort(values, axis=0), np.isfinite(values).sum(axis=0)  # NaN come last
+    middle = np.stack([np.maximum(known - 1, 0) // 2, known // 2])
+    return np.take_along_axis(rising, np.minimum(middle, len(values) - 1), axis=0).mean(axis=0)

@@ -5,18 +5,18 @@ How a scene moves by a step of the adjustment: along the curves on which picture
 A step is a straight line in what it is about, so this choice decides how far one may go.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
-from endosfm3d_ros.core.geometry import rotation_vectors, rotations
-from endosfm3d_ros.core.lens import magnified, undistorted
+from endosfm3d_ros.core.kernel import kernel
+from endosfm3d_ros.core.lens import bent_by
+from endosfm3d_ros.core.reprojection import in_camera, magnified_at
 from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, SCALE, Scene
+
+_bent_by = kernel(bent_by)
 
 MOST_ZOOM_STEP, MOST_DEPTH_STEP = 0.5, 0.7  # of the logarithms, an iteration
 MOST_DISTORTION_STEP = 0.2
 MOST_DISTORTION = -1e-4  # scopes are barrels; wrong starts get stuck at a short lens's cushion
-NEAREST_MM = 0.05  # a point is never nearer to a camera that sees it
 
 
 def scene_moved(
@@ -34,73 +34,133 @@ def scene_moved(
     K = len(scene.t)
     view, shared = step[: PER_VIEW * K].reshape(K, PER_VIEW), step[PER_VIEW * K :]
     zoomed = np.clip(view[:, FOCAL], -MOST_ZOOM_STEP, MOST_ZOOM_STEP)
-    R, t = _posed(scene, view[:, 0:6], float(zoomed[0]))
-    log_focal = scene.log_focal + zoomed
+    R, t = _posed(scene, view, float(zoomed[0]))
     new_shared, bent = scene.shared + shared, scene.shared[DISTORTION]
     if shared[DISTORTION]:  # else it is held
         by = np.clip(shared[DISTORTION], -MOST_DISTORTION_STEP, MOST_DISTORTION_STEP)
         new_shared[DISTORTION] = min(bent + by, MOST_DISTORTION)
-    bends = new_shared[DISTORTION] - bent
-
-    X = np.einsum('nij,nj->ni', scene.R[anchor], scene.points) + scene.t[anchor]
-    X[:, 2] = np.maximum(X[:, 2], NEAREST_MM)
-    d_X = np.einsum('nij,nj->ni', scene.R[anchor], point_step)
-    d_X += np.cross(view[anchor, 0:3], X) + view[anchor, 3:6]
-    z = X[:, 2:]
-    ratio = X[:, :2] / z
-    d_ratio = (d_X[:, :2] - ratio * d_X[:, 2:]) / z
-    squared, along = ((ratio * other).sum(1, keepdims=True) for other in (ratio, d_ratio))
-    wide, by_squared, by_distortion = magnified(squared, bent)
-    image = wide * ((1.0 + zoomed[anchor, None]) * ratio + d_ratio)
-    image += (2.0 * by_squared * along + by_distortion * bends) * ratio
-    shrink = np.exp(scene.log_focal - log_focal)[anchor][:, None]
-    new_z = z * np.exp(np.clip(d_X[:, 2:] / z, -MOST_DEPTH_STEP, MOST_DEPTH_STEP))
-    new_X = np.concatenate(
-        [undistorted(image * shrink, new_shared[DISTORTION]) * new_z, new_z], axis=1
-    )
-    return replace(
-        scene,
+    after = Scene(
         R=R,
         t=t,
-        log_focal=log_focal,
+        log_focal=scene.log_focal + zoomed,
         log_scale=scene.log_scale + view[:, SCALE],
         shared=new_shared,
-        points=np.einsum('nji,nj->ni', R[anchor], new_X - t[anchor]),
+        points=np.empty_like(scene.points),
     )
+    _move_points(scene, after, view, point_step, anchor)
+    return after
 
 
-def _posed(scene: Scene, step: np.ndarray, zoomed: float) -> tuple[np.ndarray, np.ndarray]:
+@kernel
+def _move_points(
+    scene: Scene, after: Scene, view: np.ndarray, point_step: np.ndarray, anchor: np.ndarray
+) -> None:
     """
-    The poses (K, 3, 3), (K, 3) after small motions (K, 6) of the cameras, while the lens gets
-    longer by `zoomed` (log); the first one stays.
+    Fill in the points of the scene after a step, see `scene_moved`; view: (K, 8) its keyframes'.
+    """
+    bent, bends = scene.shared[DISTORTION], after.shared[DISTORTION] - scene.shared[DISTORTION]
+    for n in range(len(scene.points)):
+        k = anchor[n]
+        R, turn, by = scene.R[k], view[k, 0:3], point_step[n]
+        X, Y, Z = in_camera(scene, n, k)
+        d_X = R[0, 0] * by[0] + R[0, 1] * by[1] + R[0, 2] * by[2]
+        d_Y = R[1, 0] * by[0] + R[1, 1] * by[1] + R[1, 2] * by[2]
+        d_Z = R[2, 0] * by[0] + R[2, 1] * by[1] + R[2, 2] * by[2]
+        d_X += turn[1] * Z - turn[2] * Y + view[k, 3]
+        d_Y += turn[2] * X - turn[0] * Z + view[k, 4]
+        d_Z += turn[0] * Y - turn[1] * X + view[k, 5]
+        x, y = X / Z, Y / Z
+        d_x, d_y = (d_X - x * d_Z) / Z, (d_Y - y * d_Z) / Z
+        zoomed = after.log_focal[k] - scene.log_focal[k]
+        wide, by_squared, by_distortion = magnified_at(x * x + y * y, bent)
+        more = 2.0 * by_squared * (x * d_x + y * d_y) + by_distortion * bends
+        u = wide * ((1.0 + zoomed) * x + d_x) + more * x
+        v = wide * ((1.0 + zoomed) * y + d_y) + more * y
+        u, v = u * np.exp(-zoomed), v * np.exp(-zoomed)
+        bent_now = _bent_by(u * u + v * v, after.shared[DISTORTION])
+        x, y = u / bent_now, v / bent_now
+        Z *= np.exp(min(max(d_Z / Z, -MOST_DEPTH_STEP), MOST_DEPTH_STEP))
+        R, t = after.R[k], after.t[k]
+        X, Y, Z = x * Z - t[0], y * Z - t[1], Z - t[2]
+        for p in range(3):
+            after.points[n, p] = R[0, p] * X + R[1, p] * Y + R[2, p] * Z
+
+
+@kernel
+def _posed(scene: Scene, view: np.ndarray, zoomed: float) -> tuple[np.ndarray, np.ndarray]:
+    """
+    The poses (K, 3, 3), (K, 3) after small motions (K, 6 and more) of the cameras, while the lens
+    gets longer by `zoomed` (log); the first one stays.
 
     The longer the lens, the smaller are the turns and the ways across that move the picture as
     far. So all of them shrink by that factor, where a straight line of the same slope would soon
     leave the valley in which a flat scene seen through a long lens fits as well as a deep one seen
     through a short (bas-relief ambiguity).
     """
-    first = scene.R[0]
-    turned = scene.R[1:] @ first.T  # since the first one
-    turn, way = rotation_vectors(turned), scene.t[1:] - turned @ scene.t[0]
-    across = np.array([1.0, 1.0, 0.0])
-    shrink = np.exp(-zoomed * across)
-    # the slope of what shrinking does is in the step already
-    by_turn = -zoomed * _left_slope(turn, across * turn)
-    by_way = -zoomed * across * way + np.cross(way, by_turn)
-    rest = rotations(step[1:, 0:3] - by_turn)
-    turned = rest @ rotations(shrink * turn)
-    way = (rest @ (shrink * way)[..., None])[..., 0] + step[1:, 3:6] - by_way
     R, t = scene.R.copy(), scene.t.copy()
-    R[1:], t[1:] = turned @ first, turned @ scene.t[0] + way
+    by, shrink = np.array([-zoomed, -zoomed, 0.0]), np.exp(-zoomed)
+    shrink = np.array([shrink, shrink, 1.0])
+    for k in range(1, len(t)):
+        turned = _times(scene.R[k], scene.R[0].T)  # since the first one
+        turn, way = _rotation_vector(turned), scene.t[k] - _applied(turned, scene.t[0])
+        # the slope of what shrinking does is in the step already
+        by_turn = _left_slope(turn, by * turn)
+        by_way = by * way + _cross(way, by_turn)
+        rest = _rotation(view[k, 0:3] - by_turn)
+        turned = _times(rest, _rotation(shrink * turn))
+        way = _applied(rest, shrink * way) + view[k, 3:6] - by_way
+        R[k], t[k] = _times(turned, scene.R[0]), _applied(turned, scene.t[0]) + way
     return R, t
 
 
+@kernel
 def _left_slope(turn: np.ndarray, change: np.ndarray) -> np.ndarray:
     """
-    The small turns (N, 3) on the left that axis-angle vectors `turn` (N, 3) [rad] make as they
-    change by `change`: SO(3)'s left Jacobian (Chirikjian 2012).
+    The small turn on the left that an axis-angle vector (3,) [rad] makes as it changes by
+    `change`: SO(3)'s left Jacobian (Chirikjian 2012).
     """
-    angle = np.maximum(np.linalg.norm(turn, axis=1, keepdims=True), 1e-4)
-    once = np.cross(turn, change)
+    angle = max(np.sqrt((turn * turn).sum()), 1e-4)
+    once = _cross(turn, change)
     by_once, by_twice = (1.0 - np.cos(angle)) / angle**2, (angle - np.sin(angle)) / angle**3
-    return change + by_once * once + by_twice * np.cross(turn, once)
+    return change + by_once * once + by_twice * _cross(turn, once)
+
+
+@kernel
+def _rotation(vector: np.ndarray) -> np.ndarray:
+    """`geometry.rotations` of one vector (3,)."""
+    angle = max(np.sqrt((vector * vector).sum()), 1e-12)
+    once, twice = np.sin(angle) / angle, 0.5 * (np.sin(angle / 2.0) / (angle / 2.0)) ** 2
+    x, y, z = vector
+    S = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + once * S + twice * _times(S, S)
+
+
+@kernel
+def _rotation_vector(R: np.ndarray) -> np.ndarray:
+    """`geometry.rotation_vectors` of one matrix (3, 3)."""
+    axis = 0.5 * np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
+    sine = np.sqrt((axis * axis).sum())
+    angle = np.arctan2(sine, 0.5 * (R[0, 0] + R[1, 1] + R[2, 2] - 1.0))
+    return axis * (angle / max(sine, 1e-12))
+
+
+@kernel
+def _times(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    out = np.zeros((3, 3))
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                out[i, k] += A[i, j] * B[j, k]
+    return out
+
+
+@kernel
+def _applied(R: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return R[:, 0] * v[0] + R[:, 1] * v[1] + R[:, 2] * v[2]
+
+
+@kernel
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array(
+        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    )

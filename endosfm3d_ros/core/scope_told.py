@@ -170,4 +170,4 @@ def _through(scene: Scene, distortion: float) -> Scene:
     """The same through a lens of this distortion."""
     shared = scene.shared.copy()
     shared[DISTORTION] = distortion
-    return replace(scene, shared=shared)
+    return scene._replace(shared=shared)

@@ -145,9 +145,10 @@ def test_a_wide_step_of_the_lens_moves_points_in_their_pictures_as_its_slopes_sa
     step = np.zeros(PER_VIEW * 10 + SHARED)
     step[FOCAL : PER_VIEW * 10 : PER_VIEW], step[PER_VIEW * 10 + DISTORTION] = longer, bent
     moved = problem.moved(start, step, np.zeros_like(start.points))
-    sigma = problem.pixel_sigma[problem.first, None]
-    before, after = (sigma * problem.residuals(s)[problem.first, :2] for s in (start, moved))
-    k = problem.k[problem.first]
+    first = problem.measured.first
+    sigma = problem.measured.pixel_sigma[first, None]
+    before, after = (sigma * problem.residuals(s)[first, :2] for s in (start, moved))
+    k = problem.measured.k[first]
     X = np.einsum('nij,nj->ni', start.R[k], start.points) + start.t[k]
     ray = X[:, :2] / X[:, 2:]
     wide, _, by_distortion = magnified((ray * ray).sum(1), -0.2)

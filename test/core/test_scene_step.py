@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a scene moves by a step: its slope, and how far it stays in the bas-relief valley."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -101,7 +99,7 @@ def test_a_long_step_stays_in_the_valley_where_a_straight_one_leaves_it(zoomed: 
     poses[: PER_VIEW * K].reshape(K, PER_VIEW)[:, FOCAL] = 0.0
     straight = scene_moved(scene, poses, np.zeros_like(scene.points), anchor)
     longer = scene_moved(scene, step, of_points, anchor)
-    straight = replace(longer, R=straight.R, t=straight.t)
+    straight = longer._replace(R=straight.R, t=straight.t)
     off_straight = np.abs(pictures(straight) - before)
     assert np.median(off[1:]) < 0.5 * np.median(off_straight[1:])
     assert off[0] == pytest.approx(np.zeros((N, 2)), abs=1e-6)

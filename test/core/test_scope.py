@@ -101,13 +101,13 @@ def test_an_adjustment_hears_all_of_the_belief() -> None:
 @pytest.mark.parametrize('zoom', [0.004, 0.05])  # within the step's sigma, and a jump
 def test_the_cost_of_what_is_believed_has_the_slope_that_steps_go_by(zoom: float) -> None:
     priors, scene = believed(known())
-    there = replace(scene, log_focal=np.add(scene.log_focal, [0.01, 0.01 + zoom]))
+    there = scene._replace(log_focal=np.add(scene.log_focal, [0.01, 0.01 + zoom]))
     error, slopes = priors.at(there)
     ahead, behind = (
-        priors.cost(replace(there, log_focal=np.add(there.log_focal, [0.0, way])))
+        priors.cost(there._replace(log_focal=np.add(there.log_focal, [0.0, way])))
         for way in (1e-7, -1e-7)
     )
     assert (ahead - behind) / 2e-7 == pytest.approx(2.0 * error @ slopes[:, 8 + FOCAL], rel=1e-4)
     expected = (zoom / 0.01) ** 2 if zoom < 0.01 else 2.0 * zoom / 0.01 - 1.0
-    alone = replace(scene, log_focal=np.add(scene.log_focal, [0.0, zoom]))
+    alone = scene._replace(log_focal=np.add(scene.log_focal, [0.0, zoom]))
     assert priors.cost(alone) == pytest.approx(expected)

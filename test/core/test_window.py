@@ -268,7 +268,7 @@ def test_the_jacobian_is_the_slope_of_the_residuals() -> None:
             step = np.zeros(len(system.b))
             step[unknown] = sign * 1e-6
             # points held in the world: undo what the anchored retraction does for a camera's step
-            moved = replace(problem.moved(start, step, nothing), points=start.points)
+            moved = problem.moved(start, step, nothing)._replace(points=start.points)
             costs.append(problem.cost(moved, problem.residuals(moved)))
         slope = (costs[0] - costs[1]) / 2e-6
         assert slope == pytest.approx(2 * system.b[unknown], rel=2e-3, abs=0.05)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.bundle_adjustment import USUAL_RMS
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import LocalMap
+from endosfm3d_ros.core.reprojection import USUAL_RMS
 from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.words import Words
