@@ -82,8 +82,8 @@ class EndoscopeNode(GuardedLifecycleNode):
             self._network = DepthGraphs(bundle, values['engine'], options)
             motion = motion_network(bundle, values['engine'], options)
             settings = parameters.settings(values)
-            if settings.refinement == 'window' and not kernel.keeps_something:
-                self.get_logger().info('compiling the window, a quarter of a minute, once')
+            if not kernel.keeps_something:
+                self.get_logger().info('compiling inner loops, a quarter of a minute, once')
             self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
             self._outputs = Outputs(values)
             self._metric = Metric(values, self._pipeline, self._outputs)

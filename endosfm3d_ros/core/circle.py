@@ -3,6 +3,8 @@
 
 import numpy as np
 
+from endosfm3d_ros.core.kernel import kernel
+
 Circle = tuple[float, float, float]  # u, v, r [px]
 
 
@@ -21,6 +23,7 @@ def consensus(
     """
     if len(points) < 3:
         return None
+    points = np.ascontiguousarray(points, float)
     triples = np.random.default_rng(0).integers(0, len(points), (trials, 3))
     a, b, c = (points[triples[:, k]] for k in range(3))
     ab, ac = b - a, c - a
@@ -34,9 +37,7 @@ def consensus(
     offset_v = (ab[:, 0] * ac2 - ac[:, 0] * ab2) / cross
     radius = np.hypot(offset_u, offset_v)
     centre_u, centre_v = a[:, 0] + offset_u, a[:, 1] + offset_v
-    distance = np.hypot(points[:, 0] - centre_u[:, None], points[:, 1] - centre_v[:, None])
-    distance -= radius[:, None]  # (trials, N)
-    score = (np.abs(distance) < tolerance).sum(1) - 0.5 * (distance > 2 * tolerance).sum(1)
+    score = _scores(points, centre_u, centre_v, radius, tolerance)
     width, height = picture
     likely = (radius > width / 8) & (radius < width)
     likely &= (np.abs(2 * centre_u - width) < width) & (np.abs(2 * centre_v - height) < height)
@@ -44,6 +45,23 @@ def consensus(
     if not likely[best]:
         return None
     return float(centre_u[best]), float(centre_v[best]), float(radius[best])
+
+
+@kernel
+def _scores(
+    points: np.ndarray, u: np.ndarray, v: np.ndarray, radius: np.ndarray, tolerance: float
+) -> np.ndarray:
+    """How many points (N, 2) lie on each of T circles, less half of those outside: (T,)."""
+    out = np.zeros(len(u))
+    for trial in range(len(u)):
+        for n in range(len(points)):
+            way_u, way_v = points[n, 0] - u[trial], points[n, 1] - v[trial]
+            distance = np.sqrt(way_u * way_u + way_v * way_v) - radius[trial]
+            if abs(distance) < tolerance:
+                out[trial] += 1.0
+            elif distance > 2.0 * tolerance:
+                out[trial] -= 0.5
+    return out
 
 
 def fit_circle(points: np.ndarray, circle: Circle, steps: int = 8) -> tuple[Circle, np.ndarray]:

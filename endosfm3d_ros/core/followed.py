@@ -20,7 +20,7 @@ from endosfm3d_ros.core.local_map import WINDOW, LocalMap
 from endosfm3d_ros.core.patches import Patches
 from endosfm3d_ros.core.prepare import Window, warp_between
 from endosfm3d_ros.core.recognition import Looked
-from endosfm3d_ros.core.resection import NEAREST_MM
+from endosfm3d_ros.core.scene import NEAREST_MM
 from endosfm3d_ros.core.sight import Sight, values_at
 
 FEWEST_LOST = 8  # points of a keyframe that are worth looking for

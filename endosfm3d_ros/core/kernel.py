@@ -7,6 +7,7 @@ from endosfm3d_ros.compiled import Compiler
 
 # What any of them is made from, itself or by what it calls.
 SOURCES = (
+    'circle.py',
     'kernel.py',
     'lens.py',
     'normal_equations.py',

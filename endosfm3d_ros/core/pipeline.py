@@ -120,8 +120,7 @@ class Pipeline:
         self.motion_network = motion_network
         self.sizes = tuple(sizes)
         self.settings = settings or Settings()
-        if self.settings.refinement == 'window':
-            get_ready()
+        get_ready()
         self._state = _State(Trajectory(), self._mover(cuts=0))
         self._beside = ThreadPoolExecutor(1, 'beside')  # what the step need not wait for at once
         self._settling: tuple[Mover, Future[Mover]] | None = None

@@ -10,8 +10,10 @@ from functools import cache
 
 import numpy as np
 
+from endosfm3d_ros.core.circle import consensus
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import LocalMap
+from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
 from endosfm3d_ros.core.words import Words
 
@@ -21,7 +23,7 @@ KEYFRAMES, WAY_MM = 3, 5.0
 
 @cache
 def get_ready() -> None:
-    """Have every loop of the window compiled; once a process."""
+    """Have every loop compiled; once a process."""
     rng, focal, centre = np.random.default_rng(0), float(np.log(FOCAL_PX)), np.full(2, CENTRE_PX)
     belief = Scope.guessed(focal, 0.5, centre, 5.0, (BARREL, BARREL_SIGMA))
     local_map = LocalMap((200, 200), 0.1, Words(belief), belief)
@@ -43,3 +45,5 @@ def get_ready() -> None:
         )
         local_map = local_map.with_keyframe(keyframe)
     local_map.adjusted()
+    resect(points, keyframe.pixels, centre, 1.0, keyframe.T_cam_world, focal, 0.1)
+    consensus(keyframe.pixels, 1.0, 8, local_map.size)

@@ -212,6 +212,44 @@ def points_alone(
 
 
 @kernel
+def pose_equations_of(
+    points: np.ndarray,
+    pixels: np.ndarray,
+    R: np.ndarray,
+    t: np.ndarray,
+    log_focal: float,
+    centre: np.ndarray,
+    distortion: float,
+    sigma_px: float,
+    kernel_sigmas: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Normal equations of a camera among known points: H (7, 7) and b (7,) by turn, shift, log focal.
+
+    :param points: (N, 3) in the world [mm]; pixels: (N, 2) where they are seen [px].
+    :param R: (3, 3), t: (3,) of the camera [mm]; centre: (2,) principal point [px].
+    :param kernel_sigmas: of sigma_px, beyond which a residual loses its say (Cauchy).
+    """
+    H, b, J = np.zeros((7, 7)), np.zeros(7), np.zeros((2, 7))
+    f = np.exp(log_focal) / sigma_px
+    for n in range(len(points)):
+        x, y, z = points[n]
+        X = R[0, 0] * x + R[0, 1] * y + R[0, 2] * z + t[0]
+        Y = R[1, 0] * x + R[1, 1] * y + R[1, 2] * z + t[1]
+        Z = max(R[2, 0] * x + R[2, 1] * y + R[2, 2] * z + t[2], NEAREST_MM)
+        pixel_slopes(X, Y, Z, f, distortion, J)
+        r_u = (centre[0] - pixels[n, 0]) / sigma_px + J[0, FOCAL]  # f times where it is imaged
+        r_v = (centre[1] - pixels[n, 1]) / sigma_px + J[1, FOCAL]
+        weight = 1.0 / (1.0 + (r_u * r_u + r_v * r_v) / kernel_sigmas**2)
+        for i in range(7):
+            u, v = weight * J[0, i], weight * J[1, i]
+            b[i] += u * r_u + v * r_v
+            for j in range(7):
+                H[i, j] += u * J[0, j] + v * J[1, j]
+    return H, b
+
+
+@kernel
 def _slopes(measured: Measured, scene: Scene, m: int, weights: np.ndarray, J: np.ndarray) -> None:
     """
     Fill in J (3, 16): an observation's rows, each by the root of its weight, by its keyframe's
@@ -219,28 +257,41 @@ def _slopes(measured: Measured, scene: Scene, m: int, weights: np.ndarray, J: np
     """
     k = measured.k[m]
     X, Y, Z = in_camera(scene, measured.n[m], k)
-    x, y = X / Z, Y / Z
-    squared = x * x + y * y
-    wide, by_squared, by_distortion = magnified_at(squared, scene.shared[DISTORTION])
     px = np.sqrt(weights[m, 0]) / measured.pixel_sigma[m]
     deep = np.sqrt(weights[m, 1]) / measured.depth_sigma[m]
     f = np.exp(scene.log_focal[k]) * px
+    by_distortion = pixel_slopes(X, Y, Z, f, scene.shared[DISTORTION], J)
+    J[2, 0], J[2, 1], J[2, 5] = Y * deep / Z, -X * deep / Z, deep / Z
+    J[2, SCALE] = -deep
+    J[0, U0] = J[1, V0] = px
+    bent = PER_VIEW + DISTORTION
+    J[0, bent], J[1, bent] = by_distortion * X / Z, by_distortion * Y / Z
+    for bend in range(4):
+        J[2, FIRST_BEND + bend] = -deep * measured.bends[m, bend]
+
+
+@kernel
+def pixel_slopes(X: float, Y: float, Z: float, f: float, bent: float, J: np.ndarray) -> float:
+    """
+    Fill in the rows u and v of J by a small motion of the camera (turn, shift) and log focal.
+
+    :param X, Y, Z: a point in the camera [mm]; f: focal length [px], times the rows' weight; bent:
+        the lens's distortion.
+    :return: slopes of u and v by the distortion, over x / z and y / z.
+    """
+    x, y = X / Z, Y / Z
+    squared = x * x + y * y
+    wide, by_squared, by_distortion = magnified_at(squared, bent)
     near, across = f / Z, 2.0 * by_squared
     outward = near * (wide + across * squared)
     J[0, 3], J[0, 4], J[0, 5] = near * (wide + across * x * x), near * across * x * y, -outward * x
     J[1, 3], J[1, 4], J[1, 5] = J[0, 4], near * (wide + across * y * y), -outward * y
-    J[2, 5] = deep / Z
-    for row in range(3):  # a turn w moves X by w x X
+    for row in range(2):  # a turn w moves X by w x X
         J[row, 0] = Y * J[row, 5] - Z * J[row, 4]
         J[row, 1] = Z * J[row, 3] - X * J[row, 5]
         J[row, 2] = X * J[row, 4] - Y * J[row, 3]
     J[0, FOCAL], J[1, FOCAL] = f * wide * x, f * wide * y
-    J[2, SCALE] = -deep
-    J[0, U0] = J[1, V0] = px
-    bent = PER_VIEW + DISTORTION
-    J[0, bent], J[1, bent] = f * by_distortion * x, f * by_distortion * y
-    for bend in range(4):
-        J[2, FIRST_BEND + bend] = -deep * measured.bends[m, bend]
+    return f * by_distortion
 
 
 @kernel

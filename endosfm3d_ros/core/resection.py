@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.geometry import motion_from_vector, nearest_rotation
-from endosfm3d_ros.core.lens import distorted, magnified, undistorted
+from endosfm3d_ros.core.lens import distorted, undistorted
+from endosfm3d_ros.core.reprojection import pose_equations_of
+from endosfm3d_ros.core.scene import NEAREST_MM
 
 KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 INLIER_SIGMAS = 5.0
@@ -15,7 +17,6 @@ MIN_INLIERS = 12
 MIN_SHARE = 0.3  # of the points must agree, or the pose is not known
 ITERATIONS = 8
 SETTLED = 2e-5  # of turn [rad] and log focal: a small part of what a track tells
-NEAREST_MM = 0.05
 RANSAC_PX = 4.0  # sigmas: what RANSAC takes for an inlier
 
 
@@ -83,6 +84,7 @@ def resect(
     """
     if len(points) < fewest:
         return _unknown(start, log_focal, len(points))
+    points, pixels, centre = (np.ascontiguousarray(x, float) for x in (points, pixels, centre))
     problem = _Problem(points, pixels, centre, sigma_px, distortion, fewest, least)
     found = problem.fitted(start, log_focal, log_focal_sigma)
     if found.agree.mean() < 2 * MIN_SHARE:
@@ -110,13 +112,10 @@ class _Problem:
         R, t, log_focal = start[:3, :3].copy(), start[:3, 3].copy(), prior
         H = np.eye(7)
         for _ in range(ITERATIONS):
-            X, r = self.residuals(R, t, log_focal)
-            r = r / self.sigma_px
-            weight = 1.0 / (1.0 + (r**2).sum(1) / KERNEL**2)
-            J = (self.slopes(X, log_focal) / self.sigma_px).reshape(-1, 7)
-            weighted = (J * weight.repeat(2)[:, None]).T
-            H = weighted @ J
-            b = weighted @ r.ravel()
+            H, b = pose_equations_of(
+                self.points, self.pixels, R, t, log_focal, self.centre, self.distortion,
+                self.sigma_px, KERNEL,
+            )  # fmt: skip
             H[6, 6] += prior_sigma**-2
             b[6] += (log_focal - prior) / prior_sigma**2
             H[np.arange(7), np.arange(7)] *= 1.0 + 1e-9
@@ -145,26 +144,6 @@ class _Problem:
         X[:, 2] = np.maximum(X[:, 2], NEAREST_MM)
         image = distorted(X[:, :2] / X[:, 2:], self.distortion)
         return X, self.centre + np.exp(log_focal) * image - self.pixels
-
-    def slopes(self, X: np.ndarray, log_focal: float) -> np.ndarray:
-        """(N, 2, 7) of the pixel by turn, shift and log focal."""
-        f = np.exp(log_focal)
-        ray = X[:, :2] / X[:, 2:]
-        squared = (ray**2).sum(1)
-        wide, by_squared, _ = magnified(squared, self.distortion)
-        across = 2.0 * by_squared[:, None, None] * ray[:, :, None] * ray[:, None]
-        across[:, [0, 1], [0, 1]] += wide[:, None]
-        d_X = np.empty((len(X), 2, 3))
-        d_X[:, :, :2] = f / X[:, 2, None, None] * across
-        d_X[:, :, 2] = -(f / X[:, 2] * (wide + 2.0 * by_squared * squared))[:, None] * ray
-        x, y, z = X[:, None, 0], X[:, None, 1], X[:, None, 2]
-        J = np.empty((len(X), 2, 7))
-        J[:, :, 0] = y * d_X[:, :, 2] - z * d_X[:, :, 1]
-        J[:, :, 1] = z * d_X[:, :, 0] - x * d_X[:, :, 2]
-        J[:, :, 2] = x * d_X[:, :, 1] - y * d_X[:, :, 0]
-        J[:, :, 3:6] = d_X
-        J[:, :, 6] = f * wide[:, None] * ray
-        return J
 
     def by_ransac(self, log_focal: float) -> np.ndarray | None:
         """(4, 4) T_cam_world that most points agree with; None where too few do."""
