@@ -9,8 +9,8 @@ import numpy as np
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.scene import Views, bends_at
 
-MOST_POINTS = 300  # an adjustment takes those that most keyframes see, ...
-LEAST_OF_A_VIEW = 200  # ... but first so many of each keyframe: a fast one shares few tracks
+MOST_POINTS = 400  # an adjustment takes those that most keyframes see, ...
+LEAST_OF_A_VIEW = 260  # ... but first so many of each keyframe: a fast one shares few tracks
 DEPTH_SIGMA = 0.2  # of a point; a network errs smoothly, so that many points tell little more
 CREEP = 0.005  # tracks lag behind by such a share of their way: the light comes along
 

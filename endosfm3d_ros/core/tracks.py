@@ -15,7 +15,7 @@ from endosfm3d_ros.core.warp import Warp
 DARKEST = 4.0  # grey levels added before the logarithm
 FINE_PX, COARSE_PX = 2.0, 4.0  # sigma of the blurs that take shading, then contrast, away
 LEAST_CONTRAST = 0.01  # of log brightness: what is flatter than this is noise
-WANTED = 300  # tracks alive
+WANTED = 400  # tracks alive
 REFILL = 0.7  # new corners are looked for when fewer than this share is left
 SPACING_PX = 7  # between corners
 RIM_PX = 8  # corners keep off the field stop's rim ...
