@@ -33,7 +33,7 @@ from endosfm3d_ros.core.scene import (
     Scene,
     Views,
 )
-from endosfm3d_ros.core.scene_step import scene_moved
+from endosfm3d_ros.core.scene_step import MOST_DISTORTION, scene_moved
 
 ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
 FIRST_DAMPING, LEAST_DAMPING = 1e-5, 1e-8  # see `minimised`
@@ -186,6 +186,10 @@ class _Problem:
         down; the cameras' part of the step (C,), None where it leads up.
         """
         step, of_points = system.solved(damping)
+        bent = len(step) - SHARED + DISTORTION
+        if step[bent] > 0.0 and scene.shared[DISTORTION] >= MOST_DISTORTION:
+            # it goes no farther, and the rest of the step is another one without it
+            step, of_points = system.holding(bent).solved(damping)
         for share in SHARES:
             moved = self.moved(scene, share * step, share * of_points)
             new_residuals = self.residuals(moved)

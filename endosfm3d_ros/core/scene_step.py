@@ -34,7 +34,8 @@ def scene_moved(
     K = len(scene.t)
     view, shared = step[: PER_VIEW * K].reshape(K, PER_VIEW), step[PER_VIEW * K :]
     zoomed = np.clip(view[:, FOCAL], -MOST_ZOOM_STEP, MOST_ZOOM_STEP)
-    R, t = _posed(scene, view, float(zoomed[0]))
+    deeper = _deepened(scene, view, point_step, anchor)
+    R, t = _posed(scene, view, float(zoomed[0]), deeper)
     new_shared, bent = scene.shared + shared, scene.shared[DISTORTION]
     if shared[DISTORTION]:  # else it is held
         by = np.clip(shared[DISTORTION], -MOST_DISTORTION_STEP, MOST_DISTORTION_STEP)
@@ -61,14 +62,8 @@ def _move_points(
     bent, bends = scene.shared[DISTORTION], after.shared[DISTORTION] - scene.shared[DISTORTION]
     for n in range(len(scene.points)):
         k = anchor[n]
-        R, turn, by = scene.R[k], view[k, 0:3], point_step[n]
         X, Y, Z = in_camera(scene, n, k)
-        d_X = R[0, 0] * by[0] + R[0, 1] * by[1] + R[0, 2] * by[2]
-        d_Y = R[1, 0] * by[0] + R[1, 1] * by[1] + R[1, 2] * by[2]
-        d_Z = R[2, 0] * by[0] + R[2, 1] * by[1] + R[2, 2] * by[2]
-        d_X += turn[1] * Z - turn[2] * Y + view[k, 3]
-        d_Y += turn[2] * X - turn[0] * Z + view[k, 4]
-        d_Z += turn[0] * Y - turn[1] * X + view[k, 5]
+        d_X, d_Y, d_Z = _step_in_camera(scene, view, point_step, n, k)
         x, y = X / Z, Y / Z
         d_x, d_y = (d_X - x * d_Z) / Z, (d_Y - y * d_Z) / Z
         zoomed = after.log_focal[k] - scene.log_focal[k]
@@ -79,7 +74,7 @@ def _move_points(
         u, v = u * np.exp(-zoomed), v * np.exp(-zoomed)
         bent_now = _bent_by(u * u + v * v, after.shared[DISTORTION])
         x, y = u / bent_now, v / bent_now
-        Z *= np.exp(min(max(d_Z / Z, -MOST_DEPTH_STEP), MOST_DEPTH_STEP))
+        Z *= np.exp(_log_step(d_Z / Z))
         R, t = after.R[k], after.t[k]
         X, Y, Z = x * Z - t[0], y * Z - t[1], Z - t[2]
         for p in range(3):
@@ -87,28 +82,63 @@ def _move_points(
 
 
 @kernel
-def _posed(scene: Scene, view: np.ndarray, zoomed: float) -> tuple[np.ndarray, np.ndarray]:
+def _deepened(scene: Scene, view: np.ndarray, point_step: np.ndarray, anchor: np.ndarray) -> float:
+    """By how much the points' log depth grows in the mean, each in its anchor."""
+    total = 0.0
+    for n in range(len(anchor)):
+        _, _, d_Z = _step_in_camera(scene, view, point_step, n, anchor[n])
+        total += _log_step(d_Z / in_camera(scene, n, anchor[n])[2])
+    return total / max(len(anchor), 1)
+
+
+@kernel
+def _step_in_camera(
+    scene: Scene, view: np.ndarray, point_step: np.ndarray, n: int, k: int
+) -> tuple[float, float, float]:
+    """How a point moves in a keyframe's camera that moves itself [mm]."""
+    X, Y, Z = in_camera(scene, n, k)
+    R, turn, by = scene.R[k], view[k, 0:3], point_step[n]
+    d_X = R[0, 0] * by[0] + R[0, 1] * by[1] + R[0, 2] * by[2]
+    d_Y = R[1, 0] * by[0] + R[1, 1] * by[1] + R[1, 2] * by[2]
+    d_Z = R[2, 0] * by[0] + R[2, 1] * by[1] + R[2, 2] * by[2]
+    return (
+        d_X + turn[1] * Z - turn[2] * Y + view[k, 3],
+        d_Y + turn[2] * X - turn[0] * Z + view[k, 4],
+        d_Z + turn[0] * Y - turn[1] * X + view[k, 5],
+    )
+
+
+@kernel
+def _log_step(step: float) -> float:
+    return min(max(step, -MOST_DEPTH_STEP), MOST_DEPTH_STEP)
+
+
+@kernel
+def _posed(
+    scene: Scene, view: np.ndarray, zoomed: float, deeper: float
+) -> tuple[np.ndarray, np.ndarray]:
     """
     The poses (K, 3, 3), (K, 3) after small motions (K, 6 and more) of the cameras, while the lens
-    gets longer by `zoomed` (log); the first one stays.
+    gets longer by `zoomed` and the scene deeper by `deeper` (logs); the first one stays.
 
-    The longer the lens, the smaller are the turns and the ways across that move the picture as
-    far. So all of them shrink by that factor, where a straight line of the same slope would soon
-    leave the valley in which a flat scene seen through a long lens fits as well as a deep one seen
-    through a short (bas-relief ambiguity).
+    What pictures show of a pose is its tilt times the focal length, its way across times that over
+    the depth, and its way in over the depth. These move along straight lines here. Those of turns
+    and ways as such would soon leave the valley in which a flat scene, seen through a long lens,
+    fits as well as a deep one through a short (bas-relief ambiguity): where it bends, steps of 7 %
+    of focal length came down to one.
     """
     R, t = scene.R.copy(), scene.t.copy()
-    by, shrink = np.array([-zoomed, -zoomed, 0.0]), np.exp(-zoomed)
-    shrink = np.array([shrink, shrink, 1.0])
+    tilted = np.array([-zoomed, -zoomed, 0.0])  # log of what as much in the picture takes
+    gone = tilted + deeper
     for k in range(1, len(t)):
         turned = _times(scene.R[k], scene.R[0].T)  # since the first one
         turn, way = _rotation_vector(turned), scene.t[k] - _applied(turned, scene.t[0])
-        # the slope of what shrinking does is in the step already
-        by_turn = _left_slope(turn, by * turn)
-        by_way = by * way + _cross(way, by_turn)
-        rest = _rotation(view[k, 0:3] - by_turn)
-        turned = _times(rest, _rotation(shrink * turn))
-        way = _applied(rest, shrink * way) + view[k, 3:6] - by_way
+        # the slopes of both are in the step already
+        by_turn = _left_slope(turn, tilted * turn)
+        by_way = gone * way + _cross(way, by_turn)
+        rest = _rotation(np.exp(tilted) * (view[k, 0:3] - by_turn))
+        turned = _times(rest, _rotation(np.exp(tilted) * turn))
+        way = _applied(rest, np.exp(gone) * way) + np.exp(gone) * (view[k, 3:6] - by_way)
         R[k], t[k] = _times(turned, scene.R[0]), _applied(turned, scene.t[0]) + way
     return R, t
 

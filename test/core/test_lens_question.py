@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core import observations
-from endosfm3d_ros.core.bundle_adjustment import _Problem
+from endosfm3d_ros.core.bundle_adjustment import _Problem, adjust
 from endosfm3d_ros.core.lens import magnified
 from endosfm3d_ros.core.odometry import Odometry
 from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, SHARED
@@ -131,6 +131,27 @@ def test_a_lens_that_is_known_for_straight_is_never_told_to_bend() -> None:
     local_map = solved(replace(local_map, words=Words(unsure)))
     assert local_map.scope.pinhole and local_map.scope.distortion == 0.0
     assert local_map.scope.focal[0] > np.log(0.6 * WIDTH) + 0.1  # what it takes for a longer lens
+
+
+@pytest.mark.parametrize('kind, start, keyframes', [('advance', 1.4, 4), ('sideways', 0.8, 6)])
+def test_a_bent_lens_explains_a_straight_ones_window_as_well(
+    kind: str, start: float, keyframes: int
+) -> None:
+    """At the end of what a lens may be, all else goes on: it got stuck there, 384 and 18 off."""
+    local_map = built(kind, 200.0, start, believed_bend=(BARREL, BARREL_SIGMA))
+    local_map = replace(local_map, keyframes=local_map.keyframes[:keyframes])
+    picked = local_map._picked()
+    views, scene, beliefs = (
+        local_map._views(picked),
+        local_map._scene(picked),
+        local_map._beliefs(),
+    )
+    shared = scene.shared.copy()
+    shared[DISTORTION] = -0.1
+    straight = adjust(views, replace(beliefs, straight=True), scene, 36)
+    bent = adjust(views, replace(beliefs, straight=False), scene._replace(shared=shared), 36)
+    assert bent.scene.shared[DISTORTION] == pytest.approx(0.0, abs=2e-4)
+    assert bent.cost < straight.cost + 1.0
 
 
 def test_a_wide_step_of_the_lens_moves_points_in_their_pictures_as_its_slopes_say() -> None:

@@ -104,3 +104,22 @@ def test_a_long_step_stays_in_the_valley_where_a_straight_one_leaves_it(zoomed: 
     assert np.median(off[1:]) < 0.5 * np.median(off_straight[1:])
     assert off[0] == pytest.approx(np.zeros((N, 2)), abs=1e-6)
     assert longer.shared[DISTORTION] == 0.0
+
+
+@pytest.mark.parametrize('zoomed', [-0.3, 0.3])
+def test_a_scene_that_comes_nearer_as_the_lens_gets_shorter_stays_in_its_pictures(
+    zoomed: float,
+) -> None:
+    """The ways across stay as they are, those in change as the depth does."""
+    scene, anchor = sliding(np.random.default_rng(3), tilts=0.0), np.zeros(N, int)
+    before = pictures(scene)
+    first = scene.R[0]
+    way = scene.t - scene.R @ first.T @ scene.t[0]
+    step = np.zeros(PER_VIEW * K + SHARED)
+    views = step[: PER_VIEW * K].reshape(K, PER_VIEW)
+    views[:, FOCAL] = zoomed
+    views[:, 5] = zoomed * way[:, 2]
+    X = scene.points @ first.T + scene.t[0]
+    off = pictures(scene_moved(scene, step, zoomed * X * [0.0, 0.0, 1.0] @ first, anchor)) - before
+    assert np.abs(pictures(scene)[1:] - before[0]).max() > 20.0
+    assert np.median(np.abs(off[1:])) < 0.05
