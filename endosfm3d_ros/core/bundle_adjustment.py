@@ -36,7 +36,8 @@ from endosfm3d_ros.core.scene import (
 from endosfm3d_ros.core.scene_step import MOST_DISTORTION, scene_moved
 
 ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
-FIRST_DAMPING, LEAST_DAMPING = 1e-5, 1e-8  # see `minimised`
+FIRST_DAMPING, LEAST_DAMPING = 1e-8, 1e-9  # see `minimised`
+RAISED, LOWERED = 300.0, 30.0  # times: where a step leads up, and after one that led down
 SHARES = 1.0, 0.5, 0.25  # of a step, while it leads up
 
 
@@ -150,7 +151,7 @@ class _Problem:
         Damping is by each unknown's own curvature (Marquardt). That of a focal length with all
         else held is millions of times what is left of it when the scene may go along, so what
         looks like next to no damping holds it in its place: 1e-6 left a slide a hundredth of its
-        steps.
+        steps, and 1e-5 looked like convergence.
         """
         damping, converged = FIRST_DAMPING, False
         residuals, last = self.residuals(scene), np.zeros(PER_VIEW * len(scene.t) + SHARED)
@@ -165,9 +166,9 @@ class _Problem:
                     system, damping, scene, residuals, cost
                 )
                 if step is not None:
-                    damping, last = max(damping / 6.0, LEAST_DAMPING), step
+                    damping, last = max(damping / LOWERED, LEAST_DAMPING), step
                     break
-                damping *= 30.0
+                damping *= RAISED
             converged = step is None or before - cost < tolerance * before
             if converged:
                 break

@@ -133,7 +133,9 @@ def test_a_lens_that_is_known_for_straight_is_never_told_to_bend() -> None:
     assert local_map.scope.focal[0] > np.log(0.6 * WIDTH) + 0.1  # what it takes for a longer lens
 
 
-@pytest.mark.parametrize('kind, start, keyframes', [('advance', 1.4, 4), ('sideways', 0.8, 6)])
+@pytest.mark.parametrize(
+    ('kind', 'start', 'keyframes'), [('advance', 1.4, 4), ('sideways', 0.8, 6)]
+)
 def test_a_bent_lens_explains_a_straight_ones_window_as_well(
     kind: str, start: float, keyframes: int
 ) -> None:
