@@ -36,8 +36,8 @@ from endosfm3d_ros.core.scene import (
 from endosfm3d_ros.core.scene_step import MOST_DISTORTION, scene_moved
 
 ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
-FIRST_DAMPING, LEAST_DAMPING = 1e-8, 1e-9  # see `minimised`
-RAISED, LOWERED = 300.0, 30.0  # times: where a step leads up, and after one that led down
+FIRST_DAMPING, LEAST_DAMPING = 1e-5, 1e-8  # see `minimised`
+FREE_DAMPING = 1e-9  # that holds nothing
 SHARES = 1.0, 0.5, 0.25  # of a step, while it leads up
 
 
@@ -80,7 +80,12 @@ class Solution:
 
 
 def adjust(
-    views: Views, beliefs: Beliefs, start: Scene, iterations: int, tolerance: float = 5e-4
+    views: Views,
+    beliefs: Beliefs,
+    start: Scene,
+    iterations: int,
+    tolerance: float = 5e-4,
+    free: bool = False,
 ) -> Solution:
     """
     Minimise, by Levenberg-Marquardt with reweighting.
@@ -88,9 +93,10 @@ def adjust(
     :param start: where to begin; its first keyframe's pose is held.
     :param iterations: at most; go on from where it ended, if it had not converged.
     :param tolerance: it has converged when the cost falls by less, relatively.
+    :param free: next to no damping holds anything, see `_Problem.minimised`.
     """
     problem = _Problem(views, beliefs)
-    scene, residuals, cost, step, converged = problem.minimised(start, iterations, tolerance)
+    scene, residuals, cost, step, converged = problem.minimised(start, iterations, tolerance, free)
     system = problem.linearised(scene, residuals)
     covariance, lever, pull = system.covariance(beliefs.relief_sigma)
     weights = np.zeros(views.pixel_sigma.shape)
@@ -142,7 +148,7 @@ class _Problem:
             self.priors = Priors(views, beliefs)
 
     def minimised(
-        self, scene: Scene, iterations: int, tolerance: float = 5e-4
+        self, scene: Scene, iterations: int, tolerance: float = 5e-4, free: bool = False
     ) -> tuple[Scene, np.ndarray, float, np.ndarray, bool]:
         """
         Go downhill, see `adjust`: where it ends, its residuals and cost, the last step (C,) of the
@@ -153,7 +159,8 @@ class _Problem:
         looks like next to no damping holds it in its place: 1e-6 left a slide a hundredth of its
         steps, and 1e-5 looked like convergence.
         """
-        damping, converged = FIRST_DAMPING, False
+        damping, least = (FREE_DAMPING,) * 2 if free else (FIRST_DAMPING, LEAST_DAMPING)
+        converged = False
         residuals, last = self.residuals(scene), np.zeros(PER_VIEW * len(scene.t) + SHARED)
         cost = self.cost(scene, residuals)
         for _ in range(iterations):
@@ -166,9 +173,9 @@ class _Problem:
                     system, damping, scene, residuals, cost
                 )
                 if step is not None:
-                    damping, last = max(damping / LOWERED, LEAST_DAMPING), step
+                    damping, last = max(damping / 6.0, least), step
                     break
-                damping *= RAISED
+                damping *= 30.0
             converged = step is None or before - cost < tolerance * before
             if converged:
                 break

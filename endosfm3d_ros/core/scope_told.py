@@ -29,6 +29,10 @@ LEFT = 2.0  # times its last step an adjustment may still have to go
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
 WORK = 36  # iterations that one frame has time for, times the keyframes that are adjusted
 TELLING = 4  # keyframes: a lens may be told from so many or more
+# An adjustment is freed of damping if it knows log focal no better, of so many keyframes or more
+UNSURE_FOCAL, FREED_FROM = 0.08, 8
+FREED_WORK = 40  # iterations, as WORK
+SHOWN_BY = 4.0  # of the cost: it is 2 sigma better then
 
 
 def overrated(belief: Scope, doubt: float) -> float:
@@ -140,7 +144,7 @@ class LensQuestion:
 
     def as_told(self) -> Solution:
         """Through the lens that is told so far."""
-        return self._adjusted(self.beliefs, self.scene)
+        return self._freed(self._adjusted(self.beliefs, self.scene))
 
     def bent(self, scene: Scene) -> Solution:
         """Through one that may bend lines, from that scene on."""
@@ -160,6 +164,22 @@ class LensQuestion:
     def straightened(self, scene: Scene) -> Solution:
         """Through one that bends nothing, from where a bent one led."""
         return self._adjusted(replace(self.beliefs, straight=True), _through(scene, 0.0))
+
+    def _freed(self, solution: Solution) -> Solution:
+        """
+        Where an unsure adjustment goes without damping, if that is shown to be better.
+
+        Damping holds a focal length that next to nothing tells. At rest that is right: what is
+        left is noise, which would move it by half of what is believed. On a slide it may hold a
+        flat scene and a lens twice as long.
+        """
+        K = len(self.scene.t)
+        reference = PER_VIEW * K + REFERENCE
+        variance = solution.covariance[reference, reference]
+        if K < FREED_FROM or variance < UNSURE_FOCAL**2:
+            return solution
+        freed = adjust(self.views, self.beliefs, solution.scene, FREED_WORK // K, free=True)
+        return freed if freed.cost < solution.cost - SHOWN_BY else solution
 
     def _adjusted(self, beliefs: Beliefs, scene: Scene) -> Solution:
         """As far as one frame has time for it."""

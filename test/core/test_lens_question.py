@@ -153,7 +153,7 @@ def test_a_bent_lens_explains_a_straight_ones_window_as_well(
     straight = adjust(views, replace(beliefs, straight=True), scene, 36)
     bent = adjust(views, replace(beliefs, straight=False), scene._replace(shared=shared), 36)
     assert bent.scene.shared[DISTORTION] == pytest.approx(0.0, abs=2e-4)
-    assert bent.cost < straight.cost + 1.0
+    assert bent.cost < straight.cost + 3.0  # another one would be within the tolerance
 
 
 def test_a_wide_step_of_the_lens_moves_points_in_their_pictures_as_its_slopes_say() -> None:
