@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A slide before a wall: a flat scene and a long lens explain it nearly as well as the truth."""
+
+import numpy as np
+import pytest
+
+from endosfm3d_ros.core.geometry import motion_from_vector
+from test.core import bumpy_wall
+from test.core.bumpy_wall import WIDTH, built, solved
+
+FOCAL = 0.6 * WIDTH
+
+
+def swaying(kind: str, count: int, distance: float = 40.0) -> list[np.ndarray]:
+    """T_world_cam of a slide whose camera nods by a sixth of a degree: that tells its lens."""
+    return [
+        motion_from_vector(
+            np.array([0.003 * np.sin(5 * k), 0.0, 0.0]), np.array([0.35 * distance * k, 0.0, 0.0])
+        )
+        for k in np.linspace(0.0, 1.0, count)
+    ]
+
+
+def off(start: float) -> tuple[float, float]:
+    """Log focal length that a window of it tells, less the truth, and its sigma."""
+    scope = solved(built('sideways', FOCAL, start)).scope
+    return float(scope.focal[0] - np.log(FOCAL)), scope.log_focal_sigma
+
+
+@pytest.mark.parametrize('start', [1.6, 2.2])
+def test_a_slide_comes_home_from_a_lens_twice_as_long(
+    start: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damping alone stays where it began, and is sure of it."""
+    monkeypatch.setattr(bumpy_wall, 'flight', swaying)
+    error, sigma = off(start)
+    assert abs(error) < 0.1 and abs(error) < 2 * sigma
+    monkeypatch.setattr('endosfm3d_ros.core.scope_told.UNSURE_FOCAL', 1e9)
+    stayed, sigma = off(start)
+    assert stayed > 0.3 and stayed > 2.5 * sigma
+
+
+def test_noise_alone_moves_no_focal_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Freed, a camera at rest follows it; so it must be shown to be better."""
+    errors = {}
+    for shown in (4.0, 0.0):
+        monkeypatch.setattr('endosfm3d_ros.core.scope_told.SHOWN_BY', shown)
+        moved = [
+            float(solved(built('rest', FOCAL, 1.4, seed)).scope.focal[0] - np.log(1.4 * FOCAL))
+            for seed in range(4)
+        ]
+        errors[shown] = np.abs(moved).max()
+    assert errors[4.0] < 0.05 < 0.1 < errors[0.0]
