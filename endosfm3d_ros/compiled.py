@@ -8,6 +8,7 @@ what it calls changed. So a cache belongs to all sources that it was made from.
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,15 +30,16 @@ class Compiler:
         :param options: of `numba.njit`, beside the usual ones: division by zero gives infinity, as
             in numpy, and Python's lock is not held meanwhile.
         """
-        sources = sorted(sources)
-        digest = hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()
-        self._kept = _writable(f'kernels-{digest[:12]}', sources[0].parent)
         self._options = {'error_model': 'numpy', 'nogil': True, **options}
+        sources = sorted(sources)
+        made_from = [path.read_bytes() for path in (*sources, Path(__file__))]
+        digest = hashlib.sha256(repr([self._options, made_from]).encode()).hexdigest()
+        self._kept = _kept_in(f'kernels-{digest[:12]}', sources[0].parent)
 
     @property
     def keeps_something(self) -> bool:
         """Whether an earlier process compiled here."""
-        return self._kept is not None and any(self._kept.rglob('*.nbc'))
+        return self._kept is not None and any(self._kept.rglob('*.nbi'))
 
     def __call__(self, function: Callable) -> Callable:
         """Compile a function when it is called first."""
@@ -50,14 +52,27 @@ class Compiler:
             config.CACHE_DIR = before  # type: ignore[attr-defined]
 
 
-def _writable(name: str, beside: Path) -> Path | None:
-    """Where a cache of this name can be: beside the sources, or among the user's caches."""
+def _kept_in(name: str, beside: Path) -> Path | None:
+    """
+    Where a cache of this name is: beside the sources, or among the user's caches, with what
+    somebody who may write beside the sources (an installer) compiled there.
+    """
     caches = Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'))
-    for folder in (beside / '__pycache__' / name, caches / 'endosfm3d_ros' / name):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError:
-            continue
-        return folder
-    return None
+    theirs, own = beside / '__pycache__' / name, caches / 'endosfm3d_ros' / name
+    if _writable(theirs):
+        return theirs
+    try:
+        if theirs.is_dir() and caches.is_absolute() and not own.exists():
+            shutil.copytree(theirs, own)
+    except OSError:
+        pass  # it is compiled anew
+    return own if caches.is_absolute() and _writable(own) else None
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True

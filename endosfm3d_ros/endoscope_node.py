@@ -83,7 +83,7 @@ class EndoscopeNode(GuardedLifecycleNode):
             motion = motion_network(bundle, values['engine'], options)
             settings = parameters.settings(values)
             if not kernel.keeps_something:
-                self.get_logger().info('compiling inner loops, a quarter of a minute, once')
+                self.get_logger().info('compiling inner loops (once, as a rule): 10 s or more')
             self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
             self._outputs = Outputs(values)
             self._metric = Metric(values, self._pipeline, self._outputs)

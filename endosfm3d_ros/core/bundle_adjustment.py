@@ -93,7 +93,7 @@ def adjust(
     :param start: where to begin; its first keyframe's pose is held.
     :param iterations: at most; go on from where it ended, if it had not converged.
     :param tolerance: it has converged when the cost falls by less, relatively.
-    :param free: next to no damping holds anything, see `_Problem.minimised`.
+    :param free: no damping to speak of holds anything, see `_Problem.minimised`.
     """
     problem = _Problem(views, beliefs)
     scene, residuals, cost, step, converged = problem.minimised(start, iterations, tolerance, free)
@@ -157,7 +157,7 @@ class _Problem:
         Damping is by each unknown's own curvature (Marquardt). That of a focal length with all
         else held is millions of times what is left of it when the scene may go along, so what
         looks like next to no damping holds it in its place: 1e-6 left a slide a hundredth of its
-        steps, and 1e-5 looked like convergence.
+        steps. 1e-5 to begin with still may look like convergence; `free` has none to speak of.
         """
         damping, least = (FREE_DAMPING,) * 2 if free else (FIRST_DAMPING, LEAST_DAMPING)
         converged = False

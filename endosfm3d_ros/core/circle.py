@@ -23,7 +23,7 @@ def consensus(
     """
     if len(points) < 3:
         return None
-    points = np.ascontiguousarray(points, float)
+    points = np.array(points, float)
     triples = np.random.default_rng(0).integers(0, len(points), (trials, 3))
     a, b, c = (points[triples[:, k]] for k in range(3))
     ab, ac = b - a, c - a
@@ -37,7 +37,7 @@ def consensus(
     offset_v = (ab[:, 0] * ac2 - ac[:, 0] * ab2) / cross
     radius = np.hypot(offset_u, offset_v)
     centre_u, centre_v = a[:, 0] + offset_u, a[:, 1] + offset_v
-    score = _scores(points, centre_u, centre_v, radius, tolerance)
+    score = _scores(points, centre_u, centre_v, radius, float(tolerance))
     width, height = picture
     likely = (radius > width / 8) & (radius < width)
     likely &= (np.abs(2 * centre_u - width) < width) & (np.abs(2 * centre_v - height) < height)

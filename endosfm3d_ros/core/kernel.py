@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles the window's inner loops; what they are made from is listed here."""
+"""Compiles the core's inner loops; what they are made from is listed here."""
 
 from pathlib import Path
 

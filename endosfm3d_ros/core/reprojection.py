@@ -58,6 +58,8 @@ class Measured(NamedTuple):
     def of(cls, views: Views) -> 'Measured':
         """Those of a window's views, in which every point is seen somewhere."""
         seen = np.isfinite(views.pixels[..., 0])
+        if not seen.any(axis=1).all():
+            raise np.linalg.LinAlgError('a point that no keyframe sees')
         n, k = np.nonzero(seen)
         log_depth = views.log_depth[seen]
         deep = np.isfinite(log_depth)

@@ -85,7 +85,7 @@ def resect(
     if len(points) < fewest:
         return _unknown(start, log_focal, len(points))
     points, pixels, centre = (np.ascontiguousarray(x, float) for x in (points, pixels, centre))
-    problem = _Problem(points, pixels, centre, sigma_px, distortion, fewest, least)
+    problem = _Problem(points, pixels, centre, float(sigma_px), float(distortion), fewest, least)
     found = problem.fitted(start, log_focal, log_focal_sigma)
     if found.agree.mean() < 2 * MIN_SHARE:
         again = problem.by_ransac(log_focal)
@@ -109,7 +109,8 @@ class _Problem:
 
     def fitted(self, start: np.ndarray, prior: float, prior_sigma: float) -> Resection:
         """Go downhill from a start (4, 4); the log focal length has a prior."""
-        R, t, log_focal = start[:3, :3].copy(), start[:3, 3].copy(), prior
+        R, t = np.array(start[:3, :3], float), np.array(start[:3, 3], float)
+        log_focal = float(prior)
         H = np.eye(7)
         for _ in range(ITERATIONS):
             H, b = pose_equations_of(

@@ -109,6 +109,6 @@ def _medians(values: np.ndarray) -> np.ndarray:
     """Medians along the first axis of those that are no NaN; NaN where none is."""
     if not len(values):
         return np.zeros(values.shape[1:])
-    rising, known = np.sort(values, axis=0), np.isfinite(values).sum(axis=0)  # NaN come last
+    rising, known = np.sort(values, axis=0), (~np.isnan(values)).sum(axis=0)  # NaN come last
     middle = np.stack([np.maximum(known - 1, 0) // 2, known // 2])
     return np.take_along_axis(rising, np.minimum(middle, len(values) - 1), axis=0).mean(axis=0)

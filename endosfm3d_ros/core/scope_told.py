@@ -31,7 +31,7 @@ WORK = 36  # iterations that one frame has time for, times the keyframes that ar
 TELLING = 4  # keyframes: a lens may be told from so many or more
 # An adjustment is freed of damping if it knows log focal no better, of so many keyframes or more
 UNSURE_FOCAL, FREED_FROM = 0.08, 8
-FREED_WORK = 40  # iterations, as WORK
+FREED_WORK = 40  # iterations beyond WORK, likewise
 SHOWN_BY = 4.0  # of the cost: it is 2 sigma better then
 
 
@@ -167,7 +167,8 @@ class LensQuestion:
 
     def _freed(self, solution: Solution) -> Solution:
         """
-        Where an unsure adjustment goes without damping, if that is shown to be better.
+        Where an unsure adjustment goes without damping, if that is shown to be better than to go
+        on with it.
 
         Damping holds a focal length that next to nothing tells. At rest that is right: what is
         left is noise, which would move it by half of what is believed. On a slide it may hold a
@@ -175,11 +176,17 @@ class LensQuestion:
         """
         K = len(self.scene.t)
         reference = PER_VIEW * K + REFERENCE
-        variance = solution.covariance[reference, reference]
-        if K < FREED_FROM or variance < UNSURE_FOCAL**2:
+        if K < FREED_FROM or solution.covariance[reference, reference] < UNSURE_FOCAL**2:
             return solution
-        freed = adjust(self.views, self.beliefs, solution.scene, FREED_WORK // K, free=True)
-        return freed if freed.cost < solution.cost - SHOWN_BY else solution
+        on = self.views, self.beliefs, solution.scene, FREED_WORK // K
+        try:
+            freed = adjust(*on, free=True)
+            if freed.cost > solution.cost - SHOWN_BY:
+                return solution
+            gone_on = adjust(*on)
+        except np.linalg.LinAlgError:
+            return solution
+        return freed if freed.cost < gone_on.cost - SHOWN_BY else gone_on
 
     def _adjusted(self, beliefs: Beliefs, scene: Scene) -> Solution:
         """As far as one frame has time for it."""

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A slide before a wall: a flat scene and a long lens explain it nearly as well as the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,22 @@ def test_noise_alone_moves_no_focal_length(monkeypatch: pytest.MonkeyPatch) -> N
         ]
         errors[shown] = np.abs(moved).max()
     assert errors[4.0] < 0.05 < 0.1 < errors[0.0]
+
+
+@pytest.mark.parametrize('seed', [0, 2])
+def test_an_adjustment_that_is_on_its_way_is_not_taken_for_one_that_damping_holds(
+    seed: int,
+) -> None:
+    """Stirred, a camera at rest gains a lot by going on; its focal length has no part in it."""
+    rng = np.random.default_rng(seed)
+    resting = built('rest', FOCAL, 1.4, seed)
+    stirred = tuple(
+        replace(
+            view,
+            t=view.t + 0.5 * rng.standard_normal(3),
+            pixels=view.pixels + 0.15 * rng.standard_t(4, view.pixels.shape),
+        )
+        for view in resting.keyframes
+    )
+    scope = solved(replace(resting, keyframes=stirred)).scope
+    assert abs(float(scope.focal[0]) - np.log(1.4 * FOCAL)) < 0.02

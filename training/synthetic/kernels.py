@@ -8,4 +8,4 @@ from endosfm3d_ros.compiled import Compiler
 _SOURCES = tuple(Path(__file__).parent.glob('*.py'))
 
 kernel = Compiler(_SOURCES, fastmath=True)
-parallel_kernel = Compiler(_SOURCES, fastmath=True, parallel=True)
+parallel_kernel = Compiler(_SOURCES, fastmath=True, parallel=True, nogil=False)
