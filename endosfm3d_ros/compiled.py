@@ -33,7 +33,11 @@ class Compiler:
         self._options = {'error_model': 'numpy', 'nogil': True, **options}
         sources = sorted(sources)
         made_from = [path.read_bytes() for path in (*sources, Path(__file__))]
-        digest = hashlib.sha256(repr([self._options, made_from]).encode()).hexdigest()
+        chosen = [  # a set has another order in each process
+            (name, sorted(value) if isinstance(value, set) else value)
+            for name, value in sorted(self._options.items())
+        ]
+        digest = hashlib.sha256(repr([chosen, made_from]).encode()).hexdigest()
         self._kept = _kept_in(f'kernels-{digest[:12]}', sources[0].parent)
 
     @property
