@@ -45,6 +45,24 @@ class Compiler:
         """Whether an earlier process compiled here."""
         return self._kept is not None and any(self._kept.rglob('*.nbi'))
 
+    def run(self, what: Callable[[], object]) -> None:
+        """
+        Run what calls compiled functions for the first time.
+
+        A cache that lost its end (no power, a full disk) is forgotten, and compiled anew.
+        """
+        try:
+            what()
+        except Exception:
+            if not self.keeps_something:
+                raise
+            self._forget()
+            what()
+
+    def _forget(self) -> None:
+        for path in self._kept.rglob('*.nb[ci]') if self._kept else ():
+            path.unlink(missing_ok=True)
+
     def __call__(self, function: Callable) -> Callable:
         """Compile a function when it is called first."""
         if self._kept is None:

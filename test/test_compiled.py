@@ -25,7 +25,7 @@ _twice = kernel(twice)
 @kernel
 def four_times(x):
     return _twice(_twice(x))
-print(four_times(1.0))
+kernel.run(lambda: print(four_times(1.0)))
 """
 
 
@@ -53,6 +53,30 @@ def test_what_was_compiled_is_kept_until_something_that_it_calls_changes(tmp_pat
     (tmp_path / 'called.py').write_text(CALLED.format(3.0))
     assert run(tmp_path, **home) == ['new', '9.0']
     assert not (tmp_path / 'home').exists()
+
+
+@pytest.mark.parametrize('kind', ['nbi', 'nbc'])
+@pytest.mark.parametrize('length', [0, 30])
+def test_a_cache_that_lost_its_end_is_compiled_anew(
+    tmp_path: Path, kind: str, length: int
+) -> None:
+    home = {'HOME': str(tmp_path / 'home')}
+    (tmp_path / 'called.py').write_text(CALLED.format(2.0))
+    run(tmp_path, **home)
+    broken = list((tmp_path / '__pycache__').rglob(f'*.{kind}'))
+    assert broken
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:length])
+    assert run(tmp_path, **home) == ['kept', '4.0']
+    assert run(tmp_path, **home) == ['kept', '4.0']
+    assert all(path.stat().st_size > 30 for path in broken)
+
+
+def test_an_error_of_what_runs_is_its_own(tmp_path: Path) -> None:
+    path = tmp_path / 'loop.py'
+    path.write_text('')
+    with pytest.raises(ZeroDivisionError):
+        Compiler([path]).run(lambda: 1 / 0)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_core_knows_numpy_and_opencv_only(path: Path) -> None:
 
 
 def test_what_is_compiled_is_compiled_anew_when_something_that_it_may_call_changes() -> None:
-    users = {path.name for path in files('core') if 'core.kernel' in path.read_text()}
+    users = {path.name for path in files('core') if '@kernel\n' in path.read_text()}
     assert {'reprojection.py', 'scene_step.py'} < users | {COMPILES.name} <= set(SOURCES)
     core = 'endosfm3d_ros.core.'
     for name in SOURCES:

@@ -2,7 +2,7 @@
 """
 A small window, adjusted before there is a first frame, so that no frame waits for a compiler.
 
-Compiled loops (`kernel.py`) are made at their first call, which takes a quarter of a minute, or
+Compiled loops (`kernel.py`) are made at their first call, which takes 10 to 30 s, or
 fetched from where they are kept, which takes half a second.
 """
 
@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 
 from endosfm3d_ros.core.circle import consensus
+from endosfm3d_ros.core.kernel import kernel
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import LocalMap
 from endosfm3d_ros.core.resection import resect
@@ -24,6 +25,10 @@ KEYFRAMES, WAY_MM = 3, 5.0
 @cache
 def get_ready() -> None:
     """Have every loop compiled; once a process."""
+    kernel.run(_small_window)
+
+
+def _small_window() -> None:
     rng, focal, centre = np.random.default_rng(0), float(np.log(FOCAL_PX)), np.full(2, CENTRE_PX)
     belief = Scope.guessed(focal, 0.5, centre, 5.0, (BARREL, BARREL_SIGMA))
     local_map = LocalMap((200, 200), 0.1, Words(belief), belief)

@@ -6,7 +6,7 @@ import pytest
 
 from endosfm3d_ros.core.geometry import rotation_vectors, rotations
 from endosfm3d_ros.core.scene import CENTRE, DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED, Scene
-from endosfm3d_ros.core.scene_step import scene_moved
+from endosfm3d_ros.core.scene_step import _rotation, _rotation_vector, scene_moved
 
 FOCAL_PX, DEPTH_MM = 200.0, 40.0
 K, N = 6, 200
@@ -67,6 +67,14 @@ def test_rotations_and_their_vectors_go_to_and_fro() -> None:
     assert rotation_vectors(matrices) == pytest.approx(vectors, abs=1e-9)
     quarter = rotations(np.array([[0.0, 0.0, np.pi / 2]]))[0]
     assert quarter @ [1.0, 0.0, 0.0] == pytest.approx([0.0, 1.0, 0.0])
+
+
+def test_the_compiled_turns_are_those_of_the_geometry() -> None:
+    rng = np.random.default_rng(4)
+    vectors = rng.standard_normal((40, 3)) * np.geomspace(1e-9, 1.0, 40)[:, None]
+    for vector, matrix in zip(vectors, rotations(vectors), strict=True):
+        assert _rotation(vector) == pytest.approx(matrix, abs=1e-14)
+        assert _rotation_vector(matrix) == pytest.approx(vector, abs=1e-12)
 
 
 def test_a_small_step_moves_cameras_as_it_says_whatever_the_zoom() -> None:
