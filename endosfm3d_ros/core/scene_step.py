@@ -124,8 +124,8 @@ def _posed(
     What pictures show of a pose is its tilt times the focal length, its way across times that over
     the depth, and its way in over the depth. These move along straight lines here. Those of turns
     and ways as such would soon leave the valley in which a flat scene, seen through a long lens,
-    fits as well as a deep one through a short (bas-relief ambiguity): where it bends, steps of 7 %
-    of focal length came down to one.
+    fits as well as a deep one through a short (bas-relief ambiguity): where it bends, a
+    quarter of a step was left of each.
     """
     R, t = scene.R.copy(), scene.t.copy()
     tilted = np.array([-zoomed, -zoomed, 0.0])  # log of what as much in the picture takes

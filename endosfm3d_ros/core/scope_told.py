@@ -171,8 +171,8 @@ class LensQuestion:
         on with it.
 
         Damping holds a focal length that next to nothing tells. At rest that is right: what is
-        left is noise, which would move it by half of what is believed. On a slide it may hold a
-        flat scene and a lens twice as long.
+        left is noise, which would move it for no reason. On a slide it may hold a flat scene and a
+        lens twice as long.
         """
         K = len(self.scene.t)
         reference = PER_VIEW * K + REFERENCE
