@@ -11,6 +11,7 @@ et al. 2000, "Bundle Adjustment: A Modern Synthesis".
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,7 @@ ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
 FIRST_DAMPING, LEAST_DAMPING = 1e-5, 1e-8  # see `minimised`
 FREE_DAMPING = 1e-9  # that holds nothing
 SHARES = 1.0, 0.5, 0.25  # of a step, while it leads up
+TOLERANCE = 5e-4  # of the cost: it has converged when it falls by less
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,7 @@ def adjust(
     beliefs: Beliefs,
     start: Scene,
     iterations: int,
-    tolerance: float = 5e-4,
-    free: bool = False,
+    tolerance: float = TOLERANCE,
 ) -> Solution:
     """
     Minimise, by Levenberg-Marquardt with reweighting.
@@ -93,31 +94,28 @@ def adjust(
     :param start: where to begin; its first keyframe's pose is held.
     :param iterations: at most; go on from where it ended, if it had not converged.
     :param tolerance: it has converged when the cost falls by less, relatively.
-    :param free: no damping to speak of holds anything, see `_Problem.minimised`.
     """
     problem = _Problem(views, beliefs)
-    scene, residuals, cost, step, converged = problem.minimised(start, iterations, tolerance, free)
-    system = problem.linearised(scene, residuals)
-    covariance, lever, pull = system.covariance(beliefs.relief_sigma)
-    weights = np.zeros(views.pixel_sigma.shape)
-    weights[problem.measured.n, problem.measured.k] = problem.weights(residuals)[:, 0]
-    track_sigma = problem.track_sigma(scene, residuals)
-    pixel_rms = _spread(residuals)
-    misfit = problem.misfit(residuals)
-    return Solution(
-        scene=scene,
-        covariance=covariance,
-        pull=pull,
-        lever=lever,
-        flatter=np.zeros_like(lever),
-        step=step,
-        weights=weights,
-        track_sigma=track_sigma,
-        misfit=misfit,
-        cost=cost,
-        pixel_rms=pixel_rms,
-        converged=converged,
-    )
+    return problem.solution(*problem.minimised(start, iterations, tolerance))
+
+
+def adjust_freed(
+    views: Views, beliefs: Beliefs, start: Scene, iterations: int, by: float
+) -> Solution | None:
+    """
+    Go on from where an adjustment ended both with damping and without any to speak of.
+
+    :param iterations: of each.
+    :param by: where it ends without damping is taken only if its cost is so much lower; None if
+        it is not that much below the start's.
+    """
+    problem = _Problem(views, beliefs)
+    begun = problem.cost(start, problem.residuals(start))
+    freed = problem.minimised(start, iterations, free=True)
+    if freed.cost > begun - by:
+        return None
+    gone_on = problem.minimised(start, iterations)
+    return problem.solution(*(freed if freed.cost < gone_on.cost - by else gone_on))
 
 
 def place_points(
@@ -137,6 +135,20 @@ def place_points(
     return scene.points, problem.track_sigma(scene, residuals), problem.misfit(residuals)
 
 
+class _Minimum(NamedTuple):
+    """
+    Where going downhill ended.
+
+    :param residuals: as `_Problem.residuals`; cost: there; step: (C,) the last one of the cameras.
+    """
+
+    scene: Scene
+    residuals: np.ndarray
+    cost: float
+    step: np.ndarray
+    converged: bool
+
+
 class _Problem:
     """A window's observations, and what is believed, where anything is asked of it."""
 
@@ -145,14 +157,13 @@ class _Problem:
         self.anchor = measured.k[measured.first]
         self.straight = beliefs is not None and beliefs.straight
         if beliefs is not None:
-            self.priors = Priors(views, beliefs)
+            self.priors, self.relief_sigma = Priors(views, beliefs), beliefs.relief_sigma
 
     def minimised(
-        self, scene: Scene, iterations: int, tolerance: float = 5e-4, free: bool = False
-    ) -> tuple[Scene, np.ndarray, float, np.ndarray, bool]:
+        self, scene: Scene, iterations: int, tolerance: float = TOLERANCE, free: bool = False
+    ) -> '_Minimum':
         """
-        Go downhill, see `adjust`: where it ends, its residuals and cost, the last step (C,) of the
-        cameras, converged.
+        Go downhill, see `adjust`.
 
         Damping is by each unknown's own curvature (Marquardt). That of a focal length with all
         else held is millions of times what is left of it when the scene may go along, so what
@@ -179,7 +190,29 @@ class _Problem:
             converged = step is None or before - cost < tolerance * before
             if converged:
                 break
-        return scene, residuals, cost, last, converged
+        return _Minimum(scene, residuals, cost, last, converged)
+
+    def solution(
+        self, scene: Scene, residuals: np.ndarray, cost: float, step: np.ndarray, converged: bool
+    ) -> Solution:
+        """What is told where it ended."""
+        covariance, lever, pull = self.linearised(scene, residuals).covariance(self.relief_sigma)
+        weights = np.zeros((len(self.measured.first), len(scene.t)))
+        weights[self.measured.n, self.measured.k] = self.weights(residuals)[:, 0]
+        return Solution(
+            scene=scene,
+            covariance=covariance,
+            pull=pull,
+            lever=lever,
+            flatter=np.zeros_like(lever),
+            step=step,
+            weights=weights,
+            track_sigma=self.track_sigma(scene, residuals),
+            misfit=self.misfit(residuals),
+            cost=cost,
+            pixel_rms=_spread(residuals),
+            converged=converged,
+        )
 
     def stepped(
         self,

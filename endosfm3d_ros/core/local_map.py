@@ -39,6 +39,7 @@ from endosfm3d_ros.core.scope_told import (
     TELLING,
     ZOOM_ERROR,
     LensQuestion,
+    is_unsure,
     overrated,
     scope_told,
     zoom_variance,
@@ -73,6 +74,7 @@ class LocalMap:
         adjustments in a row that said so.
     :param asking: where a bent lens leads so far, while it is tried; where it led if it is not
         shown, until a straight one is tried there; halfway: it is the former.
+    :param unsure: the last adjustment is to be freed, see `LensQuestion.freed`.
     :param left_out: ids of points that the last adjustment left out, until it is `completed`.
     :param scope: the best there is now: from the belief and this window; told_at: the newest
         keyframe when an adjustment told it last.
@@ -96,6 +98,7 @@ class LocalMap:
     bent: int = 0
     asking: Scene | None = None
     halfway: bool = False
+    unsure: bool = False
     left_out: np.ndarray | None = None
     gap: float = 0.0
     shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
@@ -119,15 +122,15 @@ class LocalMap:
     def arrived(self) -> bool:
         """Whether no adjustment has to go on from where the last one ended."""
         ended = self.solution is None or self.solution.converged or self.settled
-        return self.asking is None and ended
+        return self.asking is None and ended and not self.unsure
 
     @property
     def waits(self) -> bool:
         """
         Whether there is something to be `completed` now: not while a lens is asked for, which is
-        asked of the same points to the end.
+        asked of the same points to the end, nor before an adjustment was freed.
         """
-        return self.left_out is not None and self.asking is None
+        return self.left_out is not None and self.asking is None and not self.unsure
 
     @property
     def reference(self) -> float:
@@ -167,6 +170,7 @@ class LocalMap:
             keyframes=keyframes,
             landmarks=landmarks.kept(alive),
             words=self.words.carried(self.keyframes, keyframes[0]),
+            unsure=False,
         )
         return moved._judged() if moved.landmarks.moving.any() else moved
 
@@ -174,7 +178,8 @@ class LocalMap:
         """
         Solve the window, a few iterations at a time; unchanged where it tells nothing yet.
 
-        One call may only ask (`asking`); the next one then solves.
+        One call may only ask (`asking`), and the next one then solves; where an adjustment is
+        `unsure` the next call frees it.
         """
         picked = self._picked()
         if len(self.keyframes) < FEWEST_VIEWS or len(picked) < FEWEST_SHARED:
@@ -183,7 +188,10 @@ class LocalMap:
         zooms = zoom_doubt(views.pixels, self.sigma_px, self._worse)
         doubt = zooms * (UNSURE if self.landmarks.moving.any() else 1.0)
         now, solution = self._solved(views, self._scene(picked), doubt)
-        return now if solution is None else now._taken_over(picked, solution, doubt)
+        if solution is None:
+            return now
+        unsure = is_unsure(solution) and not self.unsure
+        return replace(now._taken_over(picked, solution, doubt), unsure=unsure)
 
     @property
     def _worse(self) -> float:
@@ -211,8 +219,8 @@ class LocalMap:
         return replace(self, left_out=None)
 
     def with_nothing_asked(self) -> 'LocalMap':
-        """The same, what was asked of the lens forgotten."""
-        return replace(self, asking=None, halfway=False)
+        """The same, what was asked of the lens and what was to be freed forgotten."""
+        return replace(self, asking=None, halfway=False, unsure=False)
 
     def _solved(
         self, views: Views, scene: Scene, doubt: float
@@ -223,7 +231,7 @@ class LocalMap:
         misled by tissue that moves.
 
         :return: the map that knows what was asked, and the solution; None where it is still
-            `asking`.
+            `asking`, or freed in vain.
         """
         now = self.with_nothing_asked()
         number, told = self.keyframes[-1].number, self.scope.distortion
@@ -231,6 +239,8 @@ class LocalMap:
         question = LensQuestion(
             views, scene, beliefs, self.belief, doubt, self._numbers, bool(told)
         )
+        if self.unsure:
+            return now, question.freed()
         if question.has_one_answer:
             return now, question.as_told()
         same = self.lens_asked == number  # or a keyframe came

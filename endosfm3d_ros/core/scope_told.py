@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.bundle_adjustment import Solution, adjust
+from endosfm3d_ros.core.bundle_adjustment import Solution, adjust, adjust_freed
 from endosfm3d_ros.core.scene import (
     BENDS,
     CENTRE,
@@ -29,9 +29,10 @@ LEFT = 2.0  # times its last step an adjustment may still have to go
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
 WORK = 36  # iterations that one frame has time for, times the keyframes that are adjusted
 TELLING = 4  # keyframes: a lens may be told from so many or more
-# An adjustment is freed of damping if it knows log focal no better, of so many keyframes or more
+# An adjustment `is_unsure` that knows log focal no better, of so many keyframes or more; freed it
+# has so many iterations, as `WORK`, once with damping and once without
 UNSURE_FOCAL, FREED_FROM = 0.08, 8
-FREED_WORK = 40  # iterations beyond WORK, likewise
+FREED_WORK = 40
 SHOWN_BY = 4.0  # of the cost: it is 2 sigma better then
 
 
@@ -112,6 +113,13 @@ def _honesty(told: Scope, belief: Scope, bends: np.ndarray, doubt: float) -> flo
     return both * max(1.0, way**2 / expected) / variance
 
 
+def is_unsure(solution: Solution) -> bool:
+    """Whether damping may hold what an adjustment tells, see `LensQuestion.freed`."""
+    K = len(solution.scene.t)
+    reference = PER_VIEW * K + REFERENCE
+    return K >= FREED_FROM and solution.covariance[reference, reference] > UNSURE_FOCAL**2
+
+
 @dataclass(frozen=True)
 class LensQuestion:
     """
@@ -144,7 +152,7 @@ class LensQuestion:
 
     def as_told(self) -> Solution:
         """Through the lens that is told so far."""
-        return self._freed(self._adjusted(self.beliefs, self.scene))
+        return self._adjusted(self.beliefs, self.scene)
 
     def bent(self, scene: Scene) -> Solution:
         """Through one that may bend lines, from that scene on."""
@@ -165,28 +173,17 @@ class LensQuestion:
         """Through one that bends nothing, from where a bent one led."""
         return self._adjusted(replace(self.beliefs, straight=True), _through(scene, 0.0))
 
-    def _freed(self, solution: Solution) -> Solution:
+    def freed(self) -> Solution | None:
         """
-        Where an unsure adjustment goes without damping, if that is shown to be better than to go
-        on with it.
+        On from an adjustment that `is_unsure` without damping, where that is shown to be better
+        than to go on with it; None where there is nothing to gain.
 
         Damping holds a focal length that next to nothing tells. At rest that is right: what is
         left is noise, which would move it for no reason. On a slide it may hold a flat scene and a
         lens twice as long.
         """
-        K = len(self.scene.t)
-        reference = PER_VIEW * K + REFERENCE
-        if K < FREED_FROM or solution.covariance[reference, reference] < UNSURE_FOCAL**2:
-            return solution
-        on = self.views, self.beliefs, solution.scene, FREED_WORK // K
-        try:
-            freed = adjust(*on, free=True)
-            if freed.cost > solution.cost - SHOWN_BY:
-                return solution
-            gone_on = adjust(*on)
-        except np.linalg.LinAlgError:
-            return solution
-        return freed if freed.cost < gone_on.cost - SHOWN_BY else gone_on
+        iterations = FREED_WORK // len(self.scene.t)
+        return adjust_freed(self.views, self.beliefs, self.scene, iterations, SHOWN_BY)
 
     def _adjusted(self, beliefs: Beliefs, scene: Scene) -> Solution:
         """As far as one frame has time for it."""

@@ -129,8 +129,8 @@ def adjusted(local_map: LocalMap) -> LocalMap:
 
 
 def solved(local_map: LocalMap) -> LocalMap:
-    for _ in range(12):
+    for _ in range(24):
         local_map = adjusted(local_map)
-        if local_map.solution and local_map.solution.converged:
+        if local_map.solution and local_map.solution.converged and not local_map.unsure:
             break
     return local_map
