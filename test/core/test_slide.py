@@ -2,11 +2,15 @@
 """A slide before a wall: a flat scene and a long lens explain it nearly as well as the truth."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from endosfm3d_ros.core.bundle_adjustment import _Problem
 from endosfm3d_ros.core.geometry import motion_from_vector
+from endosfm3d_ros.core.odometry import Odometry
+from endosfm3d_ros.core.scope_told import FREED_WORK, WORK
 from test.core import bumpy_wall
 from test.core.bumpy_wall import WIDTH, built, solved
 
@@ -40,6 +44,31 @@ def test_a_slide_comes_home_from_a_lens_twice_as_long(
     monkeypatch.setattr('endosfm3d_ros.core.scope_told.UNSURE_FOCAL', 1e9)
     stayed, sigma = off(start)
     assert stayed > 0.3 and stayed > 2.5 * sigma
+
+
+def test_an_unsure_window_is_freed_in_a_frame_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bumpy_wall, 'flight', swaying)
+    steps, as_it_is = [0], _Problem.linearised
+
+    def counted(*given: Any) -> Any:
+        steps[-1] += 1
+        return as_it_is(*given)
+
+    monkeypatch.setattr(_Problem, 'linearised', counted)
+    built_map = built('sideways', FOCAL, 1.6)
+    now = Odometry(built_map, log_focal=float(np.log(1.6 * FOCAL)), due=True).settled()
+    first = now.map
+    assert first.unsure and not first.waits and now.due
+    steps.append(0)
+    freed = now.settled().map
+    assert not freed.unsure and freed.waits
+    keyframes = len(built_map.keyframes)
+    assert steps[0] <= WORK // keyframes + 1
+    assert WORK // keyframes + 1 < steps[1] <= 2 * (FREED_WORK // keyframes) + 1
+    assert freed.scope.focal[0] < first.scope.focal[0] - 0.1
+    assert not first.with_keyframe(first.keyframes[-1]).unsure  # it will be asked of that one
 
 
 def test_noise_alone_moves_no_focal_length(monkeypatch: pytest.MonkeyPatch) -> None:
