@@ -323,7 +323,8 @@ class LocalMap:
         return row[row >= 0]
 
     def _views(self, picked: np.ndarray) -> Views:
-        return views_of(self.keyframes, self.landmarks.ids[picked], self.size, self.sigma_px)
+        known = self.landmarks.kept(picked)
+        return views_of(self.keyframes, known.ids, known.track_sigma, self.size, self.sigma_px)
 
     def _with_zoom_asked(self, solution: Solution) -> tuple[list[Keyframe], Solution]:
         """

@@ -11,7 +11,10 @@ from endosfm3d_ros.core.scene import Views, bends_at
 
 MOST_POINTS = 400  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 260  # ... but first so many of each keyframe: a fast one shares few tracks
-DEPTH_SIGMA = 0.2  # of a point; a network errs smoothly, so that many points tell little more
+# Of a point by depth maps, which err smoothly, so that many points tell little more; and of one
+# that tracks have placed to PLACED: what maps add to those is mostly their common error.
+DEPTH_SIGMA, PLACED_DEPTH_SIGMA = 0.2, 0.45
+PLACED = 0.1  # of log depth
 CREEP = 0.005  # tracks lag behind by such a share of their way: the light comes along
 
 
@@ -41,15 +44,20 @@ def _most_seen(keyframes: Sequence[Keyframe], ids: np.ndarray) -> np.ndarray:
 
 
 def views_of(
-    keyframes: Sequence[Keyframe], ids: np.ndarray, size: tuple[int, int], sigma_px: float
+    keyframes: Sequence[Keyframe],
+    ids: np.ndarray,
+    track_sigma: np.ndarray,
+    size: tuple[int, int],
+    sigma_px: float,
 ) -> Views:
     """
     What K keyframes measured of N points.
 
-    :param ids: (N,) of the points.
+    :param ids: (N,) of the points; track_sigma: (N,) see `Landmarks`.
     :param size: (width, height) of the input picture [px]; sigma_px: of a track there [px].
     """
     N, K = len(ids), len(keyframes)
+    least = np.where(track_sigma < PLACED, PLACED_DEPTH_SIGMA, DEPTH_SIGMA)
     pixels = np.full((N, K, 2), np.nan)
     log_depth, depth_sigma = np.full((N, K), np.nan), np.ones((N, K))
     for k, view in enumerate(keyframes):
@@ -58,7 +66,7 @@ def views_of(
         there = place[seen]
         pixels[seen, k] = view.pixels[there]
         log_depth[seen, k] = view.log_depth[there]
-        depth_sigma[seen, k] = np.maximum(view.depth_sigma[there], DEPTH_SIGMA)
+        depth_sigma[seen, k] = np.maximum(view.depth_sigma[there], least[seen])
     first = pixels[np.arange(N), np.isfinite(pixels[..., 0]).argmax(1)]
     way = np.nan_to_num(np.linalg.norm(pixels - first[:, None], axis=-1))
     return Views(
