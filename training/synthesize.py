@@ -24,6 +24,7 @@ def synthesize(
     width: int,
     height: int,
     bent: float = BENT,
+    bounced: float = 0.0,
 ) -> int:
     """
     Render the worlds that are not there yet.
@@ -34,7 +35,8 @@ def synthesize(
     :param families: names of FAMILIES.
     :param pairs: per world.
     :param width: of the pictures [px]; height likewise.
-    :param bent: share of pairs whose lens bends straight lines.
+    :param bent: share of pairs whose lens bends straight lines; bounced: in which light that
+        tissue throws to and fro is followed, see `draw_pairs`.
     :return: worlds that could not be flown through, and were left out.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,7 @@ def synthesize(
             if path.exists():
                 continue
             try:
-                drawn = list(draw_pairs(family, seed, pairs, width, height, bent))
+                drawn = list(draw_pairs(family, seed, pairs, width, height, bent, bounced))
             except ValueError as error:
                 print(error, file=sys.stderr)
                 left_out += 1
@@ -87,6 +89,12 @@ def main() -> int:
     parser.add_argument(
         '--bent', type=float, default=BENT, help='share of pairs whose lens bends straight lines'
     )
+    parser.add_argument(
+        '--bounced',
+        type=float,
+        default=0.0,
+        help='share of pairs in which light that tissue throws to and fro is followed (slower)',
+    )
     arguments = parser.parse_args()
     seeds = range(arguments.from_seed, arguments.from_seed + arguments.worlds)
     height, width = arguments.size
@@ -98,6 +106,7 @@ def main() -> int:
         width,
         height,
         arguments.bent,
+        arguments.bounced,
     )
     if left_out:
         print(f'{left_out} worlds were left out', file=sys.stderr)

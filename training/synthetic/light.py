@@ -21,13 +21,15 @@ class Light:
 
     :param positions: (L, 3) float64 in the camera's optical frame [mm].
     :param focus: intensity falls off as cos(angle off the axis) to this power.
-    :param indirect: share of light that arrives by way of other tissue.
+    :param indirect: share of light that arrives by way of other tissue, roughly.
+    :param paths: instead of that, so many paths of it are followed from every few pixels.
     :param shadows: cast shadows (one more ray for every fibre end).
     """
 
     positions: np.ndarray
     focus: float = 2.0
     indirect: float = 0.22
+    paths: int = 0
     shadows: bool = True
 
     @staticmethod

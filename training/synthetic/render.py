@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from training.synthetic.bounced import bounced
 from training.synthetic.camera import Camera
 from training.synthetic.field import MISS, cast
 from training.synthetic.kernels import kernel, parallel_kernel
@@ -33,7 +34,9 @@ class View:
     albedo: np.ndarray
 
 
-def render(world: World, light: Light, camera: Camera, everywhere: bool = False) -> View:
+def render(
+    world: World, light: Light, camera: Camera, everywhere: bool = False, seed: int = 0
+) -> View:
     """
     Render one view.
 
@@ -41,8 +44,11 @@ def render(world: World, light: Light, camera: Camera, everywhere: bool = False)
     of the pixel's centre.
 
     :param everywhere: give four more to every pixel: slower, for clips to look at.
+    :param seed: of the paths that light is followed on, where any are (`Light.paths`).
     """
     scene = make_scene(world, light, camera.T_world_cam)
+    if light.paths:
+        scene = scene._replace(indirect=0.0)
     shape = (camera.height, camera.width)
     radiance = np.zeros((*shape, 3), np.float32)
     albedo = np.zeros((*shape, 3), np.float32)
@@ -54,6 +60,8 @@ def render(world: World, light: Light, camera: Camera, everywhere: bool = False)
     more = _restless(radiance, depth, everywhere)
     _more_samples(scene, lens, T, more, SPOTS if everywhere else FEW_SPOTS, radiance, albedo)
     depth[depth <= 0.0] = np.nan
+    if light.paths:
+        radiance += albedo * bounced(scene, lens, T, camera.circle, depth, light.paths, seed)
     return View(radiance, depth, albedo)
 
 

@@ -57,6 +57,7 @@ ZOOM_RATE = 0.5  # of a scope's zoom, a second at most
 MOST_ZOOM = 1.7
 ELECTRONIC = 0.15  # share of pairs whose stop is painted by the camera and does not zoom
 BENT = 0.5  # share of pairs whose lens bends straight lines
+PATHS = 12  # that light is followed on where it is
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,13 @@ class Pair:
 
 
 def draw_pairs(
-    family: str, seed: int, count: int, width: int, height: int, bent: float = BENT
+    family: str,
+    seed: int,
+    count: int,
+    width: int,
+    height: int,
+    bent: float = BENT,
+    bounced: float = 0.0,
 ) -> Iterator[Pair]:
     """
     Draw pairs from one world; equal seeds give equal pairs.
@@ -87,6 +94,7 @@ def draw_pairs(
     :param count: pairs from this world.
     :param width: of the pictures [px]; height likewise.
     :param bent: share of pairs whose lens bends straight lines, up to a fisheye's.
+    :param bounced: share of pairs in which the light that tissue throws to and fro is followed.
     """
     kind = list(FAMILIES).index(family)
     rng = np.random.default_rng([seed, 11, kind])
@@ -97,7 +105,9 @@ def draw_pairs(
         first = int(rng.integers(0, len(flight.stamps) - gap))
         chance = INSTRUMENTS.get(family, 0.0)
         own = [seed, number, kind]
-        yield _take(world, flight, (first, first + gap), (width, height), chance, bent, own)
+        yield _take(
+            world, flight, (first, first + gap), (width, height), chance, bent, bounced, own
+        )
 
 
 def _take(
@@ -107,6 +117,7 @@ def _take(
     size: tuple[int, int],
     instrument_chance: float,
     bent: float,
+    bounced: float,
     seed: list[int],
 ) -> Pair:
     """Take one pair with a scope, light and sensor of its own."""
@@ -120,7 +131,12 @@ def _take(
     glance = np.eye(4)  # the hand does not always look along the way
     glance[:3, :3] = turned(np.array([*(0.18 * rng.standard_normal(2)), 0.0]))
     cameras = [scope.camera(flight.T_world_cam[n] @ glance, flight.zoom[n], *size) for n in when]
-    views = [render(world, light, camera) for camera in cameras]
+    follows = np.random.default_rng([*seed, 15])
+    if follows.random() < bounced:
+        light = replace(light, paths=PATHS)
+    views = [
+        render(world, light, camera, seed=int(follows.integers(1 << 31))) for camera in cameras
+    ]
     T_prev_cam = np.linalg.inv(cameras[0].T_world_cam) @ cameras[1].T_world_cam
     if rng.random() < instrument_chance and np.isfinite(views[0].depth).any():
         tool = draw_instrument(rng, views[0], cameras[0])
