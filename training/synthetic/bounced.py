@@ -12,6 +12,7 @@ interreflection"; spread by planes as in Dammertz et al. 2010).
 import numba
 import numpy as np
 
+from training.synthetic.camera import pixel_ray
 from training.synthetic.field import MISS, cast, spline_normal
 from training.synthetic.kernels import kernel, parallel_kernel
 from training.synthetic.light import Scene, shade
@@ -52,22 +53,6 @@ def bounced(
     out = np.zeros((*depth.shape, 3), np.float32)
     _spread(lens, T_world_cam, depth, light, places, normals, out)
     return out
-
-
-@kernel
-def _ray(lens: np.ndarray, T: np.ndarray, u: float, v: float) -> tuple[float, float, float, float]:
-    """Through a pixel: its unit direction in the world, and its length at z-depth 1."""
-    x, y = (u - lens[2]) / lens[0], (v - lens[3]) / lens[1]
-    away = x * x + y * y
-    unbent = 1.0 / (1.0 + lens[4] * away + lens[5] * away * away)
-    x, y = x * unbent, y * unbent
-    long = np.sqrt(x * x + y * y + 1.0)
-    return (
-        (T[0, 0] * x + T[0, 1] * y + T[0, 2]) / long,
-        (T[1, 0] * x + T[1, 1] * y + T[1, 2]) / long,
-        (T[2, 0] * x + T[2, 1] * y + T[2, 2]) / long,
-        long,
-    )
 
 
 @kernel
@@ -138,7 +123,7 @@ def _gather(
             u, v = float(i * PITCH), float(j * PITCH)
             if np.sqrt((u - circle[0]) ** 2 + (v - circle[1]) ** 2) > circle[2] + PITCH:
                 continue
-            rx, ry, rz, _ = _ray(lens, T, u, v)
+            rx, ry, rz, _ = pixel_ray(lens, T, u, v)
             t = _hit(scene, T[0, 3], T[1, 3], T[2, 3], rx, ry, rz, FARTHEST)
             if t == MISS:
                 continue
@@ -203,7 +188,7 @@ def _spread(
         for u in range(width):
             if not depth[v, u] > 0.0:
                 continue
-            rx, ry, rz, long = _ray(lens, T, float(u), float(v))
+            rx, ry, rz, long = pixel_ray(lens, T, float(u), float(v))
             t = depth[v, u] * long
             px, py, pz = T[0, 3] + t * rx, T[1, 3] + t * ry, T[2, 3] + t * rz
             middle_j, middle_i = (v + PITCH // 2) // PITCH, (u + PITCH // 2) // PITCH

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from training.synthetic.kernels import kernel
 from training.synthetic.world import World, smooth_curve
 
 MOST_BENT = 0.5  # of a ray's distance from the axis, in the picture's corner
@@ -91,6 +92,30 @@ class Scope:
         """The same through a `barrel` of this share, for pictures of so many pixels."""
         corner = 0.5 * float(np.hypot(1.0, height / width)) / self.focal
         return replace(self, distortion=barrel(share, corner))
+
+
+@kernel
+def pixel_ray(
+    lens: np.ndarray, T_world_cam: np.ndarray, u: float, v: float
+) -> tuple[float, float, float, float]:
+    """
+    The ray of one point of the picture, for compiled loops.
+
+    :param lens: (6,) fx, fy, cx, cy [px], distortion.
+    :return: its unit direction x, y, z in the world, and how long it is at a z-depth of 1.
+    """
+    T = T_world_cam
+    x, y = (u - lens[2]) / lens[0], (v - lens[3]) / lens[1]
+    away = x * x + y * y
+    straight = 1.0 / (1.0 + lens[4] * away + lens[5] * away * away)
+    x, y = x * straight, y * straight
+    long = np.sqrt(x * x + y * y + 1.0)
+    return (
+        (T[0, 0] * x + T[0, 1] * y + T[0, 2]) / long,
+        (T[1, 0] * x + T[1, 1] * y + T[1, 2]) / long,
+        (T[2, 0] * x + T[2, 1] * y + T[2, 2]) / long,
+        long,
+    )
 
 
 def unbent(image: np.ndarray, distortion: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numba
 import numpy as np
 
 from training.synthetic.bounced import bounced
-from training.synthetic.camera import Camera
+from training.synthetic.camera import Camera, pixel_ray
 from training.synthetic.field import MISS, cast
 from training.synthetic.kernels import kernel, parallel_kernel
 from training.synthetic.light import Light, Scene, make_scene, shade
@@ -75,14 +75,7 @@ def _sample(
     :param lens: (6,) fx, fy, cx, cy [px], distortion; T: (4, 4) camera to world [mm].
     :return: z-depth [mm], or 0 where the ray leaves the world; radiance; albedo.
     """
-    x, y = (u - lens[2]) / lens[0], (v - lens[3]) / lens[1]
-    away = x * x + y * y
-    unbent = 1.0 / (1.0 + lens[4] * away + lens[5] * away * away)
-    x, y = x * unbent, y * unbent
-    stretch = np.sqrt(x * x + y * y + 1.0)
-    rx = (T[0, 0] * x + T[0, 1] * y + T[0, 2]) / stretch
-    ry = (T[1, 0] * x + T[1, 1] * y + T[1, 2]) / stretch
-    rz = (T[2, 0] * x + T[2, 1] * y + T[2, 2]) / stretch
+    rx, ry, rz, stretch = pixel_ray(lens, T, u, v)
     hit, lit = cast(
         scene.coefficients,
         scene.clearance,
