@@ -96,7 +96,7 @@ def adjust(
     :param tolerance: it has converged when the cost falls by less, relatively.
     """
     problem = _Problem(views, beliefs)
-    return problem.solution(*problem.minimised(start, iterations, tolerance))
+    return problem.solution(problem.minimised(start, iterations, tolerance))
 
 
 def adjust_freed(
@@ -115,7 +115,7 @@ def adjust_freed(
     if freed.cost > begun - by:
         return None
     gone_on = problem.minimised(start, iterations)
-    return problem.solution(*(freed if freed.cost < gone_on.cost - by else gone_on))
+    return problem.solution(freed if freed.cost < gone_on.cost - by else gone_on)
 
 
 def place_points(
@@ -161,7 +161,7 @@ class _Problem:
 
     def minimised(
         self, scene: Scene, iterations: int, tolerance: float = TOLERANCE, free: bool = False
-    ) -> '_Minimum':
+    ) -> _Minimum:
         """
         Go downhill, see `adjust`.
 
@@ -192,10 +192,9 @@ class _Problem:
                 break
         return _Minimum(scene, residuals, cost, last, converged)
 
-    def solution(
-        self, scene: Scene, residuals: np.ndarray, cost: float, step: np.ndarray, converged: bool
-    ) -> Solution:
-        """What is told where it ended."""
+    def solution(self, end: _Minimum) -> Solution:
+        """What is told where going downhill ended."""
+        scene, residuals = end.scene, end.residuals
         covariance, lever, pull = self.linearised(scene, residuals).covariance(self.relief_sigma)
         weights = np.zeros((len(self.measured.first), len(scene.t)))
         weights[self.measured.n, self.measured.k] = self.weights(residuals)[:, 0]
@@ -205,13 +204,13 @@ class _Problem:
             pull=pull,
             lever=lever,
             flatter=np.zeros_like(lever),
-            step=step,
+            step=end.step,
             weights=weights,
             track_sigma=self.track_sigma(scene, residuals),
             misfit=self.misfit(residuals),
-            cost=cost,
+            cost=end.cost,
             pixel_rms=_spread(residuals),
-            converged=converged,
+            converged=end.converged,
         )
 
     def stepped(

@@ -27,7 +27,6 @@ from endosfm3d_ros.core.scene import (
     NEAREST_MM,
     PER_VIEW,
     REFERENCE,
-    SCALE,
     SHARED,
     Beliefs,
     Scene,
@@ -42,6 +41,7 @@ from endosfm3d_ros.core.scope_told import (
     is_unsure,
     overrated,
     scope_told,
+    step_covariance,
     zoom_variance,
 )
 from endosfm3d_ros.core.words import CARRIED_ZOOM, Words
@@ -54,7 +54,6 @@ RELIEF_SIGMA = 0.16  # see `bends_at`
 # of it where only tracks tell a zoom from an advance: maps of scenes unlike those that a network
 # learned from may be twice as flat as the scene
 RELIEF_ZOOMING = 1.0
-SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a step, as `MODEL_ERROR`
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
@@ -443,7 +442,7 @@ class LocalMap:
             log_scale=float(scene.log_scale.mean()) + grown,
             told_at=keyframes[-1].number,
             solution=solution,
-            step_covariance=self._step_covariance(solution),
+            step_covariance=step_covariance(solution, keyframes[-1].number - keyframes[0].number),
             words=self.words.before(keyframes[-1].number),
         )
         if np.isinf(doubt):
@@ -460,28 +459,6 @@ class LocalMap:
             moved = replace(moved, words=moved.words.with_word(scope))
         gap = keyframes[-1].log_focal - float(best.focal.sum())
         return replace(moved, scope=best, gap=gap, shift=centre - best.centre)
-
-    def _step_covariance(self, solution: Solution) -> np.ndarray:
-        """
-        Covariance of one frame's step, such that the window's frames add up to what it tells of
-        the newest keyframe against the oldest: (6, 6) as `Motion` has it [mm, rad].
-
-        The maps' common scale, the focal length and the distortion are taken as right: their
-        errors are common to all steps.
-        """
-        K = len(self.keyframes)
-        C = solution.covariance + np.outer(solution.flatter, solution.flatter)
-        newest = PER_VIEW * (K - 1)
-        pose = np.r_[newest + 3 : newest + 6, newest : newest + 3]
-        common = np.zeros((3, len(C)))
-        common[0, [PER_VIEW * k + SCALE for k in range(K)]] = 1.0 / K
-        common[1, newest + FOCAL] = common[2, PER_VIEW * K + DISTORTION] = 1.0
-        shared = C[pose] @ common.T
-        given = shared @ np.linalg.solve(common @ C @ common.T + 1e-12 * np.eye(3), shared.T)
-        frames = max(self.keyframes[-1].number - self.keyframes[0].number, 1)
-        values, vectors = np.linalg.eigh((C[np.ix_(pose, pose)] - given) / frames)
-        honest = np.diag([SHIFT_ERROR] * 3 + [TURN_ERROR] * 3)
-        return honest @ ((vectors * np.maximum(values, 0.0)) @ vectors.T) @ honest
 
     def _with_others_carried(
         self,

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an adjustment says of the endoscope, how far to believe it, and which lens it has."""
+"""
+What an adjustment says of the endoscope and its motion, how far to believe it, and which lens it
+has.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +17,7 @@ from endosfm3d_ros.core.scene import (
     FOCAL,
     PER_VIEW,
     REFERENCE,
+    SCALE,
     Beliefs,
     Scene,
     Views,
@@ -25,6 +29,7 @@ BEND_SIGMAS = np.array([0.08, 0.11, 0.14, 0.05])  # see `bends_at`
 # twice as unsure as their residuals are (`USUAL_RMS`). Of log focal:
 MODEL_ERROR = 0.9
 ZOOM_ERROR = 1.15  # likewise, of log zoom between keyframes
+SHIFT_ERROR, TURN_ERROR = 1.5, 3.0  # of a frame's step
 LEFT = 2.0  # times its last step an adjustment may still have to go
 CURVED = 0.1  # of the belief's variance: so far an adjustment strays as it is not linear
 WORK = 36  # iterations that one frame has time for, times the keyframes that are adjusted
@@ -54,6 +59,30 @@ def zoom_variance(solution: Solution, view: int) -> float:
     spread = solution.covariance[np.ix_(pick, pick)]
     told = ZOOM_ERROR**2 * float(spread[0, 0] + spread[1, 1] - 2.0 * spread[0, 1])
     return told + float(np.diff(solution.flatter[pick])[0] ** 2)
+
+
+def step_covariance(solution: Solution, frames: int) -> np.ndarray:
+    """
+    Covariance of one frame's step, such that the window's frames add up to what it tells of the
+    newest keyframe against the oldest: (6, 6) as `Motion` has it [mm, rad].
+
+    The maps' common scale, the focal length and the distortion are taken as right: their errors
+    are common to all steps.
+
+    :param frames: from the oldest keyframe to the newest.
+    """
+    K = len(solution.scene.t)
+    C = solution.covariance + np.outer(solution.flatter, solution.flatter)
+    newest = PER_VIEW * (K - 1)
+    pose = np.r_[newest + 3 : newest + 6, newest : newest + 3]
+    common = np.zeros((3, len(C)))
+    common[0, [PER_VIEW * k + SCALE for k in range(K)]] = 1.0 / K
+    common[1, newest + FOCAL] = common[2, PER_VIEW * K + DISTORTION] = 1.0
+    shared = C[pose] @ common.T
+    given = shared @ np.linalg.solve(common @ C @ common.T + 1e-12 * np.eye(3), shared.T)
+    values, vectors = np.linalg.eigh((C[np.ix_(pose, pose)] - given) / max(frames, 1))
+    honest = np.diag([SHIFT_ERROR] * 3 + [TURN_ERROR] * 3)
+    return honest @ ((vectors * np.maximum(values, 0.0)) @ vectors.T) @ honest
 
 
 def scope_told(solution: Solution, belief: Scope, doubt: float, numbers: Sequence[int]) -> Scope:

@@ -45,7 +45,7 @@ def bounced(
     :param paths: from each place; seed: of their directions.
     :return: (H, W, 3) float32, to be multiplied by albedo.
     """
-    dull = scene._replace(wetness=0.0, indirect=0.0)  # of all bounces the first may shine
+    dull = scene._replace(wetness=0.0, indirect=0.0)  # what is thrown on is spread
     shape = depth.shape[0] // PITCH + 1, depth.shape[1] // PITCH + 1
     light, places, normals = (np.zeros((*shape, 3)) for _ in range(3))
     start = np.random.default_rng(seed).random((*shape, len(STEPS)))
