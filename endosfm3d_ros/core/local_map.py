@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from endosfm3d_ros.core import rigid, zoom_steps
+from endosfm3d_ros.core import rigid
 from endosfm3d_ros.core.bundle_adjustment import Solution, place_points
+from endosfm3d_ros.core.carried import Lens, with_others_carried
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.landmarks import Landmarks
-from endosfm3d_ros.core.lens import distorted, undistorted
-from endosfm3d_ros.core.observations import shared_points, views_of, zoom_steps_of
+from endosfm3d_ros.core.lens import distorted
+from endosfm3d_ros.core.observations import shared_points, views_of
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.reprojection import USUAL_RMS
@@ -23,9 +24,7 @@ from endosfm3d_ros.core.scene import (
     BENDS,
     CENTRE,
     DISTORTION,
-    FOCAL,
     NEAREST_MM,
-    PER_VIEW,
     REFERENCE,
     SHARED,
     Beliefs,
@@ -36,7 +35,6 @@ from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.scope_told import (
     BEND_SIGMAS,
     TELLING,
-    ZOOM_ERROR,
     LensQuestion,
     is_unsure,
     overrated,
@@ -45,15 +43,12 @@ from endosfm3d_ros.core.scope_told import (
     zoom_variance,
 )
 from endosfm3d_ros.core.words import CARRIED_ZOOM, Words
+from endosfm3d_ros.core.zoom_told import RELIEF_SIGMA, with_zoom_told
 
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted
 FEWEST_SHARED = 20  # points
 SCALE_SIGMA, FLICKER = 0.2, 0.04  # of depth maps' log scale: at all, and between keyframes
-RELIEF_SIGMA = 0.16  # see `bends_at`
-# of it where only tracks tell a zoom from an advance: maps of scenes unlike those that a network
-# learned from may be twice as flat as the scene
-RELIEF_ZOOMING = 1.0
 LOOSE_ZOOM = 0.2  # sigma of log zoom over a time that nothing was seen
 STILL = 1.0  # sigmas: an adjustment that moves the focal length by less has arrived
 UNSURE = 4.0  # times the variance of what a window tells in which something moves by itself
@@ -140,6 +135,10 @@ class LocalMap:
     def centre(self) -> np.ndarray:
         """(2,) principal point by which the points are placed [px]."""
         return self.scope.centre + self.shift
+
+    @property
+    def _lens(self) -> Lens:
+        return Lens(self.centre, self.scope.distortion)
 
     def seen_from(
         self, T_cam_world: np.ndarray, log_focal: float, places: np.ndarray
@@ -284,9 +283,11 @@ class LocalMap:
         scope = self.scope.measured(log_focal, sigma)
         moved = float(scope.focal.sum() - self.scope.focal.sum())
         keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
+        lens = Lens(scope.centre + self.shift, scope.distortion)
         nobody = np.zeros(0, int)
-        lens = scope.centre + self.shift, scope.distortion
-        landmarks = self._with_others_carried(self.landmarks, nobody, keyframes, *lens)
+        landmarks = with_others_carried(
+            self.landmarks, nobody, self.keyframes, keyframes, self._lens, lens
+        )
         return replace(
             self,
             words=self.words.measured(log_focal, sigma, self.keyframes),
@@ -324,38 +325,6 @@ class LocalMap:
     def _views(self, picked: np.ndarray) -> Views:
         known = self.landmarks.kept(picked)
         return views_of(self.keyframes, known.ids, known.track_sigma, self.size, self.sigma_px)
-
-    def _with_zoom_asked(self, solution: Solution) -> tuple[list[Keyframe], Solution]:
-        """
-        The keyframes, with what tracks say of each one's zoom since the one before, and the
-        adjustment, which is only as sure as it is that the zoom rested where it was held, and,
-        where a zoom runs that no rim shows, that the maps are as deep as the scene.
-        """
-        first, *later = self.keyframes
-        focal = FOCAL + PER_VIEW * np.arange(len(self.keyframes))
-        steps, pulls = zoom_steps.asked(
-            [view.zoom_step for view in later],
-            zoom_steps_of(self.keyframes),
-            np.diff([view.number for view in self.keyframes]),
-            solution.scene.log_focal,
-            solution.covariance[np.ix_(focal, focal)],
-            solution.lever[focal],
-            ZOOM_ERROR,
-        )
-        keyframes = [first] + [
-            replace(view, zoom_step=step) for view, step in zip(later, steps, strict=True)
-        ]
-        known = solution.covariance - np.outer(solution.lever, solution.lever)
-        of_steps = np.diff(known[:, focal], axis=1)
-        covariance = solution.covariance + of_steps @ pulls @ of_steps.T
-        # By the same covariance, or a straight lens is told elsewhere than it was adjusted to.
-        bent = PER_VIEW * len(keyframes) + DISTORTION
-        pull = covariance[bent] / covariance[bent, bent] * solution.pull[bent]
-        flatter = np.zeros_like(solution.lever)
-        rim = any(np.isfinite(view.log_zoom) for view in keyframes)
-        if not rim and any(view.zoom_step.runs for view in keyframes[1:]):
-            flatter = np.sqrt((RELIEF_ZOOMING / RELIEF_SIGMA) ** 2 - 1.0) * solution.lever
-        return keyframes, replace(solution, covariance=covariance, pull=pull, flatter=flatter)
 
     def _beliefs(self, doubt: float = 1.0) -> Beliefs:
         believed = self.belief.scaled(1.0 / overrated(self.belief, doubt))
@@ -408,7 +377,7 @@ class LocalMap:
 
         :param doubt: of `zoom_doubt`; infinite: the window told nothing of the focal length.
         """
-        asked, solution = self._with_zoom_asked(solution)
+        told, solution = with_zoom_told(self.keyframes, solution)
         scene = solution.scene
         home = -scene.R[0].T @ scene.t[0]
         before = np.linalg.norm(self.landmarks.places[picked] - home, axis=1)
@@ -420,8 +389,9 @@ class LocalMap:
         places = home + stretch * (scene.points - home)
         landmarks = self.landmarks.placed(picked, places, solution.track_sigma, solution.misfit)
         centre = scene.shared[CENTRE]
+        lens = Lens(centre, float(scene.shared[DISTORTION]))
         keyframes = []
-        for k, view in enumerate(asked):
+        for k, view in enumerate(told):
             place = home + stretch * (-scene.R[k].T @ scene.t[k] - home)
             keyframes.append(
                 replace(
@@ -435,8 +405,8 @@ class LocalMap:
         moved = replace(
             self,
             keyframes=tuple(keyframes),
-            landmarks=self._with_others_carried(
-                landmarks, picked, keyframes, centre, float(scene.shared[DISTORTION])
+            landmarks=with_others_carried(
+                landmarks, picked, self.keyframes, keyframes, self._lens, lens
             ),
             left_out=self._left_out(picked),
             log_scale=float(scene.log_scale.mean()) + grown,
@@ -447,8 +417,8 @@ class LocalMap:
         )
         if np.isinf(doubt):
             zoomed = keyframes[-1].log_focal - self.gap - float(self.scope.focal.sum())
-            told = [view.number for view in self.keyframes if view.number <= self.told_at]
-            variance = zoom_variance(solution, max(len(told) - 1, 0))
+            before_it = [view.number for view in self.keyframes if view.number <= self.told_at]
+            variance = zoom_variance(solution, max(len(before_it) - 1, 0))
             scope = self.scope.zoomed(zoomed, variance)
             return replace(moved, scope=scope, shift=centre - scope.centre)
         scope = scope_told(solution, self.belief, doubt, self._numbers)
@@ -459,35 +429,6 @@ class LocalMap:
             moved = replace(moved, words=moved.words.with_word(scope))
         gap = keyframes[-1].log_focal - float(best.focal.sum())
         return replace(moved, scope=best, gap=gap, shift=centre - best.centre)
-
-    def _with_others_carried(
-        self,
-        landmarks: Landmarks,
-        picked: np.ndarray,
-        adjusted: list[Keyframe],
-        centre: np.ndarray,
-        distortion: float,
-    ) -> Landmarks:
-        """
-        Points that were not adjusted go where their newest keyframe went, pixel by pixel, through
-        a lens that is taken to have another principal point and distortion now.
-        """
-        places = landmarks.places.copy()
-        waiting = np.ones(len(landmarks), bool)
-        waiting[picked] = False
-        for before, after in zip(reversed(self.keyframes), reversed(adjusted), strict=True):
-            row = landmarks.of(before.ids)
-            row = row[(row >= 0) & waiting[row]]
-            X = places[row] @ before.R.T + before.t
-            z = np.maximum(X[:, 2:], NEAREST_MM)
-            image = distorted(X[:, :2] / z, self.scope.distortion)
-            image = image * np.exp(before.log_focal - after.log_focal)
-            image += (self.centre - centre) / np.exp(after.log_focal)
-            X[:, :2] = undistorted(image, distortion) * z
-            X *= np.exp(after.log_scale - before.log_scale)
-            places[row] = (X - after.t) @ after.R
-            waiting[row] = False
-        return replace(landmarks, places=places)
 
     def _left_out(self, picked: np.ndarray) -> np.ndarray:
         """

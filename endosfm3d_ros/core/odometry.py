@@ -14,14 +14,13 @@ import numpy as np
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.agreement import Agreement, Seen, agree
-from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import WINDOW, LocalMap
+from endosfm3d_ros.core.placed import LOST, RECOGNISED, RETURNED, Placed
 from endosfm3d_ros.core.recognition import Looked
 from endosfm3d_ros.core.resection import Resection, resect
-from endosfm3d_ros.core.scale import ANOTHER_MAP
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.sight import Sight, values_at
 from endosfm3d_ros.core.words import Words
@@ -34,12 +33,6 @@ FEWEST_RECOGNISED, LEAST_RECOGNISED = 20, 0.15  # points, and their share, that 
 CORNER_SIGMA_PX = 0.7  # of a point that was recognised, of the network's picture
 REMEMBERED = 250  # frames that a map which was left is kept at most
 LOST_ZOOM = 0.1  # sigma of log zoom while tracks were lost
-LOST = (
-    'the tracks were lost: a new map begins, its scale may be another by some '
-    f'{100 * ANOTHER_MAP:.0f} %'
-)
-RECOGNISED = 'the tracks were lost: their points are recognised, the map goes on'
-RETURNED = 'the map before the tracks were lost is recognised and goes on: place and scale are its'
 STRAYED = 0.7  # fewer of the followed points agree: then they may have been led astray together
 LEAST_SHARED = 0.6  # of a keyframe's tracks, or another keyframe is needed
 ZOOM_FLOOR = 1e-3
@@ -48,34 +41,6 @@ ZOOM_NOISE, YOUNG_NOISE = 0.004, 0.012  # of a frame's log zoom by its tracks; b
 LONGEST_LENS = 1.7
 SETTLE_S = 0.3  # corrections of the place are fed in over about so long
 FED_SIGMAS = 3.0  # of a step: more of a correction in it is said in its covariance
-
-
-@dataclass(frozen=True)
-class Placed:
-    """
-    Where a frame was taken.
-
-    :param T_world_cam: (4, 4), corrections fed in smoothly [mm].
-    :param known: False where the tracks do not tell; the place is then that of the frame before.
-    :param inliers: tracks that agree; share: of those that could be asked.
-    :param covariance: (6, 6) of the step to this frame, as `Motion` has it [mm, rad].
-    :param log_focal: of this frame, as it is told [log px]; log_focal_sigma of the step from the
-        reference's.
-    :param depth: this frame's depth map, agreeing with the map's points.
-    :param log_scale: of the map over the network's millimetre, here.
-    :param events: sentences for a person; usually none.
-    """
-
-    T_world_cam: np.ndarray
-    known: bool
-    inliers: int
-    share: float
-    covariance: np.ndarray
-    log_focal: float
-    log_focal_sigma: float
-    depth: DepthMap
-    log_scale: float
-    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

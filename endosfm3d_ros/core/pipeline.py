@@ -8,17 +8,15 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core import tracks, validity
+from endosfm3d_ros.core import camera_told, tracks, validity
 from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unknown_depth
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Moved, Mover, View
 from endosfm3d_ros.core.network_motion import (
-    K_SIGMA,
     MotionNetwork,
     NetworkMotion,
-    network_camera,
     network_step,
 )
 from endosfm3d_ros.core.pairwise import Pairwise
@@ -30,7 +28,6 @@ from endosfm3d_ros.core.straighten import straightened
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 from endosfm3d_ros.core.windowed import Windowed
 
-GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim's zoom and its own differ by more
 RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long
 
 
@@ -198,7 +195,7 @@ class Pipeline:
         said = None
         if verdict.valid and not state.network_k_taken and given is None:
             said = self._ask_motion(picture, window, past)
-        network_focal = _network_focal(said, window, look.field)
+        network_focal = camera_told.network_focal(said, window, look.field)
         view = View(
             picture=picture,
             texture=tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), mask),
@@ -206,7 +203,7 @@ class Pipeline:
             window=window,
             size=(look.field.width, look.field.height),
             coming=depth,
-            estimate=_with_focal(estimate, network_focal),
+            estimate=camera_told.with_focal(estimate, network_focal),
             rim=self._believes_rim(look.measured, estimate),
             given=given,
             network_focal=network_focal,
@@ -229,8 +226,8 @@ class Pipeline:
         begun = estimate if verdict.valid or state.estimate else None
         taken = state.network_k_taken or said is not None
         self._state = _State(trajectory, mover, now, begun, network_k_taken=taken, cuts=state.cuts)
-        trust, log_focal_sigma = _trust(estimate, given)
-        zoom, zoom_sigma = _zoom(estimate, moved)
+        trust, log_focal_sigma = camera_told.trust(estimate, given)
+        zoom, zoom_sigma = camera_told.zoom(estimate, moved)
         log_scale_sigma = float(np.median(view.depth.log_sigma[mask])) if mask.any() else 1.0
         bend = estimate.distortion
         picture, depth_map, camera = straightened(picture, depth_map, camera, bend)
@@ -261,8 +258,8 @@ class Pipeline:
             map_number=moved.map_number,
             events=(
                 *state.events,
-                *_rim_events(estimate),
-                *_lens_events(state.estimate, estimate),
+                *camera_told.rim_events(estimate),
+                *camera_told.lens_events(state.estimate, estimate),
                 *moved.events,
             ),
         )
@@ -385,61 +382,3 @@ def _gone_on(mover: Mover, view: View, tell: bool) -> tuple[Mover, Moved]:
         return mover.moved(view) if tell else mover.passed(view)
     except np.linalg.LinAlgError as error:
         raise ArithmeticError(f'the motion has no solution: {error}') from error
-
-
-def _zoom(estimate: CameraEstimate, moved: Moved) -> tuple[float, float]:
-    """Zoom and sigma of its log; NaN where neither a rim nor the window ever showed it."""
-    if estimate.zoom_seen or moved.refinement == 'window':
-        return estimate.zoom.zoom, estimate.zoom.zoom_sigma
-    return float('nan'), float('nan')
-
-
-def _network_focal(said: NetworkMotion | None, window: Window, field: FieldOfView) -> float | None:
-    """
-    The focal length of a motion network, of the input picture [px]; None where it says none.
-
-    Its errors are much the same from frame to frame, so it is taken once an epoch only.
-    """
-    seen = said and network_camera(said, window.network_width, window.network_height)
-    if not seen:
-        return None
-    camera = window.input_camera(seen, field.width, field.height)
-    return float(np.sqrt(camera.fx * camera.fy))
-
-
-def _with_focal(estimate: CameraEstimate, focal_px: float | None) -> CameraEstimate:
-    """The camera after a network's focal length was taken as one measurement."""
-    if focal_px is None:
-        return estimate
-    return replace(estimate, zoom=estimate.zoom.measure_focal(focal_px, K_SIGMA))
-
-
-def _trust(estimate: CameraEstimate, given: Intrinsics | None) -> tuple[float, float]:
-    """
-    Trust in K and sigma of log f; a given K loses both once the rim says that the scope zoomed and
-    K did not.
-    """
-    if given is None:
-        return estimate.zoom.trust, estimate.zoom.log_focal_sigma
-    moved = abs(float(np.log(estimate.zoom.focal_px / given.fx)))
-    return (1.0, 0.0) if moved <= GIVEN_K_ZOOM else (0.0, moved)
-
-
-def _rim_events(estimate: CameraEstimate) -> tuple[str, ...]:
-    if not estimate.jumped:
-        return ()
-    return (
-        f'the round picture jumped (zoom is now {estimate.zoom.zoom:.2f}): this step is not known',
-    )
-
-
-def _lens_events(before: CameraEstimate | None, now: CameraEstimate) -> tuple[str, ...]:
-    """Pictures change their shape when a distortion is told, and when none is any more."""
-    if bool(now.distortion) == bool(before and before.distortion):
-        return ()
-    if not now.distortion:
-        return ('the lens is told to bend no lines any more: pictures are as the scope sees them',)
-    return (
-        f'the lens bends straight lines (distortion {now.distortion:.2f}): '
-        'all that is published is straightened from here on',
-    )

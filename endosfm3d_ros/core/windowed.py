@@ -11,7 +11,8 @@ from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Moved, View
 from endosfm3d_ros.core.network_motion import K_SIGMA
-from endosfm3d_ros.core.odometry import ZOOM_NOISE, Odometry, Placed
+from endosfm3d_ros.core.odometry import ZOOM_NOISE, Odometry
+from endosfm3d_ros.core.placed import Placed
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
 from endosfm3d_ros.core.sight import Sight

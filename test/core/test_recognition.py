@@ -12,8 +12,8 @@ from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.anchor import Anchor
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Reconstruction
-from endosfm3d_ros.core.odometry import LOST, RECOGNISED, RETURNED
 from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.placed import LOST, RECOGNISED, RETURNED
 from endosfm3d_ros.core.prepare import Window
 from endosfm3d_ros.core.recognition import SCALES, Looked, Looks
 from endosfm3d_ros.core.sight import Sight

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core import bundle_adjustment, observations
+from endosfm3d_ros.core import bundle_adjustment, observations, zoom_told
 from endosfm3d_ros.core import local_map as window_of
 from endosfm3d_ros.core.bundle_adjustment import _Problem
 from endosfm3d_ros.core.keyframe import Keyframe
@@ -394,7 +394,7 @@ def test_a_zoom_that_only_tracks_tell_is_as_unsure_as_the_maps_relief(
 ) -> None:
     """An advance into a scene that is deeper than its maps say looks like a slower zoom."""
     unsure, by_rim = (zooming(kind, rims, keyframes) for rims in (0, 1))
-    monkeypatch.setattr(window_of, 'RELIEF_ZOOMING', window_of.RELIEF_SIGMA)
+    monkeypatch.setattr(zoom_told, 'RELIEF_ZOOMING', zoom_told.RELIEF_SIGMA)
     sure, as_before = (zooming(kind, rims, keyframes) for rims in (0, 1))
     assert unsure.scope.log_focal_sigma > 1.2 * sure.scope.log_focal_sigma
     assert unsure.step_covariance is not None and sure.step_covariance is not None
