@@ -12,7 +12,9 @@ import numpy as np
 
 FEWEST = 40  # points that must be calm
 NEIGHBOURS = 5  # a point is judged with those beside it
-STRAY, USUAL = 2.5, 1.2  # times the usual misfit, which is taken to be so large at least
+STRAY = 2.5  # times the usual misfit, which is taken to be so large at least, ...
+USUAL = 1.2  # ... while nothing moves: poor tracks lie together, too
+SWAYING = 0.5  # ... once something does: its border sways by little
 LEAST = 0.05  # of the points: fewer are poor tracks that happen to lie together
 MOST = 0.5  # of the points: if more stray, nobody knows which are the majority
 
@@ -34,7 +36,7 @@ def strays(pixels: np.ndarray, misfit: np.ndarray, moving: np.ndarray) -> np.nda
     x, y = pixels.T
     away = (x[:, None] - x[told]) ** 2 + (y[:, None] - y[told]) ** 2
     beside = np.argpartition(away, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
-    usual = max(float(np.median(misfit[calm])), USUAL)
+    usual = max(float(np.median(misfit[calm])), SWAYING if moving.any() else USUAL)
     found = np.median(misfit[told][beside], axis=1) > STRAY * usual
     share = found[told].mean()  # the others only follow
     if share > MOST or (share < LEAST and not moving.any()):

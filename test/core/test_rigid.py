@@ -24,6 +24,19 @@ def test_what_strays_hangs_together() -> None:
     assert not found[far].any()
 
 
+def test_the_border_of_what_moves_goes_with_it() -> None:
+    """It sways by too little to be told from poor tracks, unless something moves beside it."""
+    away = np.linalg.norm(PIXELS - (80, 80), axis=1)
+    misfit = np.where(away < 45, 6.0, np.where(away < 70, 2.0, 0.4))
+    nobody = np.zeros(len(PIXELS), bool)
+    border = (away > 52) & (away < 62)
+    assert not rigid.strays(PIXELS, np.where(border, misfit, 0.4), nobody).any()
+    first = rigid.strays(PIXELS, misfit, nobody)
+    then = rigid.strays(PIXELS, misfit, first)
+    assert first.any() and not first[border].any()
+    assert then[border].all() and then[first].all() and not then[away > 85].any()
+
+
 def test_where_most_would_stray_the_judgement_stays() -> None:
     before = PIXELS[:, 0] > 0.7 * 320
     some = np.where(PIXELS[:, 0] > 0.6 * 320, 4.0, 0.3)
