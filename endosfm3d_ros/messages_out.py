@@ -22,6 +22,7 @@ from endosfm3d_ros.core.geometry import inverse, quaternion
 from endosfm3d_ros.core.lens import rational_polynomial
 
 METRES_PER_MM = 1e-3
+JUMPED = 9999.0  # variance of pose and twist: odometry was reset, as RTAB-Map's own says it
 POINT_FIELDS = [
     PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
     for i, name in enumerate(('x', 'y', 'z', 'rgb'))
@@ -138,17 +139,23 @@ def transform_message(said: Reconstruction, odom_frame_id: str, mode: str) -> Tr
     return message
 
 
-def odometry_message(said: Reconstruction, odom_frame_id: str, dt: float) -> Odometry:
+def odometry_message(
+    said: Reconstruction, odom_frame_id: str, dt: float, jumped: bool = False
+) -> Odometry:
     """
     The same motion with covariance; twist is in the camera's own frame.
 
     :param dt: seconds since the previous frame; 0 leaves the twist unknown (covariance -1 first,
         as REP 145 does).
+    :param jumped: odom is another frame than the message before had it: where this place lies to
+        that one is not known, and all variances are JUMPED.
     """
     message = Odometry(header=header(said.stamp_ns, odom_frame_id), child_frame_id=said.frame_id)
     message.pose.pose = _pose(said.T_odom_cam)
-    message.pose.covariance = (_metres(said.odom_covariance)).ravel().tolist()
-    if dt > 0:
+    message.pose.covariance = _metres(said.odom_covariance).ravel().tolist()
+    if jumped:
+        message.pose.covariance = message.twist.covariance = (JUMPED * np.eye(6)).ravel().tolist()
+    elif dt > 0:
         T = said.motion.T_prev_cam
         linear, angular = message.twist.twist.linear, message.twist.twist.angular
         linear.x, linear.y, linear.z = (T[:3, :3].T @ T[:3, 3] * METRES_PER_MM / dt).tolist()

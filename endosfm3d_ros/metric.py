@@ -42,15 +42,16 @@ class Metric:
         """What the scale rests on, or what is still missing, in words for a person."""
         if self.anchor is None:
             return str(self._values['scale.source'])
-        fit = self.anchor.fit
-        if self.anchor.why or fit is None:
-            return f'kinematics: {self.anchor.why}'
-        lever = float(np.linalg.norm(fit.t_tip_cam))
-        return (
-            f'kinematics: 1 nominal mm is {self.anchor.scale.factor:.3g} mm within '
-            f'{100 * self.anchor.scale.log_sigma:.0f} %; camera {lever:.0f} mm from the tip, '
-            f'pictures {1e3 * fit.delay_s:.0f} ms late'
+        anchor = self.anchor
+        if anchor.taken is None:
+            return f'kinematics: {anchor.why}'
+        lever = float(np.linalg.norm(anchor.taken.t_tip_cam))
+        told = (
+            f'kinematics: 1 nominal mm is {anchor.scale.factor:.3g} mm within '
+            f'{100 * anchor.scale.log_sigma:.0f} %; camera {lever:.0f} mm from the tip, '
+            f'pictures {1e3 * anchor.taken.delay_s:.0f} ms late'
         )
+        return f'{told}; lately not confirmed: {anchor.why}' if anchor.why else told
 
     def change(self, values: Mapping[str, Any]) -> None:
         """Go on by other parameters from the next frame; another factor opens an epoch."""

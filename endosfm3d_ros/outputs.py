@@ -127,7 +127,9 @@ class Outputs:
                 said.input_camera, head, said.distortion
             ),
             'points': lambda: out.points_message(said, head),
-            'odometry': lambda: out.odometry_message(said, self._odom_frame_id, self._dt(said)),
+            'odometry': lambda: out.odometry_message(
+                said, self._odom_frame_id, self._dt(said), self._jumped(said)
+            ),
             'status': lambda: self._status(said, traffic, head),
         }
         if self._tf_mode != 'none' and not self._withheld:
@@ -158,6 +160,10 @@ class Outputs:
         if not before.motion.known or not said.motion.known:
             return 0.0
         return (said.stamp_ns - before.stamp_ns) * 1e-9
+
+    def _jumped(self, said: Reconstruction) -> bool:
+        """Whether this is the first frame of an epoch that is not the first one."""
+        return said.epoch > 0 and (not self._previous or self._previous.epoch != said.epoch)
 
     def _grow_path(self, said: Reconstruction) -> bool:
         if self._previous and self._previous.epoch != said.epoch:

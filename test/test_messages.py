@@ -330,6 +330,18 @@ def test_an_unknown_step_leaves_the_twist_unknown() -> None:
     assert message.twist.covariance[0] == -1.0
 
 
+def test_the_first_place_of_a_new_epoch_is_told_as_a_jump() -> None:
+    """It is the origin again: who fuses it must not take it for a place known to the hair."""
+    outputs, said = Outputs(parameters.DEFAULTS), reconstruction()
+    told = []
+    for number, epoch in enumerate((0, 0, 1, 1, 2)):
+        frame = replace(said, epoch=epoch, stamp_ns=said.stamp_ns + number * 40_000_000)
+        message = dict(outputs.messages(frame, Traffic()))['odometry']
+        both = message.pose.covariance, message.twist.covariance
+        told.append([np.diag(np.array(one).reshape(6, 6)).min() == out.JUMPED for one in both])
+    assert told == [[jump, jump] for jump in (False, False, True, False, True)]
+
+
 def test_a_camera_found_again_after_black_pictures_did_not_fly_there_in_one_frame() -> None:
     """The place was held meanwhile; its displacement is of all that time."""
     outputs, twists = Outputs(parameters.DEFAULTS), []

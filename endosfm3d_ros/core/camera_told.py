@@ -15,9 +15,14 @@ from endosfm3d_ros.core.prepare import Window
 GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim's zoom and its own differ by more
 
 
-def zoom(estimate: CameraEstimate, moved: Moved) -> tuple[float, float]:
-    """Zoom and sigma of its log; NaN where neither a rim nor the window ever showed it."""
-    if estimate.zoom_seen or moved.refinement == 'window':
+def zoom(
+    estimate: CameraEstimate, moved: Moved, given: Intrinsics | None = None
+) -> tuple[float, float]:
+    """
+    Zoom and sigma of its log; NaN where neither a rim nor the window ever showed it. By a given K
+    the window asks for none.
+    """
+    if estimate.zoom_seen or (moved.refinement == 'window' and given is None):
         return estimate.zoom.zoom, estimate.zoom.zoom_sigma
     return float('nan'), float('nan')
 
@@ -42,15 +47,30 @@ def with_focal(estimate: CameraEstimate, focal_px: float | None) -> CameraEstima
     return replace(estimate, zoom=estimate.zoom.measure_focal(focal_px, K_SIGMA))
 
 
-def trust(estimate: CameraEstimate, given: Intrinsics | None) -> tuple[float, float]:
+def contradicted(
+    estimate: CameraEstimate, given: Intrinsics | None, rim: bool, before: float
+) -> float:
+    """
+    By how much a rim contradicts a given K, in log focal length.
+
+    :param rim: whether this frame's rim is believed; else what the last one said holds.
+    :param before: by how much it did in the frame before.
+    """
+    if given is None or not rim:
+        return before
+    return abs(float(np.log(estimate.zoom.focal_px / given.fx)))
+
+
+def trust(
+    estimate: CameraEstimate, given: Intrinsics | None, contradiction: float
+) -> tuple[float, float]:
     """
     Trust in K and sigma of log f; a given K loses both once the rim says that the scope zoomed and
     K did not.
     """
     if given is None:
         return estimate.zoom.trust, estimate.zoom.log_focal_sigma
-    moved = abs(float(np.log(estimate.zoom.focal_px / given.fx)))
-    return (1.0, 0.0) if moved <= GIVEN_K_ZOOM else (0.0, moved)
+    return (1.0, 0.0) if contradiction <= GIVEN_K_ZOOM else (0.0, contradiction)
 
 
 def rim_events(estimate: CameraEstimate) -> tuple[str, ...]:

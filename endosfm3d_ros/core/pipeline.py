@@ -67,6 +67,7 @@ class _State:
     nothing.
 
     :param cuts: epochs that the video itself opened: by a gap, another size, another frame id.
+    :param k_contradicted: by how much the last rim contradicted a given K, in log focal length.
     """
 
     trajectory: Trajectory
@@ -76,6 +77,7 @@ class _State:
     events: tuple[str, ...] = ()
     network_k_taken: bool = False
     cuts: int = 0
+    k_contradicted: float = 0.0
 
     def restarted(self, why: str, mover: Mover, cuts: int) -> '_State':
         """Begin the next epoch."""
@@ -196,6 +198,7 @@ class Pipeline:
         if verdict.valid and not state.network_k_taken and given is None:
             said = self._ask_motion(picture, window, past)
         network_focal = camera_told.network_focal(said, window, look.field)
+        rim = self._believes_rim(look.measured, estimate)
         view = View(
             picture=picture,
             texture=tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), mask),
@@ -204,7 +207,7 @@ class Pipeline:
             size=(look.field.width, look.field.height),
             coming=depth,
             estimate=camera_told.with_focal(estimate, network_focal),
-            rim=self._believes_rim(look.measured, estimate),
+            rim=rim,
             given=given,
             network_focal=network_focal,
             dt=dt,
@@ -225,9 +228,13 @@ class Pipeline:
         )  # fmt: skip
         begun = estimate if verdict.valid or state.estimate else None
         taken = state.network_k_taken or said is not None
-        self._state = _State(trajectory, mover, now, begun, network_k_taken=taken, cuts=state.cuts)
-        trust, log_focal_sigma = camera_told.trust(estimate, given)
-        zoom, zoom_sigma = camera_told.zoom(estimate, moved)
+        off = camera_told.contradicted(estimate, given, rim, state.k_contradicted)
+        self._state = _State(
+            trajectory, mover, now, begun,
+            network_k_taken=taken, cuts=state.cuts, k_contradicted=off,
+        )  # fmt: skip
+        trust, log_focal_sigma = camera_told.trust(estimate, given, off)
+        zoom, zoom_sigma = camera_told.zoom(estimate, moved, given)
         log_scale_sigma = float(np.median(view.depth.log_sigma[mask])) if mask.any() else 1.0
         bend = estimate.distortion
         picture, depth_map, camera = straightened(picture, depth_map, camera, bend)

@@ -29,13 +29,14 @@ class ScaleAnchor:
 
     :param lever_sigma_mm: how far the camera may sit from the robot's tip frame, one axis [mm].
     :param anchor_sigma: the scale is anchored once the standard deviation of its log is below.
-    :ivar fit: the last fit, good or not; None before the first.
-    :ivar why: what is still missing, in words; '' once the scale is anchored.
+    :ivar fit: the last one, good or not; taken: the last good one; None before the first.
+    :ivar why: what is still missing, in words, or why the last fit was not taken; '' if it was.
     """
 
     def __init__(self, lever_sigma_mm: float, anchor_sigma: float) -> None:
         self.why = 'no robot poses yet'
         self.fit: Fit | None = None
+        self.taken: Fit | None = None
         self._start: Fit | None = None  # where the next fit begins; None tries several
         self._lever_sigma_mm, self._anchor_sigma = lever_sigma_mm, anchor_sigma
         self._robot = RobotPath(WINDOW_S + 2.0)
@@ -155,12 +156,11 @@ class ScaleAnchor:
     def _judge(self, fit: Fit | None) -> None:
         if fit is None:
             return
-        doubt = self._doubt(fit)
-        self._start = None if doubt else fit
-        if doubt:
-            self.why = '' if self._told.anchored else doubt
+        self.why = self._doubt(fit)
+        self._start = None if self.why else fit
+        if self.why:
             return
-        self.why = ''
+        self.taken = fit
         off = fit.log_scale - log(self._told.factor)
         far = abs(off) > max(MOVE_LEAST, MOVE_SIGMAS * fit.log_sigma)
         self._moved = far or not self._told.anchored

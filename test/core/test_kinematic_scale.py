@@ -128,6 +128,23 @@ def test_scales_are_as_good_as_they_say_over_many_scopes() -> None:
     assert 0.2 < float(np.sqrt(np.mean(np.square(scores)))) < 2.0
 
 
+def test_an_anchored_scale_keeps_its_fit_when_the_robot_is_another_one() -> None:
+    """The arm that is published now is not the one that holds the scope."""
+    anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    one, other = scene(5), scene(3)
+    watch(one, anchor, seconds=6.0)
+    taken, told = anchor.taken, anchor.scale
+    assert taken is not None and told.anchored and not anchor.why
+    for number in range(round(6.0 * CAMERA_HZ), round(20.0 * CAMERA_HZ)):
+        time, stamp_ns = number / CAMERA_HZ, FIRST_NS + round(1e9 * number / CAMERA_HZ)
+        place = one.T_base_cam(time)
+        place[:3, 3] *= anchor.scale.factor / TRUE_SCALE
+        anchor.robot(stamp_ns, other.noisy(time))
+        anchor.camera(stamp_ns, place, 0, True, FOCAL_SIGMA)
+    assert 'agree in' in anchor.why and anchor.fit is not taken
+    assert anchor.taken is taken and anchor.scale == told
+
+
 def test_a_still_robot_says_nothing_whatever_the_picture_does() -> None:
     still = scene(0, moves_mm=0.0, turns_rad=0.0)
     moving, anchor = scene(0), ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
