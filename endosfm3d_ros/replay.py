@@ -16,9 +16,10 @@ import yaml
 from rclpy.serialization import serialize_message
 
 from endosfm3d_ros import parameters
+from endosfm3d_ros.bags.bag_frames import is_part_of
 from endosfm3d_ros.bags.definitions import canonical
 from endosfm3d_ros.bags.frames import open_frames
-from endosfm3d_ros.bags.recording import McapWriter
+from endosfm3d_ros.bags.recording import McapWriter, check_name
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.core.pipeline import Pipeline
@@ -64,20 +65,26 @@ def replay(
     tell: Callable[[str], None] = lambda event: None,
     robot: BagKinematics | None = None,
     twice: bool = False,
+    overwrite: bool = False,
 ) -> Replayed:
     """
     Reconstruct every frame; equal inputs give equal message payloads.
 
     :param source: the frames.
-    :param out: the .mcap file to write; one that is there is replaced at the end.
+    :param out: the .mcap file to write; never the one that is read.
     :param values: every parameter of the node by name.
     :param progress: called with the number of frames done.
     :param tell: called with a line for each event: a new epoch, a lost track.
     :param robot: the poses that `scale.source: kinematics` goes by.
     :param twice: a first pass learns the scope, so that the second knows its focal length from
         the first frame on.
-    :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
+    :param overwrite: replace a file of that name at the end, if a frame could be reconstructed.
+    :raises ValueError: parameters do not fit, `out` may not be written, or no frame was taken.
+    :raises BundleError, EngineError: bundle or engine do not fit.
     """
+    if is_part_of(out, source.path):
+        raise ValueError(f'{out}: this is what is read; choose another name for what is written')
+    check_name(out, overwrite)
     bundle = open_bundle(values['model'])
     options = parameters.engine_options(values)
     network = DepthGraphs(bundle, values['engine'], options)
@@ -91,7 +98,7 @@ def replay(
     done = refused = 0
     reason = ''
     inputs, metric = Inputs(values), Metric(values, pipeline, outputs)
-    with McapWriter(out, overwrite=True) as bag:
+    with McapWriter(out, overwrite=overwrite) as bag:
         for frame in source:
             try:
                 outputs.check_frame_id(frame.frame_id)
@@ -118,6 +125,8 @@ def replay(
                 metric.robot(stamp_ns, T_base_tip)
             metric.after(said)
             progress(done)
+        if not done:  # what is there already is worth more
+            raise ValueError(f'{source.name}: all {refused} frames were refused: {reason}')
         bag.add_facts({'source': source.name, 'model': bundle.name, 'runtime': network.runtime})
     return Replayed(done, refused, reason, source.shortfall, metric.progress)
 
@@ -148,6 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'input', type=Path, help='a video file, a folder of pictures, or a rosbag2'
     )
     parser.add_argument('out', type=Path, help='the bag to write, e.g. run.mcap')
+    parser.add_argument('--overwrite', action='store_true', help='replace a bag of that name')
     parser.add_argument('--topic', help="a bag's image topic; needed when it has several")
     parser.add_argument('--rate', type=float, help='frames a second of a folder of pictures [Hz]')
     parser.add_argument(
@@ -206,7 +216,9 @@ def run(arguments: argparse.Namespace) -> int:
         robot = _robot(arguments, values)
         show = _show_progress(source.count)
         full = arguments.refine == 'full'
-        result = replay(source, arguments.out, values, show, _tell, robot, full)
+        result = replay(
+            source, arguments.out, values, show, _tell, robot, full, arguments.overwrite
+        )
         errors = against_truth(read_run(arguments.out), known) if known else None
     except (ValueError, BundleError, EngineError) as error:
         print(f'endosfm3d replay: {error}', file=sys.stderr)
@@ -226,7 +238,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f'{result.refused} frames were refused: {result.reason}', file=sys.stderr)
     if result.shortfall:
         print(result.shortfall, file=sys.stderr)
-    return 0 if result.frames else 1
+    return 0
 
 
 def _robot(arguments: argparse.Namespace, values: dict[str, Any]) -> BagKinematics | None:

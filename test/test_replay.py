@@ -87,6 +87,38 @@ def test_a_camera_that_would_be_its_own_parent_is_refused(
     assert f'{FRAMES} frames were refused' in error and "are both 'odom'" in error
 
 
+def test_what_is_there_is_replaced_only_when_that_is_asked_for_and_frames_came(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'run.mcap'
+    out.write_bytes(b'somebody needs this')
+    words = ['replay', str(folder), str(out), '--rate', '25']
+    unusable = ['--overwrite', '--frame-id', 'odom']
+    for more, said in (([], 'add --overwrite'), (unusable, f'all {FRAMES} frames were refused')):
+        assert main([*words, *more]) == 1
+        error = capsys.readouterr().err
+        assert said in error and error.count('\n') == 1
+        assert out.read_bytes() == b'somebody needs this'
+    assert main([*words, '--overwrite']) == 0
+    assert payloads(out)
+
+
+@pytest.mark.parametrize('given', ['run.mcap', '.', 'link.mcap'])
+def test_a_replay_never_replaces_what_it_reads(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    bag = tmp_path / 'bag' / 'run.mcap'
+    bag.parent.mkdir()
+    assert main(['replay', str(folder), str(bag), '--rate', '25']) == 0
+    if given == 'link.mcap':
+        (bag.parent / given).symlink_to(bag)
+    before = bag.read_bytes()
+    words = ['--topic', '/endosfm3d/rgb/image', '--overwrite']
+    assert main(['replay', str(bag.parent / given), str(bag), *words]) == 1
+    assert 'this is what is read' in capsys.readouterr().err
+    assert bag.read_bytes() == before and not list(bag.parent.glob('*.part'))
+
+
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [

@@ -51,6 +51,22 @@ class OfferedQos:
         )
 
 
+def check_name(path: Path, overwrite: bool = False) -> None:
+    """
+    Refuse a name that a recording can not have.
+
+    :param path: the file to write.
+    :param overwrite: a file of that name may be replaced.
+    :raises ValueError: it is no .mcap, or it is there already.
+    """
+    if path.suffix != '.mcap':
+        raise ValueError(f'{path}: a recording is one .mcap file; give it a name like run.mcap')
+    if path.exists() and not overwrite:
+        raise ValueError(
+            f'{path}: this file is there already; choose another name, or add --overwrite'
+        )
+
+
 class McapWriter:
     """
     One bag being written; use it in a `with` block.
@@ -75,14 +91,7 @@ class McapWriter:
         self.counts: dict[str, int] = {}
         self._channels: dict[str, tuple[int, str]] = {}
         self._schemas: dict[str, int] = {}
-        if self.path.suffix != '.mcap':
-            raise ValueError(
-                f'{self.path}: a recording is one .mcap file; give it a name like run.mcap'
-            )
-        if self.path.exists() and not overwrite:
-            raise ValueError(
-                f'{self.path}: this file is there already; remove it or choose another name'
-            )
+        check_name(self.path, overwrite)
         try:
             self._file = self.part_path.open('wb')
         except OSError as error:
