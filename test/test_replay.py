@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The offline replay: the same words twice, for every kind of input, and clear refusals."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,11 +10,16 @@ import numpy as np
 import pytest
 from mcap.reader import make_reader
 
-from endosfm3d_ros import doctor
+from endosfm3d_ros import doctor, parameters
+from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.cli import COMMANDS, main
+from endosfm3d_ros.engines import cuda, loading
+from endosfm3d_ros.engines.engine import Engine, EngineError
 from endosfm3d_ros.outputs import PRIVATE_TOPICS
 
 FRAMES = 12
+README = (Path(__file__).parents[1] / 'README.md').read_text()
+COMPILE = 'python -m training compile compact'
 
 
 def picture(number: int) -> np.ndarray:
@@ -191,6 +197,51 @@ def test_the_doctor_names_what_is_missing_and_what_to_run(
     assert main(['doctor', '--no-traffic']) == 1
     said = capsys.readouterr().out
     assert 'bad   the Python module no_such_module is missing\n      run: make setup' in said
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU and no TensorRT."""
+    for module in (cuda, loading):
+        monkeypatch.setattr(module, 'prove_gpu', lambda: cuda.Gpu('NVIDIA H200', '9.0', '13.0'))
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+
+
+def test_beside_a_gpu_the_doctor_says_what_auto_takes_and_what_to_install(gpu: None) -> None:
+    (finding,) = doctor._gpu()
+    assert finding.state == 'note' and finding.text.startswith('NVIDIA H200, model compact, ')
+    assert 'engine auto: OpenVINO' in finding.text and 'built without CUDA' in finding.text
+    assert 'TensorRT can not be imported' in finding.text and 'run:' not in finding.text
+    install, then = finding.cure.split(', then once: ')
+    assert install in README and then == COMPILE and COMPILE in README
+    assert parameters.DEFAULTS['model'] == doctor.MODEL
+
+
+def test_the_doctor_sends_who_has_tensorrt_to_compile_and_leaves_who_compiled_alone(
+    gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = loading.make
+
+    def uncompiled(graph: Graph, kind: str, options: loading.Options) -> Engine:
+        if kind == 'tensorrt':
+            raise EngineError(f'depth.onnx is not compiled for this GPU; run: {COMPILE}')
+        return made(graph, kind, options)
+
+    monkeypatch.setattr(loading, 'make', uncompiled)
+    (finding,) = doctor._gpu()
+    assert finding.state == 'note' and finding.cure == COMPILE
+    engine = SimpleNamespace(runtime='TensorRT 10.16 (half) on NVIDIA H200')
+    monkeypatch.setattr(loading, 'make', lambda graph, kind, options: engine)
+    (finding,) = doctor._gpu()
+    assert finding.state == 'ok' and not finding.cure and engine.runtime in finding.text
+
+
+def test_without_a_gpu_the_doctor_says_nothing_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> cuda.Gpu:
+        raise EngineError('no CUDA driver')
+
+    monkeypatch.setattr(cuda, 'prove_gpu', none)
+    assert not list(doctor._gpu())
 
 
 @pytest.mark.parametrize(('room_mib', 'state'), [(63, 'bad'), (64, 'note'), (300, 'ok')])
