@@ -3,8 +3,8 @@
 
 import argparse
 import os
+import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -29,6 +29,7 @@ MODULES = {
     'rosbags': 'make setup, or pip install rosbags',
 }
 RUNTIMES = {'openvino': 'pip install openvino', 'onnxruntime': 'pip install onnxruntime'}
+MODEL = 'compact'  # the node's default; parameters.py would need more than may be here
 OLDEST_PYTHON = (3, 11)
 SEGMENT = 64 << 20  # of shared memory, as config/fastdds_large_images.xml asks for [bytes]
 ROOMY_SHM = 4 * SEGMENT  # driver, node and a few that look on; each one owns a segment
@@ -42,6 +43,7 @@ def examine() -> Iterator[Finding]:
     yield from _transport()
     yield from _shared_memory()
     yield from _machine()
+    yield from _gpu()
 
 
 def _modules() -> Iterator[Finding]:
@@ -139,11 +141,30 @@ def _machine() -> Iterator[Finding]:
         f'{cores} cores, load {load:.1f}',
         'latency suffers while other programs run' if state == 'note' else '',
     )
-    if (
-        shutil.which('nvidia-smi')
-        and subprocess.run(['nvidia-smi'], capture_output=True, check=False).returncode == 0
-    ):
-        yield Finding('note', 'an NVIDIA GPU; this version runs its networks on the CPU')
+
+
+def _gpu() -> Iterator[Finding]:
+    """Where there is a GPU: what `engine: auto` takes there, and what is missing for TensorRT."""
+    if find_spec('numpy') is None:
+        return
+    from endosfm3d_ros.engines import cuda, loading  # late: they need numpy, the doctor does not
+    from endosfm3d_ros.engines.engine import EngineError
+
+    try:
+        gpu = cuda.prove_gpu()
+    except EngineError:
+        return
+    try:
+        why = loading.load(open_bundle(MODEL).depth, 'auto').why
+    except (BundleError, EngineError) as error:
+        yield Finding('bad', f'{gpu.name}: {error}')
+        return
+    cures = re.findall(r'; run: ([^;]*)', why)
+    cure = cures[0] if cures else ''  # TensorRT's: it is tried first
+    if cure.startswith('pip install'):
+        cure += f' onnx, then once: python -m training compile {MODEL}'
+    said = re.sub(r'; run: [^;]*', '', why)
+    yield Finding('note' if cure else 'ok', f'{gpu.name}, model {MODEL}, {said}', cure)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

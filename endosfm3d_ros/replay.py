@@ -16,11 +16,14 @@ import yaml
 from rclpy.serialization import serialize_message
 
 from endosfm3d_ros import parameters
+from endosfm3d_ros.bags.bag_frames import is_part_of
 from endosfm3d_ros.bags.definitions import canonical
 from endosfm3d_ros.bags.frames import open_frames
-from endosfm3d_ros.bags.recording import McapWriter
+from endosfm3d_ros.bags.recording import McapWriter, check_name
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bundle import BundleError, open_bundle
+from endosfm3d_ros.camera_bag import BagCalibrations, calibrations_of
+from endosfm3d_ros.core.frame import Frame
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
@@ -29,7 +32,7 @@ from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth
 from endosfm3d_ros.evaluation.table import table_of
 from endosfm3d_ros.inputs import Inputs
 from endosfm3d_ros.kinematics_bag import BagKinematics
-from endosfm3d_ros.messages_in import image_to_rgb
+from endosfm3d_ros.messages_in import image_to_rgb, rectified
 from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import Outputs, Traffic
 from endosfm3d_ros.report.run import read_run
@@ -64,20 +67,32 @@ def replay(
     tell: Callable[[str], None] = lambda event: None,
     robot: BagKinematics | None = None,
     twice: bool = False,
+    overwrite: bool = False,
+    camera_info: str | None = None,
 ) -> Replayed:
     """
     Reconstruct every frame; equal inputs give equal message payloads.
 
     :param source: the frames.
-    :param out: the .mcap file to write; one that is there is replaced at the end.
+    :param out: the .mcap file to write; never the one that is read.
     :param values: every parameter of the node by name.
     :param progress: called with the number of frames done.
     :param tell: called with a line for each event: a new epoch, a lost track.
     :param robot: the poses that `scale.source: kinematics` goes by.
     :param twice: a first pass learns the scope, so that the second knows its focal length from
         the first frame on.
-    :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
+    :param overwrite: replace a file of that name at the end, if a frame could be reconstructed.
+    :param camera_info: the bag's topic for `intrinsics.source: camera_info`; None takes the one
+        of that name beside the image topic.
+    :raises ValueError: parameters do not fit, `out` may not be written, or no frame was taken.
+    :raises BundleError, EngineError: bundle or engine do not fit.
     """
+    if is_part_of(out, source.path):
+        raise ValueError(f'{out}: this is what is read; choose another name for what is written')
+    check_name(out, overwrite)
+    calibrations = calibrations_of(source, values, camera_info)
+    if calibrations and calibrations.refused:
+        tell(f'{calibrations.refused} camera_info were refused: {calibrations.reason}')
     bundle = open_bundle(values['model'])
     options = parameters.engine_options(values)
     network = DepthGraphs(bundle, values['engine'], options)
@@ -85,17 +100,17 @@ def replay(
     settings = parameters.settings(values)
     pipeline = Pipeline(network, bundle.sizes, settings, motion)
     if twice:
-        learnt = _learnt_scopes(pipeline, source, Inputs(values))
+        learnt = _learnt_scopes(pipeline, source, Inputs(values), calibrations)
         pipeline = Pipeline(network, bundle.sizes, settings, motion, learnt)
     outputs = Outputs(values)
     done = refused = 0
     reason = ''
     inputs, metric = Inputs(values), Metric(values, pipeline, outputs)
-    with McapWriter(out, overwrite=True) as bag:
+    with McapWriter(out, overwrite=overwrite) as bag:
         for frame in source:
             try:
                 outputs.check_frame_id(frame.frame_id)
-                frame, warning = inputs.take(frame)
+                frame, warning = _taken(frame, inputs, calibrations)
                 said = pipeline.step(frame)
             except ValueError as error:
                 refused, reason = refused + 1, str(error)
@@ -118,12 +133,17 @@ def replay(
                 metric.robot(stamp_ns, T_base_tip)
             metric.after(said)
             progress(done)
+        if not done:  # what is there already is worth more
+            raise ValueError(f'{source.name}: all {refused} frames were refused: {reason}')
         bag.add_facts({'source': source.name, 'model': bundle.name, 'runtime': network.runtime})
     return Replayed(done, refused, reason, source.shortfall, metric.progress)
 
 
 def _learnt_scopes(
-    pipeline: Pipeline, source: FrameSource, inputs: Inputs
+    pipeline: Pipeline,
+    source: FrameSource,
+    inputs: Inputs,
+    calibrations: BagCalibrations | None,
 ) -> tuple[Scope | None, ...]:
     """
     What a pass over all frames tells of the scope in each epoch; frames that can not be used are
@@ -132,7 +152,7 @@ def _learnt_scopes(
     learnt: dict[int, Scope | None] = {}
     for frame in source:
         try:
-            said = pipeline.step(inputs.take(frame)[0])
+            said = pipeline.step(_taken(frame, inputs, calibrations)[0])
         except ValueError:
             continue
         except ArithmeticError:
@@ -142,12 +162,23 @@ def _learnt_scopes(
     return tuple(learnt.values())
 
 
+def _taken(
+    frame: Frame, inputs: Inputs, calibrations: BagCalibrations | None
+) -> tuple[Frame, str]:
+    """What the pipeline sees of a frame, made as the live node makes it, and a warning or ''."""
+    frame, warning = inputs.take(frame)
+    if calibrations:
+        frame = rectified(frame, calibrations.at(frame.stamp_ns))
+    return frame, warning
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `endosfm3d replay`."""
     parser.add_argument(
         'input', type=Path, help='a video file, a folder of pictures, or a rosbag2'
     )
     parser.add_argument('out', type=Path, help='the bag to write, e.g. run.mcap')
+    parser.add_argument('--overwrite', action='store_true', help='replace a bag of that name')
     parser.add_argument('--topic', help="a bag's image topic; needed when it has several")
     parser.add_argument('--rate', type=float, help='frames a second of a folder of pictures [Hz]')
     parser.add_argument(
@@ -162,6 +193,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--robot-pose',
         metavar='TOPIC',
         help='for --set scale.source=kinematics: PoseStamped topic of the bag',
+    )
+    parser.add_argument(
+        '--camera-info',
+        metavar='TOPIC',
+        help='for --set intrinsics.source=camera_info: CameraInfo topic of the bag (default: '
+        'camera_info beside the image topic)',
     )
     add_parameter_argument(parser)
 
@@ -205,8 +242,17 @@ def run(arguments: argparse.Namespace) -> int:
         known = read_truth(arguments.truth) if arguments.truth else None
         robot = _robot(arguments, values)
         show = _show_progress(source.count)
-        full = arguments.refine == 'full'
-        result = replay(source, arguments.out, values, show, _tell, robot, full)
+        result = replay(
+            source,
+            arguments.out,
+            values,
+            show,
+            _tell,
+            robot,
+            twice=arguments.refine == 'full',
+            overwrite=arguments.overwrite,
+            camera_info=arguments.camera_info,
+        )
         errors = against_truth(read_run(arguments.out), known) if known else None
     except (ValueError, BundleError, EngineError) as error:
         print(f'endosfm3d replay: {error}', file=sys.stderr)
@@ -226,7 +272,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f'{result.refused} frames were refused: {result.reason}', file=sys.stderr)
     if result.shortfall:
         print(result.shortfall, file=sys.stderr)
-    return 0 if result.frames else 1
+    return 0
 
 
 def _robot(arguments: argparse.Namespace, values: dict[str, Any]) -> BagKinematics | None:

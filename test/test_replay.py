@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The offline replay: the same words twice, for every kind of input, and clear refusals."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,11 +10,16 @@ import numpy as np
 import pytest
 from mcap.reader import make_reader
 
-from endosfm3d_ros import doctor
+from endosfm3d_ros import doctor, parameters
+from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.cli import COMMANDS, main
+from endosfm3d_ros.engines import cuda, loading
+from endosfm3d_ros.engines.engine import Engine, EngineError
 from endosfm3d_ros.outputs import PRIVATE_TOPICS
 
 FRAMES = 12
+README = (Path(__file__).parents[1] / 'README.md').read_text()
+COMPILE = 'python -m training compile compact'
 
 
 def picture(number: int) -> np.ndarray:
@@ -85,6 +91,38 @@ def test_a_camera_that_would_be_its_own_parent_is_refused(
     assert main([*words, '--frame-id', 'odom']) == 1
     error = capsys.readouterr().err
     assert f'{FRAMES} frames were refused' in error and "are both 'odom'" in error
+
+
+def test_what_is_there_is_replaced_only_when_that_is_asked_for_and_frames_came(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'run.mcap'
+    out.write_bytes(b'somebody needs this')
+    words = ['replay', str(folder), str(out), '--rate', '25']
+    unusable = ['--overwrite', '--frame-id', 'odom']
+    for more, said in (([], 'add --overwrite'), (unusable, f'all {FRAMES} frames were refused')):
+        assert main([*words, *more]) == 1
+        error = capsys.readouterr().err
+        assert said in error and error.count('\n') == 1
+        assert out.read_bytes() == b'somebody needs this'
+    assert main([*words, '--overwrite']) == 0
+    assert payloads(out)
+
+
+@pytest.mark.parametrize('given', ['run.mcap', '.', 'link.mcap'])
+def test_a_replay_never_replaces_what_it_reads(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
+) -> None:
+    bag = tmp_path / 'bag' / 'run.mcap'
+    bag.parent.mkdir()
+    assert main(['replay', str(folder), str(bag), '--rate', '25']) == 0
+    if given == 'link.mcap':
+        (bag.parent / given).symlink_to(bag)
+    before = bag.read_bytes()
+    words = ['--topic', '/endosfm3d/rgb/image', '--overwrite']
+    assert main(['replay', str(bag.parent / given), str(bag), *words]) == 1
+    assert 'this is what is read' in capsys.readouterr().err
+    assert bag.read_bytes() == before and not list(bag.parent.glob('*.part'))
 
 
 @pytest.mark.parametrize(
@@ -159,6 +197,51 @@ def test_the_doctor_names_what_is_missing_and_what_to_run(
     assert main(['doctor', '--no-traffic']) == 1
     said = capsys.readouterr().out
     assert 'bad   the Python module no_such_module is missing\n      run: make setup' in said
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU and no TensorRT."""
+    for module in (cuda, loading):
+        monkeypatch.setattr(module, 'prove_gpu', lambda: cuda.Gpu('NVIDIA H200', '9.0', '13.0'))
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+
+
+def test_beside_a_gpu_the_doctor_says_what_auto_takes_and_what_to_install(gpu: None) -> None:
+    (finding,) = doctor._gpu()
+    assert finding.state == 'note' and finding.text.startswith('NVIDIA H200, model compact, ')
+    assert 'engine auto: OpenVINO' in finding.text and 'built without CUDA' in finding.text
+    assert 'TensorRT can not be imported' in finding.text and 'run:' not in finding.text
+    install, then = finding.cure.split(', then once: ')
+    assert install in README and then == COMPILE and COMPILE in README
+    assert parameters.DEFAULTS['model'] == doctor.MODEL
+
+
+def test_the_doctor_sends_who_has_tensorrt_to_compile_and_leaves_who_compiled_alone(
+    gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = loading.make
+
+    def uncompiled(graph: Graph, kind: str, options: loading.Options) -> Engine:
+        if kind == 'tensorrt':
+            raise EngineError(f'depth.onnx is not compiled for this GPU; run: {COMPILE}')
+        return made(graph, kind, options)
+
+    monkeypatch.setattr(loading, 'make', uncompiled)
+    (finding,) = doctor._gpu()
+    assert finding.state == 'note' and finding.cure == COMPILE
+    engine = SimpleNamespace(runtime='TensorRT 10.16 (half) on NVIDIA H200')
+    monkeypatch.setattr(loading, 'make', lambda graph, kind, options: engine)
+    (finding,) = doctor._gpu()
+    assert finding.state == 'ok' and not finding.cure and engine.runtime in finding.text
+
+
+def test_without_a_gpu_the_doctor_says_nothing_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> cuda.Gpu:
+        raise EngineError('no CUDA driver')
+
+    monkeypatch.setattr(cuda, 'prove_gpu', none)
+    assert not list(doctor._gpu())
 
 
 @pytest.mark.parametrize(('room_mib', 'state'), [(63, 'bad'), (64, 'note'), (300, 'ok')])

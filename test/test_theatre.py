@@ -268,7 +268,7 @@ def test_replay_takes_the_words_of_the_node(
     for number in range(4):
         image = woven(wall(4.0 * number), wall(4.0 * number + 2.0))
         cv2.imwrite(str(pictures / f'{number}.png'), image[..., ::-1])
-    words = ['replay', str(pictures), str(tmp_path / 'run.mcap'), '--rate', '25']
+    words = ['replay', str(pictures), str(tmp_path / 'run.mcap'), '--rate', '25', '--overwrite']
     assert main(words) == 0
     assert 'the video is interlaced' in capsys.readouterr().err
     assert main([*words, '--set', 'deinterlace=top', '--set', 'overlays=0 0 50 50']) == 0

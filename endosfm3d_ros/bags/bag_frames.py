@@ -32,6 +32,12 @@ def is_bag(path: Path) -> bool:
     return path.suffix.lower() in STORAGE_SUFFIXES
 
 
+def is_part_of(file: Path, path: Path) -> bool:
+    """Whether a file is what is read from this path: itself, or a bag's file in its folder."""
+    parts = _storage_files(path) if path.is_dir() else [path]
+    return file.exists() and any(part.exists() and file.samefile(part) for part in parts)
+
+
 class BagFrames(FrameSource):
     """The pictures of one image topic, under their own stamps, in the order of recording."""
 

@@ -2,6 +2,7 @@
 """Write a run's messages into one .mcap file that rosbag2, Foxglove and our report read."""
 
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -51,9 +52,25 @@ class OfferedQos:
         )
 
 
+def check_name(path: Path, overwrite: bool = False) -> None:
+    """
+    Refuse a name that a recording can not have.
+
+    :param path: the file to write.
+    :param overwrite: a file of that name may be replaced.
+    :raises ValueError: it is no .mcap, or it is there already.
+    """
+    if path.suffix != '.mcap':
+        raise ValueError(f'{path}: a recording is one .mcap file; give it a name like run.mcap')
+    if path.exists() and not overwrite:
+        raise ValueError(
+            f'{path}: this file is there already; choose another name, or add --overwrite'
+        )
+
+
 class McapWriter:
     """
-    One bag being written; use it in a `with` block.
+    One bag being written; use it in a `with` block, from any thread.
 
     Messages go to `<path>.part` beside the final name and the file gets its name when the block
     ends well, so a run that broke off never leaves something that looks like a whole bag.
@@ -75,14 +92,8 @@ class McapWriter:
         self.counts: dict[str, int] = {}
         self._channels: dict[str, tuple[int, str]] = {}
         self._schemas: dict[str, int] = {}
-        if self.path.suffix != '.mcap':
-            raise ValueError(
-                f'{self.path}: a recording is one .mcap file; give it a name like run.mcap'
-            )
-        if self.path.exists() and not overwrite:
-            raise ValueError(
-                f'{self.path}: this file is there already; remove it or choose another name'
-            )
+        self._lock = threading.RLock()  # mcap's writer has none
+        check_name(self.path, overwrite)
         try:
             self._file = self.part_path.open('wb')
         except OSError as error:
@@ -104,19 +115,22 @@ class McapWriter:
         :param qos: what its publishers offer.
         :raises ValueError: another type than this topic had, or a type without a definition here.
         """
-        if topic in self._channels:
-            if self._channels[topic][1] != type_name:
+        with self._lock:
+            if topic not in self._channels:
+                self._register(topic, type_name, qos or OfferedQos())
+            elif self._channels[topic][1] != type_name:
                 raise ValueError(
                     f'topic {topic} is {self._channels[topic][1]} in this bag, not {type_name}'
                 )
-            return
+
+    def _register(self, topic: str, type_name: str, qos: OfferedQos) -> None:
         definition = message_definition(type_name)
         if type_name not in self._schemas:
             self._schemas[type_name] = self._writer.register_schema(
                 type_name, SchemaEncoding.ROS2, definition.encode()
             )
         metadata = {
-            'offered_qos_profiles': (qos or OfferedQos()).as_yaml(),
+            'offered_qos_profiles': qos.as_yaml(),
             'topic_type_hash': type_hash(type_name),
         }
         channel = self._writer.register_channel(
@@ -145,32 +159,34 @@ class McapWriter:
         :param sequence: the publisher's own number of it; 0 when unknown.
         :raises ValueError: the disk is full; or as `add_topic`.
         """
-        if topic not in self._channels or self._channels[topic][1] != type_name:
+        with self._lock:
             self.add_topic(topic, type_name)
-        channel = self._channels[topic][0]
-        with self._disk_errors():
-            self._writer.add_message(
-                channel, log_time_ns, raw, publish_time_ns, sequence & 0xFFFFFFFF
-            )
-        self.counts[topic] += 1
+            channel = self._channels[topic][0]
+            with self._disk_errors():
+                self._writer.add_message(
+                    channel, log_time_ns, raw, publish_time_ns, sequence & 0xFFFFFFFF
+                )
+            self.counts[topic] += 1
 
     def add_facts(self, facts: Mapping[str, str]) -> None:
         """Add facts of the run (clip, versions, machine ...) that `RunBag.facts` gives back."""
-        self._writer.add_metadata(FACTS_RECORD, dict(facts))
+        with self._lock:
+            self._writer.add_metadata(FACTS_RECORD, dict(facts))
 
     def close(self) -> None:
         """Write the index and give the file its final name; ValueError when the disk is full."""
-        with self._disk_errors():
+        with self._lock, self._disk_errors():
             self._writer.finish()
             self._file.close()
             os.replace(self.part_path, self.path)
 
     def abandon(self) -> None:
         """Stop without giving the file its final name; `<path>.part` stays, readable."""
-        with suppress(OSError):  # a full disk may be why
-            self._writer.finish()
-        with suppress(OSError):
-            self._file.close()
+        with self._lock:
+            with suppress(OSError):  # a full disk may be why
+                self._writer.finish()
+            with suppress(OSError):
+                self._file.close()
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:

@@ -4,6 +4,9 @@
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from rosbags.interfaces import QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
+from endosfm3d_ros.bags import recording
 from endosfm3d_ros.bags.background import BackgroundWriter, Message
 from endosfm3d_ros.bags.definitions import message_definition, type_hash
 from endosfm3d_ros.bags.reading import RunBag
@@ -230,6 +234,43 @@ def test_the_background_writer_writes_all_and_refuses_what_has_no_room(tmp_path:
             taken = sum(bag.put(Message('/image', IMAGE, raw, i, i, i)) for i in range(200))
     assert 1 <= taken <= 200
     assert RunBag(tmp_path / 'run.mcap').topics['/image'].count == taken
+
+
+def test_two_threads_may_declare_and_write_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As the recorder does: its executor declares what appears while the bag's thread writes."""
+    monkeypatch.setattr(recording, 'Writer', partial(recording.Writer, chunk_size=200))
+    many, text = 400, 'std_msgs/msg/String'
+    raw = some_message(text)
+    path, begin = tmp_path / 'run.mcap', threading.Barrier(2)
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def fill(writer: McapWriter, mine: str) -> None:
+        begin.wait()
+        for number in range(many):
+            writer.add_topic(f'/{mine}/{number}', text)
+            writer.add_topic(f'/both/{number}', text)
+            for topic in (f'/{mine}/0', f'/both/{number}', f'/{mine}/{number}'):
+                writer.write(topic, text, raw, number, number)
+
+    try:
+        with McapWriter(path) as writer, ThreadPoolExecutor(2) as threads:
+            done = [threads.submit(fill, writer, mine) for mine in ('one', 'two')]
+            for one in done:
+                one.result()
+    finally:
+        sys.setswitchinterval(switch)
+    with path.open('rb') as file:
+        reader = make_reader(file, validate_crcs=True)
+        found = [(channel.topic, message.data) for _, channel, message in reader.iter_messages()]
+        summary = reader.get_summary()
+    assert summary and summary.statistics and len(found) == summary.statistics.message_count
+    assert len(found) == 6 * many and {data for _, data in found} == {raw}
+    assert sorted(channel.topic for channel in summary.channels.values()) == sorted(
+        f'/{name}/{number}' for name in ('one', 'two', 'both') for number in range(many)
+    )
 
 
 def fill_the_disk(path: Path, in_background: bool) -> None:
