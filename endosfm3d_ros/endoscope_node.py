@@ -104,7 +104,7 @@ class EndoscopeNode(GuardedLifecycleNode):
 
     @told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker and open the input."""
+        """Open the input and start the worker, which stops first: it reads poses by itself."""
         self._mailbox: Latest[tuple[Any, float]] = Latest()
         self._spare = 0  # bytes of the largest picture that there is room for
         self._arrivals, self._diagnostics = Arrivals(), Diagnostics(self._diagnostics.facts)
@@ -112,17 +112,17 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._failures = 0
         result = super().on_activate(state)
         with ExitStack() as taken:
+            self._listen(taken)
             self._worker = threading.Thread(target=self._work, name='reconstruction', daemon=True)
             self._worker.start()
             taken.callback(self._stop_worker)
-            self._listen(taken)
             self._activated = taken.pop_all()
         self.get_logger().info(f'active: waiting for pictures on {self._input.topic_name}')
         return result
 
     @told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the input and let the worker finish its frame."""
+        """Let the worker finish its frame and close the input."""
         self._activated.close()
         return super().on_deactivate(state)
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metres from the robot that holds the scope, over real DDS: a pose topic, or TF."""
 
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from robot import PER_FRAME, RobotWithNode, wall
 from tf2_msgs.msg import TFMessage
@@ -119,6 +122,31 @@ def test_a_pose_that_is_none_is_refused_in_one_line(with_node: Make) -> None:
     message.header.stamp.sec, message.pose.orientation.w = 1, 0.0
     poses.publish(message)
     robot.wait_for_log('robot_pose refused: a pose at [0. 0. 0.] with quaternion [0. 0. 0. 0.]')
+
+
+def test_a_deactivation_amid_a_picture_is_no_failure(with_node: Make) -> None:
+    robot = with_node('scale.source:=kinematics')
+    begun, seconds = threading.Event(), 0.5
+
+    def slow(picture: np.ndarray) -> DepthMap:
+        begun.set()
+        time.sleep(seconds)
+        return flat(picture)
+
+    robot.scope._pipeline.depth_network = slow
+    for number in range(3):
+        if number:
+            robot.scope.trigger_activate()
+            robot.ready()
+        begun.clear()
+        robot.camera.publish(robot.message(wall(2.0 * number)))
+        robot.wait(begun.is_set, 'a picture at work')
+        robot.scope.trigger_deactivate()
+    end = time.monotonic() + 2.5  # an inactive node reports its failures, once a second
+    robot.wait(lambda: time.monotonic() > end, 'two reports')
+    levels = {message.status[0].level for message in robot.seen['diagnostics']}
+    assert DiagnosticStatus.ERROR not in levels
+    assert 'a picture failed' not in robot.log()
 
 
 def diagnosis(robot: RobotWithNode) -> str:
