@@ -234,8 +234,9 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._mailbox.put((message, time.perf_counter()))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
+        is_rectified = self._values['intrinsics.lens'] == 'straight'
         try:
-            self._calibration = calibration_from(message)
+            self._calibration = calibration_from(message, is_rectified)
         except ValueError as error:
             self._refuse('camera_info', error)
 

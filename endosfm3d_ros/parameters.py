@@ -61,7 +61,7 @@ PARAMETERS = (
     Parameter('intrinsics.prior_field_of_view', 75.0, "Scope's full field of view across the round picture, else across the diagonal [deg].", low=10.0, high=170.0),
     Parameter('intrinsics.prior_sigma', 0.35, 'Standard deviation of the log of the focal length that follows from it.', low=0.001, high=1.0),
     Parameter('intrinsics.zoom_agility', 0.8, 'How fast zoom may start to change: small is smooth, large follows at once [1/s^1.5].', low=0.01, high=20.0, live=True),
-    Parameter('intrinsics.lens', 'auto', 'Whether the lens bends straight lines: auto finds it out and straightens every output; straight: the video is rectified already.', ('auto', 'straight')),
+    Parameter('intrinsics.lens', 'auto', 'Whether the lens bends straight lines: auto finds it out and straightens every output; straight: the video is rectified already, and of a camera_info P is taken, not K and D.', ('auto', 'straight')),
     Parameter('refinement', 'window', 'What tells motion, focal length and depth scale: a window of keyframes, or none: frame to frame.', ('window', 'none')),
     Parameter('scale.source', 'none', 'What makes metres metric: nothing, a constant factor, or the motion of the robot that holds the scope.', ('none', 'constant', 'kinematics')),
     Parameter('scale.constant', 1.0, 'For constant: factor on depth and translation.', low=1e-4, high=1e4, live=True),
