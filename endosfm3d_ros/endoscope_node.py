@@ -324,8 +324,9 @@ class EndoscopeNode(GuardedLifecycleNode):
         frame = frame_from(message, self._values['camera_frame_id'])
         self._outputs.check_frame_id(frame.frame_id)
         frame, warning = self._inputs.take(frame)
-        if self._values['intrinsics.source'] == 'camera_info' and self._calibration:
-            frame = rectified(frame, self._calibration)
+        calibration = self._calibration  # a new one may come meanwhile
+        if calibration:
+            frame = rectified(frame, calibration)
         said = self._pipeline.step(frame)
         self._metric.before(said)
         latency_ms = (time.perf_counter() - received_s) * 1e3
@@ -335,7 +336,8 @@ class EndoscopeNode(GuardedLifecycleNode):
             if line := self._complaints.line(event, time.monotonic()):
                 self.get_logger().warning(line)
         trouble = ''
-        for topic, out in self._outputs.messages(said, traffic, self._is_wanted):
+        messages = self._outputs.messages(said, traffic, self._is_wanted, calibration)
+        for topic, out in messages:
             if topic == '/tf':
                 trouble = self._tf.send(out)
             else:

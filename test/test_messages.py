@@ -388,3 +388,31 @@ def test_a_lens_is_told_of_the_input_and_undone_everywhere_else() -> None:
     status = {one.key: one.value for one in plain['status'].status[0].values}
     assert status['camera_model'] == 'pinhole_approximation'
     assert not any(plain['input/camera_info'].d)
+
+
+@pytest.mark.parametrize(
+    ('model', 'd'),
+    [('plumb_bob', [-0.3, 0.1, 0.0, 0.0]), ('equidistant', [0.05, -0.01, 0.002, 0.0])],
+)
+def test_a_calibration_comes_out_as_it_came_in(model: str, d: list[float]) -> None:
+    """D counts in focal lengths, so that binning changes K and leaves it."""
+    message = camera_info(distortion_model=model, d=d, binning_x=2, binning_y=2)
+    calibration = calibration_from(message)
+    said = replace(reconstruction(), input_camera=calibration.camera)
+    values = {**parameters.DEFAULTS, 'intrinsics.source': 'camera_info'}
+    told = dict(Outputs(values).messages(said, Traffic(), calibration=calibration))
+    info = told['input/camera_info']
+    assert (info.width, info.height, info.distortion_model) == (320, 240, model)
+    assert list(info.d) == d and info.k[0] == info.p[0] == 250.0
+    assert not any(told['rgb/camera_info'].d) and not any(told['depth/camera_info'].d)
+    again = calibration_from(info)  # what is told is what was given
+    assert (again.camera, again.distortion) == (calibration.camera, tuple(d))
+
+
+def test_a_calibration_of_a_rectified_picture_comes_out_without_distortion() -> None:
+    calibration = calibration_from(camera_info(p=P), is_rectified=True)
+    said = replace(reconstruction(), input_camera=calibration.camera)
+    told = dict(Outputs(parameters.DEFAULTS).messages(said, Traffic(), calibration=calibration))
+    info = told['input/camera_info']
+    assert (info.distortion_model, list(info.d)) == ('plumb_bob', [0.0] * 5)
+    assert info.p.tolist() == P
