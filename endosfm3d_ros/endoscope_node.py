@@ -284,7 +284,8 @@ class EndoscopeNode(GuardedLifecycleNode):
         if self.state != 'active' and level != DiagnosticStatus.ERROR:
             return
         head = header(self.get_clock().now().nanoseconds, '')
-        values['scale'] = self._metric.progress
+        trouble = self._kinematics.trouble if self._kinematics else ''
+        values['scale'] = '; '.join(filter(None, [self._metric.progress, trouble]))
         message = diagnostic_message(values, head, 'endosfm3d', level, sentence)
         self._diagnostics_topic.publish(message)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TransformStamped
+from rclpy.parameter import Parameter
 from robot import PER_FRAME, RobotWithNode, wall
 from tf2_msgs.msg import TFMessage
 
@@ -85,8 +86,8 @@ def test_a_pose_topic_anchors_the_scale_and_metric_topics_begin_then(with_node: 
 def test_tf_anchors_the_scale(with_node: Make) -> None:
     robot = with_node(
         'scale.source:=kinematics',
-        'scale.base_frame_id:=base',
-        'scale.tip_frame_id:=ecm',
+        'scale.base_frame_id:=/base',  # tf2 knows no slash
+        'scale.tip_frame_id:=/ecm',
         *KNOWN_K,
     )
     others = robot.node.create_publisher(TFMessage, '/tf', 100)
@@ -112,6 +113,26 @@ def test_a_still_robot_anchors_nothing_and_the_diagnostics_say_what_is_missing(
         robot.answer_to(robot.message(wall(2.0 * number)))
     assert robot.status()['scale_state'] == 'nominal'
     robot.wait(lambda: 'kinematics: no robot poses yet' in diagnosis(robot), 'what is missing')
+
+
+def test_frames_that_tf_does_not_have_are_named_with_what_tf_says(with_node: Make) -> None:
+    robot = with_node(
+        'scale.source:=kinematics', 'scale.base_frame_id:=base', 'scale.tip_frame_id:=nose'
+    )
+    robot.answer_to(robot.message(wall(0)))
+    said = 'kinematics: no robot poses yet; TF from base to nose: '
+    robot.wait(lambda: said in diagnosis(robot), 'the frames asked for')
+    assert 'exist' in diagnosis(robot).removeprefix(said)
+
+
+def test_half_a_pair_of_frames_is_refused_and_the_other_half_mends_it(with_node: Make) -> None:
+    robot = with_node('scale.source:=kinematics', 'scale.base_frame_id:=base')
+    robot.wait_for_log(
+        "not configured: scale.base_frame_id is 'base' and scale.tip_frame_id is ''"
+    )
+    assert robot.state() == 'unconfigured'
+    robot.scope.set_parameters([Parameter('scale.tip_frame_id', value='ecm')])
+    assert robot.go('configure')
 
 
 def test_a_pose_that_is_none_is_refused_in_one_line(with_node: Make) -> None:
