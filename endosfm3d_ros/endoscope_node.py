@@ -104,7 +104,7 @@ class EndoscopeNode(GuardedLifecycleNode):
 
     @told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the worker and open the input."""
+        """Open the input and start the worker, which stops first: it reads poses by itself."""
         self._mailbox: Latest[tuple[Any, float]] = Latest()
         self._spare = 0  # bytes of the largest picture that there is room for
         self._arrivals, self._diagnostics = Arrivals(), Diagnostics(self._diagnostics.facts)
@@ -112,17 +112,17 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._failures = 0
         result = super().on_activate(state)
         with ExitStack() as taken:
+            self._listen(taken)
             self._worker = threading.Thread(target=self._work, name='reconstruction', daemon=True)
             self._worker.start()
             taken.callback(self._stop_worker)
-            self._listen(taken)
             self._activated = taken.pop_all()
         self.get_logger().info(f'active: waiting for pictures on {self._input.topic_name}')
         return result
 
     @told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the input and let the worker finish its frame."""
+        """Let the worker finish its frame and close the input."""
         self._activated.close()
         return super().on_deactivate(state)
 
@@ -234,8 +234,9 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._mailbox.put((message, time.perf_counter()))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
+        is_rectified = self._values['intrinsics.lens'] == 'straight'
         try:
-            self._calibration = calibration_from(message)
+            self._calibration = calibration_from(message, is_rectified)
         except ValueError as error:
             self._refuse('camera_info', error)
 
@@ -283,7 +284,8 @@ class EndoscopeNode(GuardedLifecycleNode):
         if self.state != 'active' and level != DiagnosticStatus.ERROR:
             return
         head = header(self.get_clock().now().nanoseconds, '')
-        values['scale'] = self._metric.progress
+        trouble = self._kinematics.trouble if self._kinematics else ''
+        values['scale'] = '; '.join(filter(None, [self._metric.progress, trouble]))
         message = diagnostic_message(values, head, 'endosfm3d', level, sentence)
         self._diagnostics_topic.publish(message)
 
@@ -323,8 +325,9 @@ class EndoscopeNode(GuardedLifecycleNode):
         frame = frame_from(message, self._values['camera_frame_id'])
         self._outputs.check_frame_id(frame.frame_id)
         frame, warning = self._inputs.take(frame)
-        if self._values['intrinsics.source'] == 'camera_info' and self._calibration:
-            frame = rectified(frame, self._calibration)
+        calibration = self._calibration  # a new one may come meanwhile
+        if calibration:
+            frame = rectified(frame, calibration)
         said = self._pipeline.step(frame)
         self._metric.before(said)
         latency_ms = (time.perf_counter() - received_s) * 1e3
@@ -334,7 +337,8 @@ class EndoscopeNode(GuardedLifecycleNode):
             if line := self._complaints.line(event, time.monotonic()):
                 self.get_logger().warning(line)
         trouble = ''
-        for topic, out in self._outputs.messages(said, traffic, self._is_wanted):
+        messages = self._outputs.messages(said, traffic, self._is_wanted, calibration)
+        for topic, out in messages:
             if topic == '/tf':
                 trouble = self._tf.send(out)
             else:

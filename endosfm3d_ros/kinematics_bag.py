@@ -16,6 +16,7 @@ from endosfm3d_ros.bags.bag_frames import is_bag
 from endosfm3d_ros.bags.bag_topics import raw_messages, topic_types
 from endosfm3d_ros.kinematics_in import LOOK_EVERY_S
 from endosfm3d_ros.messages_in import robot_motion, stamp_of
+from endosfm3d_ros.parameters import robot_frames
 
 POSE_TYPE = 'geometry_msgs/msg/PoseStamped'
 TF_TOPICS = ('/tf', '/tf_static')
@@ -32,7 +33,8 @@ class BagKinematics:
     :param values: the node's parameters by name.
     :param topic: the pose topic; None takes the only one there is.
     :ivar refused: poses that could not be used.
-    :raises ValueError: it is no bag, or the bag has no such topic or frame pair.
+    :raises ValueError: it is no bag, the bag has no such topic or frame pair, or one frame of TF
+        is set and the other is not.
     """
 
     def __init__(self, path: Path, values: Mapping[str, Any], topic: str | None) -> None:
@@ -43,18 +45,19 @@ class BagKinematics:
             )
         self.refused = 0
         self._path = path
-        self._base, self._tip = values['scale.base_frame_id'], values['scale.tip_frame_id']
-        types = topic_types(path)
-        if self._tip:
+        self._why = ''  # TF told no pose, at the last look that failed
+        frames, types = robot_frames(values), topic_types(path)
+        if frames:
             if TF_TOPICS[0] not in types:
                 raise ValueError(f'{path}: no /tf in the bag, which scale.tip_frame_id needs')
-            self._topic, poses = '/tf', self._from_tf()
+            self._topic, poses = f'/tf, {frames[0]} to {frames[1]}', self._from_tf(*frames)
         else:
             self._topic = _choose(path, types, topic)
             poses = self._from_topic()
         self._poses, self._next = poses, next(poses, None)
         if self._next is None:
-            raise ValueError(f'{path}: no pose of the robot could be read from {self._found()}')
+            why = f': {self._why}' if self._why else ''
+            raise ValueError(f'{path}: no pose of the robot could be read from {self._topic}{why}')
 
     def until(self, stamp_ns: int) -> list[Pose]:
         """The poses that are not later than a picture [ns] and were not taken yet."""
@@ -70,7 +73,7 @@ class BagKinematics:
             pose = message.pose
             yield from self._read(message.header, pose.position, pose.orientation)
 
-    def _from_tf(self) -> Iterator[Pose]:
+    def _from_tf(self, base: str, tip: str) -> Iterator[Pose]:
         """What a lookup of the latest would say after each message, as often as the node looks."""
         buffer, last_ns = Buffer(), None
         for topic, raw in raw_messages(self._path, TF_TOPICS):
@@ -81,8 +84,9 @@ class BagKinematics:
                 else:
                     buffer.set_transform(one, 'bag')
             try:
-                found = buffer.lookup_transform(self._base, self._tip, Time())
-            except TransformException:
+                found = buffer.lookup_transform(base, tip, Time())
+            except TransformException as error:
+                self._why = ' '.join(str(error).split())
                 continue  # the chain is not whole yet
             at = found.transform
             for pose in self._read(found.header, at.translation, at.rotation):
@@ -95,9 +99,6 @@ class BagKinematics:
             yield stamp_of(header), robot_motion(position, orientation)
         except ValueError:
             self.refused += 1
-
-    def _found(self) -> str:
-        return f'/tf, {self._base} to {self._tip}' if self._tip else self._topic
 
 
 def _choose(path: Path, types: Mapping[str, str], topic: str | None) -> str:

@@ -18,6 +18,7 @@ from tf2_ros import Buffer, TransformException, TransformListener
 
 from endosfm3d_ros.callback_groups import Polled, waiting
 from endosfm3d_ros.messages_in import robot_motion, stamp_of
+from endosfm3d_ros.parameters import robot_frames
 
 TOPIC = 'robot_pose'
 LOOK_EVERY_S = 0.02  # in TF
@@ -34,6 +35,8 @@ class KinematicsIn:
     :param values: the node's parameters by name.
     :param refuse: is told of a pose that can not be used.
     :param taken: gives everything back.
+    :ivar trouble: why TF tells no pose now, with the frames asked for; '' where it does.
+    :raises ValueError: one frame of TF is set and the other is not.
     """
 
     def __init__(
@@ -43,14 +46,16 @@ class KinematicsIn:
         self._refuse = refuse
         self._subscription: Subscription | None = None
         self._looking = Lock()  # two threads look
-        self._base, self._tip = values['scale.base_frame_id'], values['scale.tip_frame_id']
-        if not self._tip:
+        self.trouble = ''
+        frames = robot_frames(values)
+        if frames is None:
             qos = QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
             self._subscription = node.create_subscription(
                 PoseStamped, TOPIC, self._on_pose, qos, callback_group=Polled()
             )
             taken.callback(node.destroy_subscription, self._subscription)
             return
+        self._base, self._tip = frames
         self._buffer = Buffer()  # given the node, the real one would offer a service for ever
         listener = TransformListener(self._buffer, node)
         taken.callback(listener.unregister)
@@ -77,8 +82,11 @@ class KinematicsIn:
     def _look_up(self) -> None:
         try:
             found = self._buffer.lookup_transform(self._base, self._tip, Time())
-        except TransformException:
-            return  # not there yet: the diagnostics say that no pose came
+        except TransformException as error:
+            why = ' '.join(str(error).split())
+            self.trouble = f'TF from {self._base} to {self._tip}: {why}'
+            return
+        self.trouble = ''
         self._put(found.header, found.transform.translation, found.transform.rotation)
 
     def _put(self, header: Any, position: Any, orientation: Any) -> None:

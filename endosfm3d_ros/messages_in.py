@@ -113,18 +113,20 @@ def stamp_of(header: Any) -> int:
     return int(sec) * 1_000_000_000 + int(nanosec)
 
 
-def calibration_from(message: Any) -> Calibration:
+def calibration_from(message: Any, is_rectified: bool = False) -> Calibration:
     """
     Read a sensor_msgs/CameraInfo, binning and region of interest undone.
 
-    :return: calibration of the picture as it is sent.
-    :raises ValueError: it is empty or of a model that is not known.
+    :param is_rectified: the picture was rectified before it came; K and D still are of the raw
+        one, P is of this one.
+    :return: calibration of the picture as it is sent, without distortion where that is undone.
+    :raises ValueError: it is empty, of a model that is not known, or lacks the P that is needed.
     """
-    K = np.asarray(message.k, np.float64).reshape(3, 3)
+    K = _rectified_matrix(message) if is_rectified else _matrix(message)
     if not K[0, 0] > 0 or not K[1, 1] > 0:
         raise ValueError(
-            'camera_info has no calibration (fx or fy is not positive): calibrate, or use '
-            'intrinsics.source estimated'
+            f'camera_info has no calibration (fx or fy of {"P" if is_rectified else "K"} is not '
+            'positive): calibrate, or use intrinsics.source estimated'
         )
     binning_x, binning_y = max(message.binning_x, 1), max(message.binning_y, 1)
     roi = message.roi
@@ -135,7 +137,26 @@ def calibration_from(message: Any) -> Calibration:
         roi.x_offset, roi.y_offset, width, height
     )
     camera = camera.resized(width // binning_x, height // binning_y)
-    return Calibration(camera, message.distortion_model, tuple(float(d) for d in message.d))
+    distortion = () if is_rectified else tuple(float(d) for d in message.d)
+    return Calibration(camera, message.distortion_model, distortion)
+
+
+def _matrix(message: Any) -> np.ndarray:
+    return np.asarray(message.k, np.float64).reshape(3, 3)
+
+
+def _rectified_matrix(message: Any) -> np.ndarray:
+    """P's left 3x3, or K where P is left out and there was nothing to rectify."""
+    P = np.asarray(message.p, np.float64).reshape(3, 4)
+    if P.any():
+        return P[:, :3]
+    if any(message.d):
+        raise ValueError(
+            'camera_info has only zeros in P and a D that is not zero; needed P, the camera of '
+            'the rectified picture, with intrinsics.lens straight: fill P in the driver, or set '
+            'intrinsics.lens to auto where the picture is not rectified'
+        )
+    return _matrix(message)
 
 
 def _known_to_cv_bridge(message: Any) -> Any:

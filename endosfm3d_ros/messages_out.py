@@ -20,6 +20,7 @@ from std_msgs.msg import Header
 from endosfm3d_ros.core.frame import Intrinsics, Reconstruction
 from endosfm3d_ros.core.geometry import inverse, quaternion
 from endosfm3d_ros.core.lens import rational_polynomial
+from endosfm3d_ros.core.rectify import Calibration
 
 METRES_PER_MM = 1e-3
 JUMPED = 9999.0  # variance of pose and twist: odometry was reset, as RTAB-Map's own says it
@@ -62,21 +63,31 @@ def depth_message(depth: np.ndarray, head: Header) -> Image:
     return image_message(depth * np.float32(METRES_PER_MM), head)
 
 
-def camera_info_message(camera: Intrinsics, head: Header, distortion: float = 0.0) -> CameraInfo:
+def camera_info_message(
+    camera: Intrinsics,
+    head: Header,
+    distortion: float = 0.0,
+    calibration: Calibration | None = None,
+) -> CameraInfo:
     """
     A camera as CameraInfo, R = I, P = [K|0].
 
     :param distortion: of its picture, see `core/lens.py`: none is plumb_bob with D = 0, else
         rational_polynomial as OpenCV undoes it.
+    :param calibration: of its picture, where one was given: its own model and D are told.
     """
     K = camera.matrix
-    bends = bool(distortion)
+    model, D = 'plumb_bob', [0.0] * 5
+    if calibration and any(calibration.distortion):
+        model, D = calibration.model, list(calibration.distortion)
+    elif distortion:
+        model, D = 'rational_polynomial', rational_polynomial(distortion)
     return CameraInfo(
         header=head,
         height=camera.height,
         width=camera.width,
-        distortion_model='rational_polynomial' if bends else 'plumb_bob',
-        d=rational_polynomial(distortion) if bends else [0.0] * 5,
+        distortion_model=model,
+        d=D,
         k=K.ravel().tolist(),
         r=np.eye(3).ravel().tolist(),
         p=np.column_stack([K, np.zeros(3)]).ravel().tolist(),

@@ -14,6 +14,7 @@ from tf2_msgs.msg import TFMessage
 
 from endosfm3d_ros import messages_out as out
 from endosfm3d_ros.core.frame import Reconstruction
+from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.core.scale import Scale
 from endosfm3d_ros.parameters import scale_of
 
@@ -106,6 +107,7 @@ class Outputs:
         said: Reconstruction,
         traffic: Traffic,
         wanted: Callable[[str], bool] = lambda topic: True,
+        calibration: Calibration | None = None,
     ) -> Iterator[tuple[str, Any]]:
         """
         Make one frame's messages.
@@ -113,6 +115,7 @@ class Outputs:
         :param said: the reconstruction.
         :param traffic: for the status.
         :param wanted: whether anybody listens to a topic; what costs is made only then.
+        :param calibration: that the input picture was rectified by.
         :return: (private topic or '/tf', message) pairs; all bear the frame's stamp.
         """
         head = out.header(said.stamp_ns, said.frame_id)
@@ -124,7 +127,7 @@ class Outputs:
             'depth/image': lambda: out.depth_message(said.depth, head),
             'depth/confidence': lambda: out.image_message(said.confidence, head),
             'input/camera_info': lambda: out.camera_info_message(
-                said.input_camera, head, said.distortion
+                said.input_camera, head, said.distortion, calibration
             ),
             'points': lambda: out.points_message(said, head),
             'odometry': lambda: out.odometry_message(

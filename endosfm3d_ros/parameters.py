@@ -61,12 +61,12 @@ PARAMETERS = (
     Parameter('intrinsics.prior_field_of_view', 75.0, "Scope's full field of view across the round picture, else across the diagonal [deg].", low=10.0, high=170.0),
     Parameter('intrinsics.prior_sigma', 0.35, 'Standard deviation of the log of the focal length that follows from it.', low=0.001, high=1.0),
     Parameter('intrinsics.zoom_agility', 0.8, 'How fast zoom may start to change: small is smooth, large follows at once [1/s^1.5].', low=0.01, high=20.0, live=True),
-    Parameter('intrinsics.lens', 'auto', 'Whether the lens bends straight lines: auto finds it out and straightens every output; straight: the video is rectified already.', ('auto', 'straight')),
+    Parameter('intrinsics.lens', 'auto', 'Whether the lens bends straight lines: auto finds it out and straightens every output; straight: the video is rectified already, and of a camera_info P is taken, not K and D.', ('auto', 'straight')),
     Parameter('refinement', 'window', 'What tells motion, focal length and depth scale: a window of keyframes, or none: frame to frame.', ('window', 'none')),
     Parameter('scale.source', 'none', 'What makes metres metric: nothing, a constant factor, or the motion of the robot that holds the scope.', ('none', 'constant', 'kinematics')),
     Parameter('scale.constant', 1.0, 'For constant: factor on depth and translation.', low=1e-4, high=1e4, live=True),
-    Parameter('scale.base_frame_id', '', 'For kinematics from TF: the standing frame; empty takes the topic robot_pose instead.'),
-    Parameter('scale.tip_frame_id', '', 'For kinematics from TF: a frame fixed in the scope, not moved by this node.'),
+    Parameter('scale.base_frame_id', '', 'For kinematics from TF: the standing frame; where it and tip_frame_id are empty, the topic robot_pose is taken.'),
+    Parameter('scale.tip_frame_id', '', 'For kinematics from TF: a frame fixed in the scope, not moved by this node; set both or neither.'),
     Parameter('scale.hand_eye_sigma', 0.03, 'For kinematics: how far the camera may sit from that frame, standard deviation of one axis [m].', low=0.001, high=0.5),
     Parameter('scale.anchor_sigma', 0.04, "For kinematics: the scale is anchored once the standard deviation of its log is below.", low=0.005, high=0.5),
     Parameter('require_metric', False, 'Withhold depth, points and TF while scale is not anchored.', live=True),
@@ -151,8 +151,11 @@ def settings(values: Mapping[str, Any]) -> Settings:
     Turn checked parameters into the pipeline's settings.
 
     :param values: every parameter by name.
-    :raises ValueError: intrinsics.source is fixed and intrinsics.fixed is not a camera.
+    :raises ValueError: intrinsics.source is fixed and intrinsics.fixed is not a camera, or
+        scale.source is kinematics and only one frame of TF is set.
     """
+    if values['scale.source'] == 'kinematics':
+        robot_frames(values)
     fixed = None
     if values['intrinsics.source'] == 'fixed':
         width, height, *focal_and_centre = values['intrinsics.fixed']
@@ -191,6 +194,25 @@ def scale_of(values: Mapping[str, Any]) -> Scale:
     if values['scale.source'] == 'constant':
         return Scale(values['scale.constant'], state=CONSTANT)
     return Scale()
+
+
+def robot_frames(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """
+    Where TF tells the robot's motion, for scale.source kinematics.
+
+    :return: frame ids of base and tip without leading slashes, which tf2 does not know; None where
+        neither is set: the topic robot_pose tells it.
+    :raises ValueError: one is set and the other is not.
+    """
+    names = 'scale.base_frame_id', 'scale.tip_frame_id'
+    base, tip = (values[name].lstrip('/') for name in names)
+    if bool(base) != bool(tip):
+        there, missing = names if base else names[::-1]
+        raise ValueError(
+            f'{there} is {values[there]!r} and {missing} is {values[missing]!r}; needed both, or '
+            f'neither to take the topic robot_pose: set {missing}, or empty {there}'
+        )
+    return (base, tip) if base else None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -160,6 +160,32 @@ def test_an_uncalibrated_or_unknown_camera_info_is_refused() -> None:
         calibration_from(camera_info(distortion_model='thin_prism'))
 
 
+P = [450.0, 0.0, 310.0, 0.0, 0.0, 460.0, 250.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_a_rectified_picture_is_left_alone_and_has_the_camera_of_p() -> None:
+    message = camera_info(p=P, binning_x=2, binning_y=2)
+    message.roi.x_offset, message.roi.width, message.roi.height = 100, 400, 300
+    calibration = calibration_from(message, is_rectified=True)
+    assert calibration.camera.fx == 225.0
+    assert calibration.camera.cx == (310 - 100 + 0.5) / 2 - 0.5
+    frame = frame_from(image('rgb8', 150, 200))
+    after = rectified(frame, calibration)
+    assert after.image is frame.image and after.camera == calibration.camera
+    assert calibration_from(camera_info(p=P)).camera.fx == 500.0  # as it came from the lens
+
+
+def test_a_rectified_picture_whose_info_leaves_p_out_needs_a_lens_without_distortion() -> None:
+    with pytest.raises(
+        ValueError, match='only zeros in P and a D that is not zero; needed P'
+    ) as error:
+        calibration_from(camera_info(), is_rectified=True)
+    assert '\n' not in str(error.value)
+    assert calibration_from(camera_info(d=[0.0] * 5), is_rectified=True).camera.fx == 500.0
+    with pytest.raises(ValueError, match='fx or fy of P is not positive'):
+        calibration_from(camera_info(p=[0.0, *P[1:]]), is_rectified=True)
+
+
 @pytest.mark.parametrize(
     ('k', 'said'),
     [
@@ -374,3 +400,31 @@ def test_a_lens_is_told_of_the_input_and_undone_everywhere_else() -> None:
     status = {one.key: one.value for one in plain['status'].status[0].values}
     assert status['camera_model'] == 'pinhole_approximation'
     assert not any(plain['input/camera_info'].d)
+
+
+@pytest.mark.parametrize(
+    ('model', 'd'),
+    [('plumb_bob', [-0.3, 0.1, 0.0, 0.0]), ('equidistant', [0.05, -0.01, 0.002, 0.0])],
+)
+def test_a_calibration_comes_out_as_it_came_in(model: str, d: list[float]) -> None:
+    """D counts in focal lengths, so that binning changes K and leaves it."""
+    message = camera_info(distortion_model=model, d=d, binning_x=2, binning_y=2)
+    calibration = calibration_from(message)
+    said = replace(reconstruction(), input_camera=calibration.camera)
+    values = {**parameters.DEFAULTS, 'intrinsics.source': 'camera_info'}
+    told = dict(Outputs(values).messages(said, Traffic(), calibration=calibration))
+    info = told['input/camera_info']
+    assert (info.width, info.height, info.distortion_model) == (320, 240, model)
+    assert list(info.d) == d and info.k[0] == info.p[0] == 250.0
+    assert not any(told['rgb/camera_info'].d) and not any(told['depth/camera_info'].d)
+    again = calibration_from(info)  # what is told is what was given
+    assert (again.camera, again.distortion) == (calibration.camera, tuple(d))
+
+
+def test_a_calibration_of_a_rectified_picture_comes_out_without_distortion() -> None:
+    calibration = calibration_from(camera_info(p=P), is_rectified=True)
+    said = replace(reconstruction(), input_camera=calibration.camera)
+    told = dict(Outputs(parameters.DEFAULTS).messages(said, Traffic(), calibration=calibration))
+    info = told['input/camera_info']
+    assert (info.distortion_model, list(info.d)) == ('plumb_bob', [0.0] * 5)
+    assert info.p.tolist() == P

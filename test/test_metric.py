@@ -242,7 +242,7 @@ def replayed(bag: Path, out: Path, *words: str) -> list[dict[str, str]]:
     return [{v.key: v.value for v in one.message.status[0].values} for one in status]
 
 
-TF = ('scale.base_frame_id=base', 'scale.tip_frame_id=tip')
+TF = ('scale.base_frame_id=/base', 'scale.tip_frame_id=/tip')  # tf2 knows no slash
 
 
 def test_replay_makes_a_bag_metric_by_the_robot_in_it_and_says_so_twice_the_same(
@@ -274,8 +274,9 @@ def test_replay_makes_a_bag_metric_by_the_robot_in_it_and_says_so_twice_the_same
         (['--robot-pose', '/PSM1/measured_cp'], 'those: /ECM/measured_cp'),
         (
             ['--set', 'scale.base_frame_id=base', '--set', 'scale.tip_frame_id=nose'],
-            'base to nose',
+            'base to nose: ',
         ),
+        (['--set', 'scale.base_frame_id=base'], "scale.tip_frame_id is ''; needed both"),
     ],
 )
 def test_a_robot_that_is_not_in_the_bag_is_named_with_what_is(

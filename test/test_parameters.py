@@ -82,3 +82,27 @@ def test_fixed_intrinsics_become_a_camera_and_zeros_are_refused() -> None:
     assert parameters.settings(values).fixed_camera == Intrinsics(
         640, 480, 500.0, 501.0, 320.0, 240.0
     )
+
+
+def kinematic(base: str, tip: str) -> dict[str, Any]:
+    frames = {'scale.base_frame_id': base, 'scale.tip_frame_id': tip}
+    return {**parameters.DEFAULTS, 'scale.source': 'kinematics', **frames}
+
+
+@pytest.mark.parametrize(
+    ('base', 'tip', 'said'),
+    [
+        ('base', '', "scale.base_frame_id is 'base' and scale.tip_frame_id is ''"),
+        ('/', 'tip', "scale.tip_frame_id is 'tip' and scale.base_frame_id is '/'"),
+    ],
+)
+def test_one_frame_of_tf_without_the_other_is_refused(base: str, tip: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        parameters.settings(kinematic(base, tip))
+    assert 'needed both' in str(error.value) and '\n' not in str(error.value)
+    parameters.settings({**kinematic(base, tip), 'scale.source': 'none'})  # nobody asks
+
+
+def test_frames_of_tf_lose_their_slash_and_without_them_the_topic_is_taken() -> None:
+    assert parameters.robot_frames(kinematic('/base', '/arm/tip')) == ('base', 'arm/tip')
+    assert parameters.robot_frames(kinematic('', '/')) is None

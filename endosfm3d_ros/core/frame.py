@@ -150,8 +150,9 @@ class Reconstruction:
     :param log_focal_sigma: standard deviation of the log of the focal lengths.
     :param epoch: counts restarts of odometry and filters.
     :param refinement: what K, motion and depth's scale rest on: 'window', or 'none'.
-    :param distortion: of the input picture's lens, see `lens.py`; 0 before it is told from none.
-        Every other field is without it. distortion_sigma: NaN where nothing is known.
+    :param distortion: of the input picture's lens, see `lens.py`; 0 before it is told from none,
+        and where K is given. Every other field is without it. distortion_sigma: NaN where nothing
+        is known.
     :param rigid_share: of the tracks, that move as one with the camera: tissue that moves by
         itself and instruments lower it; NaN where none was asked.
     :param map_number: which of the window's maps of this epoch it is in, from 0: where another

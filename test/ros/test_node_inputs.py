@@ -28,9 +28,9 @@ def calibration(width: int = WIDTH) -> CameraInfo:
     )
 
 
-def calibrated(with_node: Make, info: CameraInfo) -> RobotWithNode:
+def calibrated(with_node: Make, info: CameraInfo, *parameters: str) -> RobotWithNode:
     """A robot whose driver has sent its calibration."""
-    robot = with_node('intrinsics.source:=camera_info')
+    robot = with_node('intrinsics.source:=camera_info', *parameters)
     driver = robot.node.create_publisher(CameraInfo, 'camera_info', 5)
     robot.wait(lambda: driver.get_subscription_count() == 1, 'a listener of camera_info')
     driver.publish(info)
@@ -47,15 +47,31 @@ def compressed(with_node: Make) -> tuple[RobotWithNode, Publisher]:
     return robot, driver
 
 
-def test_a_calibration_is_believed_and_the_distortion_is_gone(with_node: Make) -> None:
+def test_a_calibration_is_believed_and_its_distortion_is_told_of_the_input_only(
+    with_node: Make,
+) -> None:
     robot = calibrated(with_node, calibration())
     status = robot.answer_to(robot.message(wall(0)))
     assert float(status['k_trust']) == 1.0 and status['camera_model'] == 'given'
     info = robot.seen['input/camera_info'][-1]
-    assert info.k.tolist() == K and not np.any(info.d)
+    assert info.k.tolist() == K and info.distortion_model == 'plumb_bob'
+    assert list(info.d) == list(calibration().d)
     network, depth = robot.seen['depth/camera_info'][-1], robot.seen['depth/image'][-1]
     assert network.k[0] / network.width == pytest.approx(K[0] / WIDTH)
     assert (network.width, network.height) == (depth.width, depth.height)
+    assert not np.any(network.d) and not np.any(robot.seen['rgb/camera_info'][-1].d)
+
+
+def test_a_rectified_topic_is_not_rectified_again_and_has_the_camera_of_p(with_node: Make) -> None:
+    info = calibration()
+    info.p = [280.0, 0.0, 150.0, 0.0, 0.0, 285.0, 121.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    robot = calibrated(with_node, info, 'intrinsics.lens:=straight')
+    robot.answer_to(robot.message(wall(0)))
+    told = robot.seen['input/camera_info'][-1]
+    assert told.k.tolist() == [280.0, 0.0, 150.0, 0.0, 285.0, 121.0, 0.0, 0.0, 1.0]
+    assert not np.any(told.d) and told.p.tolist() == info.p.tolist()
+    network = robot.seen['depth/camera_info'][-1]
+    assert network.k[0] / network.width == pytest.approx(280.0 / WIDTH)
 
 
 def test_a_calibration_of_another_size_or_none_refuses_pictures_with_the_reason(

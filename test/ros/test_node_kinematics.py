@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metres from the robot that holds the scope, over real DDS: a pose topic, or TF."""
 
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TransformStamped
+from rclpy.parameter import Parameter
 from robot import PER_FRAME, RobotWithNode, wall
 from tf2_msgs.msg import TFMessage
 
@@ -82,8 +86,8 @@ def test_a_pose_topic_anchors_the_scale_and_metric_topics_begin_then(with_node: 
 def test_tf_anchors_the_scale(with_node: Make) -> None:
     robot = with_node(
         'scale.source:=kinematics',
-        'scale.base_frame_id:=base',
-        'scale.tip_frame_id:=ecm',
+        'scale.base_frame_id:=/base',  # tf2 knows no slash
+        'scale.tip_frame_id:=/ecm',
         *KNOWN_K,
     )
     others = robot.node.create_publisher(TFMessage, '/tf', 100)
@@ -111,6 +115,26 @@ def test_a_still_robot_anchors_nothing_and_the_diagnostics_say_what_is_missing(
     robot.wait(lambda: 'kinematics: no robot poses yet' in diagnosis(robot), 'what is missing')
 
 
+def test_frames_that_tf_does_not_have_are_named_with_what_tf_says(with_node: Make) -> None:
+    robot = with_node(
+        'scale.source:=kinematics', 'scale.base_frame_id:=base', 'scale.tip_frame_id:=nose'
+    )
+    robot.answer_to(robot.message(wall(0)))
+    said = 'kinematics: no robot poses yet; TF from base to nose: '
+    robot.wait(lambda: said in diagnosis(robot), 'the frames asked for')
+    assert 'exist' in diagnosis(robot).removeprefix(said)
+
+
+def test_half_a_pair_of_frames_is_refused_and_the_other_half_mends_it(with_node: Make) -> None:
+    robot = with_node('scale.source:=kinematics', 'scale.base_frame_id:=base')
+    robot.wait_for_log(
+        "not configured: scale.base_frame_id is 'base' and scale.tip_frame_id is ''"
+    )
+    assert robot.state() == 'unconfigured'
+    robot.scope.set_parameters([Parameter('scale.tip_frame_id', value='ecm')])
+    assert robot.go('configure')
+
+
 def test_a_pose_that_is_none_is_refused_in_one_line(with_node: Make) -> None:
     robot = with_node('scale.source:=kinematics')
     poses = robot.node.create_publisher(PoseStamped, '/robot_pose', 100)
@@ -119,6 +143,31 @@ def test_a_pose_that_is_none_is_refused_in_one_line(with_node: Make) -> None:
     message.header.stamp.sec, message.pose.orientation.w = 1, 0.0
     poses.publish(message)
     robot.wait_for_log('robot_pose refused: a pose at [0. 0. 0.] with quaternion [0. 0. 0. 0.]')
+
+
+def test_a_deactivation_amid_a_picture_is_no_failure(with_node: Make) -> None:
+    robot = with_node('scale.source:=kinematics')
+    begun, seconds = threading.Event(), 0.5
+
+    def slow(picture: np.ndarray) -> DepthMap:
+        begun.set()
+        time.sleep(seconds)
+        return flat(picture)
+
+    robot.scope._pipeline.depth_network = slow
+    for number in range(3):
+        if number:
+            robot.scope.trigger_activate()
+            robot.ready()
+        begun.clear()
+        robot.camera.publish(robot.message(wall(2.0 * number)))
+        robot.wait(begun.is_set, 'a picture at work')
+        robot.scope.trigger_deactivate()
+    end = time.monotonic() + 2.5  # an inactive node reports its failures, once a second
+    robot.wait(lambda: time.monotonic() > end, 'two reports')
+    levels = {message.status[0].level for message in robot.seen['diagnostics']}
+    assert DiagnosticStatus.ERROR not in levels
+    assert 'a picture failed' not in robot.log()
 
 
 def diagnosis(robot: RobotWithNode) -> str:
