@@ -21,18 +21,19 @@ class BagCalibrations:
 
     :param path: the bag's folder or file.
     :param topic: its name.
+    :param is_rectified: the pictures were rectified before they came.
     :ivar refused: messages that could not be used, with the last reason.
     :raises ValueError: none could be used.
     """
 
-    def __init__(self, path: Path, topic: str) -> None:
+    def __init__(self, path: Path, topic: str, is_rectified: bool = False) -> None:
         self.refused, self.reason = 0, 'it holds no message'
         told: list[tuple[int, Calibration]] = []
         known: dict[Calibration, Calibration] = {}  # as a rule they are all one
         for received_ns, message in read_messages(path, topic):
             try:
                 stamp_ns = _stamp(message.header, received_ns)
-                calibration = calibration_from(message)
+                calibration = calibration_from(message, is_rectified)
             except ValueError as error:
                 self.refused, self.reason = self.refused + 1, str(error)
                 continue
@@ -76,7 +77,7 @@ def calibrations_of(
             f'{source.path}: no CameraInfo topic {wanted}; those there: {there or "none"}; choose '
             'one with --camera-info, or set intrinsics.source to fixed or estimated'
         )
-    return BagCalibrations(source.path, wanted)
+    return BagCalibrations(source.path, wanted, values['intrinsics.lens'] == 'straight')
 
 
 def beside(image_topic: str) -> str:

@@ -25,6 +25,7 @@ from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.camera_bag import BagCalibrations, calibrations_of
 from endosfm3d_ros.core.frame import Frame
 from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
@@ -110,7 +111,8 @@ def replay(
         for frame in source:
             try:
                 outputs.check_frame_id(frame.frame_id)
-                frame, warning = _taken(frame, inputs, calibrations)
+                calibration = calibrations.at(frame.stamp_ns) if calibrations else None
+                frame, warning = _taken(frame, inputs, calibration)
                 said = pipeline.step(frame)
             except ValueError as error:
                 refused, reason = refused + 1, str(error)
@@ -123,7 +125,8 @@ def replay(
             for event in (*said.events, *filter(None, [warning])):
                 tell(f'picture {done + refused}: {event}')
             metric.before(said)
-            for topic, message in outputs.messages(said, Traffic(received=done + refused)):
+            traffic = Traffic(received=done + refused)
+            for topic, message in outputs.messages(said, traffic, calibration=calibration):
                 name = topic if topic.startswith('/') else f'{NODE_NAME}/{topic}'
                 type_name = _type_name(message)
                 raw = canonical(serialize_message(message), type_name)
@@ -152,7 +155,8 @@ def _learnt_scopes(
     learnt: dict[int, Scope | None] = {}
     for frame in source:
         try:
-            said = pipeline.step(_taken(frame, inputs, calibrations)[0])
+            calibration = calibrations.at(frame.stamp_ns) if calibrations else None
+            said = pipeline.step(_taken(frame, inputs, calibration)[0])
         except ValueError:
             continue
         except ArithmeticError:
@@ -162,13 +166,11 @@ def _learnt_scopes(
     return tuple(learnt.values())
 
 
-def _taken(
-    frame: Frame, inputs: Inputs, calibrations: BagCalibrations | None
-) -> tuple[Frame, str]:
+def _taken(frame: Frame, inputs: Inputs, calibration: Calibration | None) -> tuple[Frame, str]:
     """What the pipeline sees of a frame, made as the live node makes it, and a warning or ''."""
     frame, warning = inputs.take(frame)
-    if calibrations:
-        frame = rectified(frame, calibrations.at(frame.stamp_ns))
+    if calibration:
+        frame = rectified(frame, calibration)
     return frame, warning
 
 

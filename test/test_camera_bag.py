@@ -104,6 +104,21 @@ def test_a_replay_undoes_the_lens_as_if_the_pictures_had_been_rectified_before(
     assert said[0] == said[1]
 
 
+def test_a_topic_that_was_rectified_is_not_rectified_again(tmp_path: Path) -> None:
+    """Its camera_info tells the raw picture's K and D, and by P the one that is there."""
+    raw, own = info(300.0, LENS), info(310.0, NO_LENS)
+    k = own.k
+    raw.p = [k[0], 0.0, k[2], 0.0, 0.0, k[4], k[5], 0.0, 0.0, 0.0, 1.0, 0.0]
+    said = []
+    for number, one in enumerate((raw, own)):
+        bag = write(tmp_path / f'{number}.mcap', film([(0, one)]))
+        straight = ('--set', 'intrinsics.lens=straight')
+        assert main(words(bag, tmp_path / 'out.mcap', *straight)) == 0
+        run = RunBag(tmp_path / 'out.mcap')
+        said.append([one.raw for topic in sorted(run.topics) for one in run.messages(topic)])
+    assert said[0] == said[1]
+
+
 def test_a_calibration_without_a_stamp_counts_from_when_it_was_recorded(tmp_path: Path) -> None:
     messages = [(at(n), '/camera_info', info(300.0 + n, NO_LENS)) for n in (1, 3)]
     told = BagCalibrations(write(tmp_path / 'in.mcap', messages), '/camera_info')
