@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Average two runs of a compact depth network that began at the same weights, batch norms measured
-again (Wortsman et al. 2022 call it a soup): what both learnt stays, what one made up fades.
+Average two runs of a compact depth network that began at the same weights (Wortsman et al. 2022
+call it a soup): what both learnt stays, what one made up fades. Batch norms are measured again, or
+mixed like the weights (`--mix-norms`), which keeps more where PAIRS are unlike what one run saw.
 
     python -m training average OUT RUN OTHER --share 0.75 --pairs DATA
 
@@ -26,7 +27,7 @@ BATCHES, PAIRS = 40, 32  # that the norms are measured on
 
 def averaged(ours: CompactDepth, theirs: CompactDepth, share: float) -> CompactDepth:
     """
-    Mix two networks' weights; their norms' statistics mean nothing yet, see `measure_norms`.
+    Mix two networks, their norms' statistics, too; `measure_norms` finds what they should be.
 
     :param share: of `ours`, 0 to 1.
     """
@@ -79,18 +80,21 @@ def main() -> int:
     parser.add_argument('other', type=Path)
     parser.add_argument('--share', type=float, default=0.75, help='of RUN')
     parser.add_argument('--pairs', type=Path, required=True, help='of training.synthesize')
+    parser.add_argument('--mix-norms', action='store_true', help='do not measure the norms again')
     a = parser.parse_args()
     if not 0.0 <= a.share <= 1.0:
         raise ValueError(f'--share is {a.share:g}, needed 0 to 1')
     drawn = batches(Pairs(a.pairs), PAIRS, 1, single=True)
     pictures = [next(drawn).images.flatten(0, 1) for _ in range(BATCHES)]
     mixed = averaged(read(a.run, pictures[0]), read(a.other, pictures[0]), a.share)
-    measure_norms(mixed, pictures)
+    if not a.mix_norms:
+        measure_norms(mixed, pictures)
     a.out.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in mixed.state_dict().items()}
     save_file(weights, a.out / 'weights.safetensors')
     seen = np.sum([len(batch) for batch in pictures])
-    print(f'{a.out}: {a.share:g} of {a.run}, norms of {seen} pictures')
+    norms = 'norms mixed' if a.mix_norms else f'norms of {seen} pictures'
+    print(f'{a.out}: {a.share:g} of {a.run}, {norms}')
     return 0
 
 
