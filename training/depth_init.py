@@ -4,7 +4,6 @@ Where a depth network's training starts: the published weights of Depth Anything
 (Apache-2.0) from the hub, from a folder, or from the original file; or random ones.
 """
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Iterator
@@ -21,17 +20,6 @@ HUB = 'depth-anything/Depth-Anything-V2-Small-hf'
 PUBLISHED_BYTES = 99_218_434  # of depth_anything_v2_vits.pth
 PUBLISHED_SHA256 = '715fade1', '1378'  # how it begins and ends
 NEW = 'head.conv3.'  # its scale means nothing to a sigmoid, so it begins anew
-
-
-def add_depth_init_argument(parser: argparse.ArgumentParser) -> None:
-    """The argument that every command which begins a training has."""
-    parser.add_argument(
-        '--depth-init',
-        default='hub',
-        metavar='PATH|hub|none',
-        help='weights the depth network starts from: a Hugging Face folder, '
-        f'depth_anything_v2_vits.pth, the hub ({HUB}; default), or none (random)',
-    )
 
 
 def depth_network(
@@ -56,8 +44,8 @@ def depth_network(
         own = _from_original(path, network)
     else:
         raise WeightsError(
-            f'--depth-init {source}: no such file or folder; needed a Hugging Face folder, '
-            'depth_anything_v2_vits.pth, hub, or none'
+            f'networks: depth_init: {source}: no such file or folder; needed a Hugging Face '
+            'folder, depth_anything_v2_vits.pth, hub, or none'
         )
     fresh = {name: v for name, v in network.state_dict().items() if name.startswith(NEW)}
     network.load_state_dict({**own, **fresh})
@@ -78,8 +66,8 @@ def _from_hub() -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f'--depth-init hub: {HUB} can not be fetched ({said}); give a local folder or '
-            'depth_anything_v2_vits.pth instead, or none'
+            f'networks: depth_init: hub: {HUB} can not be fetched ({said}); give a local folder '
+            'or depth_anything_v2_vits.pth instead, or none'
         ) from error
     return Path(folder)
 

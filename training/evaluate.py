@@ -16,6 +16,8 @@ from training.validate import by_clip, summary
 
 COLUMNS = ('abs_rel', 'constant', 'light', 'a1', 'focal', 'snippet_ate', 'still_snippet_ate',
            'ate_sim3', 'still_ate')  # fmt: skip
+# what a protocol asks beyond that needs a run of the node: `endosfm3d evaluate --protocol`
+APPLIED = "its depth caps only, on the networks' grid and window, mean over clips"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,12 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
         table = by_clip(nets.to(device), samples, device, rules)
         means = summary(table)
         if arguments.json:
-            document = {'protocol': rules.name, 'clips': table, 'mean': means}
+            document = {
+                'protocol': rules.name, 'applied': APPLIED, 'clips': table, 'mean': means
+            }  # fmt: skip
             arguments.json.write_text(json.dumps(document, indent=2) + '\n', encoding='utf-8')
     except (ValueError, OSError) as error:
         print(f'training evaluate: {" ".join(str(error).split())}', file=sys.stderr)
         return 1
     _show(table, means)
+    print(f'protocol {rules.name}: {APPLIED}')
     return 0
 
 

@@ -112,28 +112,29 @@ def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def run_parts(run: Path, half: bool) -> tuple[list[Part], dict[str, Any]]:
+def run_parts(run: Path, half: bool) -> tuple[list[Part], dict[str, Any], dict[str, Any]]:
     """
     Read a run of either family.
 
     :param run: a folder of training.compact, of the paper's networks (training.paper), or a
         checkpoint of training.train.
     :param half: make fp16 variants of the paper's.
+    :return: the bundle's graphs, its facts, and what a card says where the user gives none.
     :raises ValueError: it is neither.
     """
     if (run / 'paper.json').is_file():
         from training import paper  # imports transformers, which a compact run does not need
 
         model = paper.load_run(run)
-        return paper.bundle_parts(model, half), paper.bundle_facts(model)
+        return paper.bundle_parts(model, half), paper.bundle_facts(model), TRIAL | model.card
     if (run / 'checkpoint.json').is_file():
         from training import paper
         from training.networks_of import paper_model
 
         model = paper_model(run)
-        return paper.bundle_parts(model, half), paper.bundle_facts(model)
+        return paper.bundle_parts(model, half), paper.bundle_facts(model), model.card
     if (run / 'weights.safetensors').is_file():
-        return compact_parts(run)
+        return *compact_parts(run), TRIAL
     raise ValueError(
         f'{run}: no run; needed a folder with weights.safetensors (compact) or paper.json (paper)'
     )
@@ -151,8 +152,9 @@ def main() -> int:
     parser.add_argument('--no-half', action='store_true', help='no fp16 variants (for TensorRT)')
     a = parser.parse_args()
     check_target(a.bundle)
-    card = json.loads(a.card.read_text()) if a.card else TRIAL
-    parts, facts = run_parts(a.run, not a.no_half)
+    parts, facts, card = run_parts(a.run, not a.no_half)
+    if a.card:
+        card = json.loads(a.card.read_text())
     print_parity(write_bundle(a.bundle, parts, facts, card, a.version))
     return 0
 

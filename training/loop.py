@@ -97,6 +97,7 @@ class Loop:
         self.optimizers = _optimizers(self.config, nets)
         self.state = State()
         if found:
+            self._check_scopes(found)
             facts = load(found, nets, self.optimizers)
             said = facts['state']
             best = math.inf if said['best'] is None else said['best']
@@ -222,6 +223,16 @@ class Loop:
         self.state.best = min(value, self.state.best)
         if better:
             self._save(best=True)
+
+    def _check_scopes(self, found: Path) -> None:
+        """Refuse to go on where a tied focal length would become that of another scope."""
+        before = json.loads((found / 'checkpoint.json').read_text(encoding='utf-8'))['scopes']
+        if self.config.networks.intrinsics == 'tied' and before != self.scopes:
+            raise TrainingError(
+                f'{found}: it ties the focal lengths of {before}, the data now are of '
+                f'{self.scopes}; needed the same scopes in the same order: put them back, name '
+                'them by scope:, or begin another run'
+            )
 
     def _save(self, best: bool = False) -> None:
         if self.accelerator.is_main_process:

@@ -89,10 +89,11 @@ def open_checkpoint(
     return config, nets.eval(), scopes
 
 
-def paper_model(folder: Path) -> 'PaperModel':
+def paper_model(folder: Path, tell: Callable[[str], None] = print) -> 'PaperModel':
     """
     The paper's networks of a checkpoint, to export them.
 
+    :param tell: called with a line where its motion network is left out.
     :raises TrainingError: they are others: a compact network that trained by itself knows neither
         its sigma nor the focal length that its bundle would tell.
     """
@@ -105,12 +106,33 @@ def paper_model(folder: Path) -> 'PaperModel':
             'exported: nothing taught its sigma and its focal length; train with depth: paper'
         )
     motion = nets.motion.network if config.networks.motion == 'paper' else None
+    if motion is not None and not teaches_focal(config):
+        tell(
+            f'{folder}: exported without its motion network, whose focal length nothing taught; '
+            'needed intrinsics: pair, or objective: pair above 0'
+        )
+        motion = None
     metrics = json.loads((folder / 'checkpoint.json').read_text(encoding='utf-8'))['metrics']
     if 'unit_mm' not in metrics:
-        raise TrainingError(f'{folder}: never validated, so that its unit is not known')
+        raise TrainingError(
+            f'{folder}: never validated, so that its unit is not known; needed data: validation '
+            'while it is trained'
+        )
     size = config.data.size
-    return PaperModel(
-        nets.depth.network, motion, size[0], size[1], metrics['unit_mm'], {'metrics': metrics}
+    readers = ', '.join(sorted({source.reader for source in config.data.train}))
+    card = {
+        'what': 'self-supervised by `training train`, see metrics',
+        'limits': 'unknown',
+        'training_data': f'{len(config.data.train)} of your own sources ({readers})',
+        'metrics': metrics,
+    }
+    return PaperModel(nets.depth.network, motion, size[0], size[1], metrics['unit_mm'], card)
+
+
+def teaches_focal(config: Config) -> bool:
+    """Whether training teaches the motion network the focal length that it tells of a pair."""
+    return config.networks.intrinsics == 'pair' or (
+        config.networks.intrinsics == 'tied' and config.objective.pair > 0
     )
 
 

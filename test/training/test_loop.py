@@ -194,6 +194,25 @@ def test_bad_data_stops_before_the_first_step_with_one_line(tmp_path, change, sa
     assert len(error.splitlines()) == 1
 
 
+def test_a_tied_focal_length_does_not_become_that_of_another_scope(tmp_path, capsys):
+    source = {'reader': 'hamlyn', 'path': str(tmp_path / 'data'), 'scope': 'one'}
+    assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
+    other = {'train': [{**source, 'scope': 'two'}]}
+    assert train(settings(tmp_path, data=other), tmp_path / 'run') == 1
+    assert "focal lengths of ['one'], the data now are of ['two']" in capsys.readouterr().err
+
+
+def test_two_clips_of_one_name_have_names_of_their_own(tmp_path, capsys):
+    clips = []
+    for patient in ('a', 'b', 'c'):
+        source = settings(tmp_path / patient) and tmp_path / patient / 'data'
+        clips.append({'reader': 'hamlyn', 'path': str(source / 'rectified01')})
+    config = settings(tmp_path, data={'train': clips}, loop={'epochs': 1})
+    assert train(config, tmp_path / 'run') == 0
+    scopes = json.loads((tmp_path / 'run' / 'best' / 'checkpoint.json').read_text())['scopes']
+    assert scopes == ['rectified01', 'data_rectified01', 'c_data_rectified01']
+
+
 def test_a_run_does_not_go_on_as_another_one(tmp_path, capsys):
     assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
     assert train(settings(tmp_path, objective={'pyramid': 1}), tmp_path / 'run') == 1

@@ -2,6 +2,7 @@
 """The sources of a configuration as samples: read, prepared, indexed; what is left out is said."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from training.config import Config, Source
@@ -48,7 +49,8 @@ def open_data(
     :param tell: called with a line for each clip and all that is left out.
     :return: to train on, to validate on, and the names of the scopes that the training knows.
     """
-    prepared, names = _prepared(config, config.data.train, tell)
+    known: dict[str, str] = {}
+    prepared, names = _prepared(config, config.data.train, known, tell)
     scopes = list(dict.fromkeys(names))
     numbers = [scopes.index(name) for name in names]
     data = config.data
@@ -58,7 +60,7 @@ def open_data(
     _say(train, 'training', tell)
     if not data.validation:
         return train, None, scopes
-    prepared, names = _prepared(config, data.validation, tell)
+    prepared, names = _prepared(config, data.validation, known, tell)
     numbers = [scopes.index(name) if name in scopes else -1 for name in names]
     held_out = Samples(prepared, data.offsets, data.strides[:1], NONE, 0, numbers)
     _say(held_out, 'validation', tell)
@@ -66,13 +68,21 @@ def open_data(
 
 
 def _prepared(
-    config: Config, sources: Sequence[Source], tell: Callable[[str], None]
+    config: Config,
+    sources: Sequence[Source],
+    known: dict[str, str],
+    tell: Callable[[str], None],
 ) -> tuple[list[Prepared], list[str]]:
-    """Clips, and the name of the scope of each."""
+    """
+    Clips, and the name of the scope of each.
+
+    :param known: facts of every clip so far by its name; grows.
+    """
     size = (config.data.size[0], config.data.size[1])
     clips, scopes = [], []
     for source in sources:
-        for raw in clips_of(source, size):
+        for clip in clips_of(source, size):
+            raw = _with_own_name(clip, source, known)
             try:
                 clips.append(prepare_clip(raw, size, Path(config.data.cache), config.data.masks))
             except LeftOutError as error:
@@ -82,6 +92,18 @@ def _prepared(
     if not clips:
         raise ValueError('no clip is left to use')
     return clips, scopes
+
+
+def _with_own_name(clip: RawClip, source: Source, known: dict[str, str]) -> RawClip:
+    """
+    The clip by a name that no other one has: with those of as many of its folders as that takes,
+    where two files are called alike.
+    """
+    name = clip.name
+    folders = list(Path(source.path).expanduser().absolute().parts[1:-1])
+    while known.setdefault(name, clip.facts) != clip.facts and folders:
+        name = f'{folders.pop()}_{name}'
+    return replace(clip, name=name)
 
 
 def _say(samples: Samples, what: str, tell: Callable[[str], None]) -> None:
