@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -150,11 +150,13 @@ def _time_messages(outputs: Outputs, said: Reconstruction, watch: Stopwatch) -> 
     watch.note('messages', whole)
 
 
-def engines(bundle: Bundle, words: list[str], runs: int) -> dict[str, dict[str, Any]]:
+def engines(
+    bundle: Bundle, words: list[str], runs: int, values: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """
     Time a bundle's first depth graph in every runtime.
 
-    :param words: values of the parameter `engine`.
+    :param words: values of the parameter `engine`; values: the node's others by name.
     :return: by word: the runtime, its cost, and the time until the engine was ready [s]; or why it
         does not run.
     """
@@ -165,7 +167,7 @@ def engines(bundle: Bundle, words: list[str], runs: int) -> dict[str, dict[str, 
     for word in words:
         begun, watch = time.perf_counter(), Stopwatch()
         try:
-            network = DepthGraphs(bundle, word)
+            network = DepthGraphs(bundle, word, parameters.engine_options(values))
         except EngineError as error:
             found[word] = {'missing': str(error)}
             continue
@@ -226,7 +228,7 @@ def run(arguments: argparse.Namespace) -> int:
             costs = stages(values, size, arguments.frames)
             print(f'\n{bundle.name} {bundle.version}, {size}, a frame:\n{as_table(costs)}')
             found['stages'][size] = {name: asdict(cost) for name, cost in costs.items()}
-        found['engines'] = engines(bundle, list(KINDS), arguments.frames)
+        found['engines'] = engines(bundle, list(KINDS), arguments.frames, values)
     except (ValueError, BundleError, EngineError) as error:
         print(f'endosfm3d bench: {error}', file=sys.stderr)
         return 1

@@ -21,10 +21,11 @@ from typing import Any
 import psutil
 
 from endosfm3d_ros import parameters
+from endosfm3d_ros.bags.recording import facts_beside
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
-from endosfm3d_ros.evaluation.against_truth import against_truth, facts_beside, read_truth
+from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth
 from endosfm3d_ros.outputs import Outputs
 from endosfm3d_ros.replay import NODE_NAME, add_parameter_argument, parameters_from
 from endosfm3d_ros.report.build import build_report
@@ -77,6 +78,7 @@ def demo(clip: Path, out: Path, values: dict[str, Any], pictures: bool = True) -
     (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
     if not pictures:
         bag.unlink()
+        facts_beside(bag).unlink()
     return summary
 
 
@@ -89,7 +91,7 @@ def _facts_of_the_model(values: dict[str, Any]) -> dict[str, Any]:
 def _live(clip: Path, out: Path, bag: Path, values: dict[str, Any]) -> dict[str, Any]:
     """Run the three processes to the clip's end; returns what only they know."""
     played_file, recorded_file = out / 'played.json', out / 'recorded.json'
-    for stale in (bag, played_file, recorded_file):
+    for stale in (bag, facts_beside(bag), played_file, recorded_file):
         stale.unlink(missing_ok=True)
     command = [sys.executable, '-m', 'endosfm3d_ros.cli']
     parameter_file = out / 'parameters.json'  # JSON is YAML

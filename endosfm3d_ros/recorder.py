@@ -300,13 +300,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _wrong_names(topics: Sequence[str], watch: str | None) -> str:
+    """Why these topics are none to record, or this none to watch; '' where all is well."""
+    if relative := [topic for topic in topics if not topic.startswith('/')]:
+        return f'{", ".join(relative)}: needed full names, which begin with /'
+    if watch and watch not in topics:
+        return f'--watch {watch} is none of the recorded topics: {", ".join(topics)}'
+    return ''
+
+
 def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d record`: 0 when messages were recorded, 1 with one line on stderr when not."""
+    topics = arguments.topics or topics_of_node(arguments.node)
+    if wrong := _wrong_names(topics, arguments.watch):
+        print(f'endosfm3d record: {wrong}', file=sys.stderr)
+        return 1
     keep_freed_pictures()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    topics = arguments.topics or topics_of_node(arguments.node)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('endosfm3d_recorder')
     try:

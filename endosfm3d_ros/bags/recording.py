@@ -52,6 +52,11 @@ class OfferedQos:
         )
 
 
+def facts_beside(bag: Path) -> Path:
+    """Where the facts of a bag lie, that were measured while it was recorded."""
+    return bag.with_suffix('.facts.json')
+
+
 def check_name(path: Path, overwrite: bool = False) -> None:
     """
     Refuse a name that a recording can not have.
@@ -179,6 +184,7 @@ class McapWriter:
             self._writer.finish()
             self._file.close()
             os.replace(self.part_path, self.path)
+            facts_beside(self.path).unlink(missing_ok=True)  # of the bag that was there before
 
     def abandon(self) -> None:
         """Stop without giving the file its final name; `<path>.part` stays, readable."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from endosfm3d_ros.bags.bag_frames import is_bag
+from endosfm3d_ros.bags.recording import facts_beside
 from endosfm3d_ros.evaluation.compare import Evaluation, compare
 from endosfm3d_ros.evaluation.protocols import WORLDS, Protocol
 from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder
@@ -46,16 +47,16 @@ def against_truth(one: Run, truth: Truth, protocol: Protocol = WORLDS) -> Evalua
     sent = np.array(one.facts.get('stamps_ns') or [], np.int64)
     if not len(sent):
         return compare(one.estimate, one.depth_pictures(), truth, None, protocol)
+    if not truth.of_pictures:
+        raise ValueError(
+            "the run's pictures were sent under stamps of their own, and a bag's truth goes by "
+            'its poses: needed a run under the stamps of the bag; make it by: endosfm3d replay'
+        )
     stamps = np.arange(len(truth.stamps)) + NEVER_S
     count = min(len(sent), len(stamps))
     stamps[:count] = (sent[:count] - sent[0]) * 1e-9
     sent_truth = replace(truth, stamps=stamps)
     return compare(one.estimate, one.depth_pictures(), sent_truth, int(sent[0]), protocol)
-
-
-def facts_beside(bag: Path) -> Path:
-    """Where the facts of a bag lie."""
-    return bag.with_suffix('.facts.json')
 
 
 def read_facts(bag: Path, path: Path | None = None) -> dict[str, Any]:

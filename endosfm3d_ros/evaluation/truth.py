@@ -25,6 +25,8 @@ class Truth:
     :param circle: (N, 3) centre u, v and radius of the field of view [px]; None where it has none.
     :param depth_frames: numbers of the frames whose depth is known.
     :param read_depth: frame number -> its depth.
+    :param of_pictures: whether there is one stamp for each picture of the clip, in their order;
+        else for each pose.
     """
 
     stamps: np.ndarray
@@ -33,6 +35,7 @@ class Truth:
     circle: np.ndarray | None
     depth_frames: frozenset[int]
     read_depth: Callable[[int], DepthTruth]
+    of_pictures: bool = True
 
 
 def read_depth_picture(path: Path) -> np.ndarray:

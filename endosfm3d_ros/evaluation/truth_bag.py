@@ -77,6 +77,7 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
         circle=None,
         depth_frames=frozenset(depth),
         read_depth=read_depth,
+        of_pictures=False,
     )
 
 

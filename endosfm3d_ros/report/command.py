@@ -47,13 +47,16 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if out.suffix != '.html':
             raise ValueError(f'--out {out}: needed a file that ends in .html')
+        figures = out.with_suffix('.json')
+        if arguments.facts and figures.exists() and figures.samefile(arguments.facts):
+            raise ValueError(f'{figures}: the figures would replace these facts; give --out')
         one = read_run(arguments.bag, read_facts(arguments.bag, arguments.facts))
         evaluation = against_truth(one, read_truth(arguments.truth)) if arguments.truth else None
         build_report(one, out, pictures=not arguments.no_pictures, evaluation=evaluation)
         summary = json.dumps(summarise(one, evaluation), indent=2, allow_nan=False)
-        out.with_suffix('.json').write_text(summary + '\n', encoding='utf-8')
+        figures.write_text(summary + '\n', encoding='utf-8')
     except (ValueError, OSError) as error:
         print(f'endosfm3d report: {error}', file=sys.stderr)
         return 1
-    print(f'look at {out}; the figures are in {out.with_suffix(".json")}')
+    print(f'look at {out}; the figures are in {figures}')
     return 0

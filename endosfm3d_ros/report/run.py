@@ -12,6 +12,7 @@ import numpy as np
 
 from endosfm3d_ros.bags.reading import RunBag, Stored
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.scale import NOMINAL
 from endosfm3d_ros.core.straighten import as_the_lens_saw
 from endosfm3d_ros.evaluation.compare import Estimate
 from endosfm3d_ros.evaluation.scoring import DepthPicture
@@ -142,7 +143,7 @@ class Run:
         """
         rows = {row.stamp_ns: row for row in self.rows}
         beside = self._pictures_beside()
-        for stored in self.bag.messages(DEPTH) if rows else ():
+        for stored in self.bag.messages(DEPTH) if rows and DEPTH in self.bag.topics else ():
             if row := rows.get(messages.stamp_ns(stored.message)):
                 depth = messages.depth_mm(stored.message)
                 image, bend = beside(row.stamp_ns), np.nan_to_num(row.distortion)
@@ -211,12 +212,29 @@ def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
         for stored in bag.messages(topic) if topic in bag.topics else ():
             stamp = messages.stamp_ns(stored.message)
             fields.setdefault(stamp, {'stamp_ns': stamp}).update(read(stored))
-    if DEPTH not in bag.topics:  # withheld until the scale is known: the rest still tells a run
-        for row in fields.values():
-            row.update(coverage=0.0, median_depth=float('nan'))
+    for row in _without_depth(list(fields.values())):
+        row.update(coverage=0.0, median_depth=float('nan'))
     whole = [row for _, row in sorted(fields.items()) if set(row) == set(Row.__dataclass_fields__)]
     rows = tuple(Row(**row) for row in whole)
     return Run(bag, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))
+
+
+def _without_depth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """
+    Frames whose depth was withheld (`require_metric`): all where none came; else those of a
+    nominal scale before the first one, which was not.
+    """
+    told = [row for row in rows if 'coverage' in row]
+    if not told:
+        return rows
+    first = min(told, key=lambda row: row['stamp_ns'])
+    if first.get('scale_state', NOMINAL) == NOMINAL:
+        return []
+    return [
+        row
+        for row in rows
+        if row['stamp_ns'] < first['stamp_ns'] and row.get('scale_state') == NOMINAL
+    ]
 
 
 def choose_moments(run: Run, count: int = 6) -> list[Row]:

@@ -8,6 +8,7 @@ import pytest
 from made_truth import FRAME_NS, Mistakes, true_cameras, write_bag, write_folder, write_run
 from nav_msgs.msg import Odometry
 
+from endosfm3d_ros.bags.recording import facts_beside
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.evaluation.protocols import PROTOCOLS
 from endosfm3d_ros.evaluation.trajectory import align
@@ -54,6 +55,23 @@ def test_a_bag_is_as_good_a_truth_as_a_folder(tmp_path, pose, unit):
     assert found['depth']['abs_rel'] < tolerance
     assert found['trajectory']['ate_se3'] == pytest.approx(0, abs=1e-9)
     assert found['intrinsics']['fx'] == 0.0
+
+
+def test_a_bag_is_no_truth_of_pictures_that_were_sent_under_other_stamps(tmp_path, capsys):
+    """Its stamps are of poses: the first of them need not be the first picture's."""
+    bag, truth = write_run(tmp_path / 'run.mcap'), write_bag(tmp_path / 'truth.mcap')
+    facts_beside(bag).write_text('{"stamps_ns": [1, 2, 3]}')
+    assert main(['evaluate', str(bag), '--truth', str(truth)]) == 1
+    assert 'make it by: endosfm3d replay' in capsys.readouterr().err
+
+
+def test_a_report_does_not_replace_the_facts_that_it_reads(tmp_path, capsys):
+    bag, facts = write_run(tmp_path / 'run.mcap'), tmp_path / 'run.json'
+    facts.write_text('{"frames": {"sent": 40}}')
+    assert main(['report', str(bag), '--facts', str(facts)]) == 1
+    assert 'would replace these facts' in capsys.readouterr().err and 'sent' in facts.read_text()
+    other = tmp_path / 'page.html'
+    assert main(['report', str(bag), '--facts', str(facts), '--out', str(other)]) == 0
 
 
 def test_a_run_is_its_own_truth(tmp_path):

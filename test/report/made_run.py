@@ -11,6 +11,7 @@ from endosfm3d_ros import parameters
 from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.core.frame import Intrinsics, Motion, Reconstruction
 from endosfm3d_ros.core.geometry import R_BODY_OPTICAL, rigid
+from endosfm3d_ros.core.scale import KINEMATIC, Scale
 from endosfm3d_ros.outputs import Outputs, Traffic
 
 START_NS = 1_700_000_000_000_000_000
@@ -55,13 +56,25 @@ def reconstruction(number: int, valid: bool = True) -> Reconstruction:
 
 
 def write_run(
-    path: Path, frames: list[Reconstruction], latency_ms: float = 30.0, live: bool = True
+    path: Path,
+    frames: list[Reconstruction],
+    latency_ms: float = 30.0,
+    live: bool = True,
+    withheld: int = 0,
 ) -> Path:
-    """Write a bag as the recorder would; each frame takes 1 ms longer than the one before."""
-    outputs = Outputs(parameters.DEFAULTS)
+    """
+    Write a bag as the recorder would; each frame takes 1 ms longer than the one before.
+
+    :param withheld: frames before the scale is anchored, of which nothing that needs it is sent.
+    """
+    outputs = Outputs({**parameters.DEFAULTS, 'require_metric': withheld > 0})
     with McapWriter(path) as bag:
         bag.add_topic('/endosfm3d/status', 'diagnostic_msgs/msg/DiagnosticArray')
+        if live:
+            bag.add_topic('/endosfm3d/depth/image', 'sensor_msgs/msg/Image')
         for number, said in enumerate(frames):
+            if withheld and number == withheld:
+                outputs.scale = Scale(1.0, 0.05, KINEMATIC)
             log_ns = said.stamp_ns + int((latency_ms + number) * 1e6) * live
             for topic, message in outputs.messages(said, Traffic(20.0, number + 2, 1, 1)):
                 name = topic if topic.startswith('/') else f'/endosfm3d/{topic}'

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from made_run import FRAME_NS, START_NS, depth_of, reconstruction, write_run
 
-from endosfm3d_ros.bags.recording import McapWriter
+from endosfm3d_ros.bags.recording import McapWriter, facts_beside
 from endosfm3d_ros.report import messages
 from endosfm3d_ros.report.run import choose_moments, read_run
 from endosfm3d_ros.report.summary import summarise, trust_word
@@ -28,6 +28,26 @@ def test_what_the_node_said_is_read_back(tmp_path):
         assert (row.stamp_ns, row.valid, row.inliers, row.epoch) == (one.stamp_ns, True, 80, 0)
         assert row.median_depth == pytest.approx(float(np.nanmedian(one.depth)), rel=1e-6)
         assert row.coverage == pytest.approx(1 - 64 / (48 * 60))
+
+
+@pytest.mark.parametrize('live', [True, False])
+@pytest.mark.parametrize('withheld', [8, 20])
+def test_frames_whose_depth_is_withheld_are_frames(tmp_path, withheld: int, live: bool) -> None:
+    """All of them where the scale never anchors; those before where it does."""
+    said = [reconstruction(number) for number in range(20)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said, live=live, withheld=withheld))
+    assert len(run.rows) == 20 and run.incomplete == 0
+    assert [row.coverage > 0 for row in run.rows] == [number >= withheld for number in range(20)]
+    assert len(list(run.depth_pictures())) == 20 - withheld
+
+
+def test_facts_of_a_run_go_with_it(tmp_path) -> None:
+    said = [reconstruction(number) for number in range(3)]
+    bag = write_run(tmp_path / 'run.mcap', said)
+    facts_beside(bag).write_text('{"clip": "another.mp4"}')
+    with McapWriter(bag, overwrite=True):
+        pass
+    assert not facts_beside(bag).exists()
 
 
 def test_moments_are_spread_and_bear_their_own_pictures(tmp_path):

@@ -32,6 +32,7 @@ from endosfm3d_ros.bags.definitions import type_hash
 from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bags.reading import RunBag
 from endosfm3d_ros.bags.recording import McapWriter
+from endosfm3d_ros.cli import main
 from endosfm3d_ros.player import LINGER_S, Schedule, play
 from endosfm3d_ros.recorder import LARGE_DEPTH, Recorder, record
 from endosfm3d_ros.traffic import SequenceGaps
@@ -249,6 +250,20 @@ def test_recording_ends_by_count_and_names_what_never_came(tmp_path: Path, node:
     )
     assert recorded.topics['/test/count'].received == 5
     assert recorded.absent == ['/test/never']
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['camera/image'], 'camera/image: needed full names'),
+        (['/a', '--watch', '/b', '--count', '3'], '--watch /b is none of the recorded topics: /a'),
+    ],
+)
+def test_names_that_would_never_be_heard_are_refused(
+    tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+):
+    assert main(['record', str(tmp_path / 'run.mcap'), *words]) == 1
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
