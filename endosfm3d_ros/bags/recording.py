@@ -57,6 +57,11 @@ def facts_beside(bag: Path) -> Path:
     return bag.with_suffix('.facts.json')
 
 
+def _changed_ns(path: Path) -> int:
+    """When a file was last written [ns]; 0 where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def check_name(path: Path, overwrite: bool = False) -> None:
     """
     Refuse a name that a recording can not have.
@@ -99,6 +104,7 @@ class McapWriter:
         self._schemas: dict[str, int] = {}
         self._lock = threading.RLock()  # mcap's writer has none
         check_name(self.path, overwrite)
+        self._facts_before = _changed_ns(facts_beside(self.path))
         try:
             self._file = self.part_path.open('wb')
         except OSError as error:
@@ -184,7 +190,9 @@ class McapWriter:
             self._writer.finish()
             self._file.close()
             os.replace(self.part_path, self.path)
-            facts_beside(self.path).unlink(missing_ok=True)  # of the bag that was there before
+            facts = facts_beside(self.path)
+            if self._facts_before and _changed_ns(facts) == self._facts_before:
+                facts.unlink()  # they are of the bag that was there before
 
     def abandon(self) -> None:
         """Stop without giving the file its final name; `<path>.part` stays, readable."""

@@ -48,6 +48,9 @@ def test_facts_of_a_run_go_with_it(tmp_path) -> None:
     with McapWriter(bag, overwrite=True):
         pass
     assert not facts_beside(bag).exists()
+    with McapWriter(bag, overwrite=True):
+        facts_beside(bag).write_text('{"clip": "this.mp4"}')  # by a player that ended first
+    assert facts_beside(bag).exists()
 
 
 def test_moments_are_spread_and_bear_their_own_pictures(tmp_path):

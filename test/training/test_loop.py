@@ -138,6 +138,39 @@ def test_a_checkpoint_is_evaluated_clip_by_clip_and_exported_only_with_what_it_w
         paper_model(best)
 
 
+@pytest.mark.parametrize(
+    ('intrinsics', 'pair', 'taught'),
+    [('tied', 0.0, False), ('given', 0.0, False), ('tied', 0.1, True), ('pair', 0.0, True)],
+)
+def test_a_focal_length_that_nothing_taught_is_not_exported(
+    tmp_path, monkeypatch, intrinsics, pair, taught
+):
+    pytest.importorskip('peft', reason='the paper networks need peft: make setup-training')
+    from tiny import tiny_config
+
+    from training.networks.depth_anything import DepthAnything
+
+    def tiny(imagenet: bool, _: None = None) -> DepthAnything:
+        return DepthAnything(imagenet, tiny_config())
+
+    monkeypatch.setattr('training.depth_init.DepthAnything', tiny)
+    networks = {
+        'depth': 'paper',
+        'depth_init': 'none',
+        'motion': 'paper',
+        'intrinsics': intrinsics,
+    }
+    config = settings(
+        tmp_path, data={'size': [56, 70]}, networks=networks, objective={'pair': pair},
+        loop={'epochs': 1},
+    )  # fmt: skip
+    assert train(config, tmp_path / 'run') == 0
+    told = []
+    model = paper_model(tmp_path / 'run' / 'best', told.append)
+    assert (model.motion is not None) == taught == (not told)
+    assert 'hamlyn' in model.card['training_data'] and model.card['metrics']
+
+
 def test_training_stops_when_validation_gets_no_better(tmp_path, capsys):
     rates = {'rate': 2e-2, 'depth_rate': 2e-2, 'warm_steps': 0, 'late_steps': 0}  # too fast
     loop = {**rates, 'epochs': 40, 'metric': 'photometric', 'patience': 2, 'validate_every': 1}
