@@ -97,6 +97,8 @@ class Evaluation:
     :param matched_by: what the two clocks were compared by.
     :param depth: of the run; None where no depth could be scored.
     :param depth_unscaled: the same, the run's millimetres taken at their word.
+    :param depth_silent: depth images that say nothing where the truth does: in no error, but in
+        coverage.
     :param depth_constant: a flat wall, median-scaled.
     :param depth_light: light falloff, median-scaled; None where the run kept no pictures.
     :param trajectory: of the longest epoch; None with fewer than three frames.
@@ -119,6 +121,7 @@ class Evaluation:
     matched_by: str
     depth: DepthErrors | None
     depth_unscaled: DepthErrors | None
+    depth_silent: int
     depth_constant: DepthErrors | None
     depth_light: DepthErrors | None
     trajectory: TrajectoryErrors | None
@@ -166,7 +169,7 @@ def compare(
     frames = {
         int(stamp): int(frame) for stamp, frame in zip(stamps_ns, matches.truth, strict=True)
     }
-    scores = score_depth(pictures, truth, frames, protocol)
+    scores, silent = score_depth(pictures, truth, frames, protocol)
     path = _longest_epoch(estimate.epochs[matches.run])
     order = matches.truth[path]
     T_odom_cam, T_world_cam = estimate.T_odom_cam[matches.run][path], truth.T_world_cam[order]
@@ -179,8 +182,9 @@ def compare(
         truth_frames=len(truth.stamps),
         truth_unmatched=len(truth.stamps) - len(matches.run),
         matched_by=matches.how,
-        depth=mean_depth_errors([one.ours for one in scores]),
-        depth_unscaled=mean_depth_errors([one.unscaled for one in scores]),
+        depth=mean_depth_errors([one.ours for one in scores], silent),
+        depth_unscaled=mean_depth_errors([one.unscaled for one in scores], silent),
+        depth_silent=silent,
         depth_constant=mean_depth_errors([one.wall for one in scores]),
         depth_light=mean_depth_errors([one.light for one in scores if one.light]),
         **_score_path(T_odom_cam, T_world_cam, order),

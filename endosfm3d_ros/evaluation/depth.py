@@ -68,7 +68,7 @@ def depth_errors(
         raise ValueError(
             f'depth is {estimate.shape}, its truth {truth.shape}: bring them to one size first'
         )
-    asked = np.isfinite(truth) & (truth > nearest) & (truth < farthest)
+    asked = asked_for(truth, nearest, farthest)
     scored = asked & np.isfinite(estimate) & (estimate > 0)
     if not scored.any():
         return None
@@ -92,6 +92,11 @@ def depth_errors(
     )
 
 
+def asked_for(truth: np.ndarray, nearest: float, farthest: float) -> np.ndarray:
+    """The pixels of a truth (h, w) [mm] that an estimate is scored on, (h, w) bool."""
+    return np.isfinite(truth) & (truth > nearest) & (truth < farthest)
+
+
 def constant_depth_errors(
     estimate: np.ndarray,
     truth: np.ndarray,
@@ -105,8 +110,12 @@ def constant_depth_errors(
     return depth_errors(wall, truth, nearest, farthest)
 
 
-def mean_depth_errors(errors: Sequence[DepthErrors]) -> DepthErrors | None:
-    """Average over images, each image counting once; None of nothing."""
+def mean_depth_errors(errors: Sequence[DepthErrors], silent: int = 0) -> DepthErrors | None:
+    """
+    Average over images, each image counting once; None of nothing.
+
+    :param silent: further images, with truth, that said nothing: they count in coverage.
+    """
     if not errors:
         return None
     log_scales = np.log([one.scale for one in errors])
@@ -125,5 +134,5 @@ def mean_depth_errors(errors: Sequence[DepthErrors]) -> DepthErrors | None:
         delta3=mean('delta3'),
         scale=float(np.exp(log_scales.mean())),
         scale_spread=float(log_scales.std()),
-        coverage=mean('coverage'),
+        coverage=mean('coverage') * len(errors) / (len(errors) + silent),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.evaluation.depth import DepthErrors, depth_errors
+from endosfm3d_ros.evaluation.depth import DepthErrors, asked_for, depth_errors
 from endosfm3d_ros.evaluation.falloff import light_falloff
 from endosfm3d_ros.evaluation.protocols import Protocol
 from endosfm3d_ros.evaluation.sampling import (
@@ -60,26 +60,30 @@ class DepthScore:
 
 def score_depth(
     pictures: Iterable[DepthPicture], truth: Truth, frames: dict[int, int], protocol: Protocol
-) -> list[DepthScore]:
+) -> tuple[list[DepthScore], int]:
     """
-    Score every depth image whose frame has depth truth, by stamp.
+    Score every depth image whose frame has depth truth.
 
     :param frames: stamp of the run [ns] -> frame of the truth.
+    :return: the scores by stamp, and how many images say nothing where the truth does.
     """
-    scores = []
+    scores, silent = [], 0
     for picture in pictures:
         frame = frames.get(picture.stamp_ns)
         if frame is None or frame not in truth.depth_frames:
             continue
-        if score := score_picture(picture, truth.read_depth(frame), protocol):
+        found, target, light = _on_one_grid(picture, truth.read_depth(frame), protocol)
+        if score := _score(picture.stamp_ns, found, target, light, protocol):
             scores.append(score)
-    return sorted(scores, key=lambda score: score.stamp_ns)
+        else:
+            silent += bool(asked_for(target, protocol.nearest, protocol.farthest).any())
+    return sorted(scores, key=lambda score: score.stamp_ns), silent
 
 
-def score_picture(
+def _on_one_grid(
     picture: DepthPicture, truth: DepthTruth, protocol: Protocol
-) -> DepthScore | None:
-    """Score one depth image; None where no pixel has both truth and an estimate."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """What was found, what is true and what light says (h, w) on the pixels of the protocol."""
     light = None if picture.image is None else light_falloff(picture.image)
     if protocol.on_truth:
         target = truth.depth
@@ -89,7 +93,17 @@ def score_picture(
     else:
         found = picture.depth
         target = truth_on_picture(truth, picture.camera, picture.input_camera)
-    target = cropped(target, protocol.crop)
+    return found, cropped(target, protocol.crop), light
+
+
+def _score(
+    stamp_ns: int,
+    found: np.ndarray,
+    target: np.ndarray,
+    light: np.ndarray | None,
+    protocol: Protocol,
+) -> DepthScore | None:
+    """Score one depth image; None where no pixel has both truth and an estimate."""
     speaks = np.isfinite(found) & (found > 0)
 
     def errors(depth: np.ndarray, median_scaling: bool = True) -> DepthErrors | None:
@@ -100,6 +114,4 @@ def score_picture(
     wall = errors(np.ones_like(found))
     if ours is None or unscaled is None or wall is None:
         return None
-    return DepthScore(
-        picture.stamp_ns, ours, unscaled, wall, None if light is None else errors(light)
-    )
+    return DepthScore(stamp_ns, ours, unscaled, wall, None if light is None else errors(light))

@@ -34,7 +34,7 @@ def videos_table(found: dict[str, dict[str, Any]]) -> str:
 
 def _depth(one: Evaluation) -> list[str]:
     if one.depth is None:
-        return ['  depth: no depth image met a depth truth']
+        return [f'  depth: no depth image met a depth truth{_silent(one)}']
     names = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'delta1', 'delta2', 'delta3')
     rows = {
         'this run': one.depth,
@@ -47,8 +47,12 @@ def _depth(one: Evaluation) -> list[str]:
         *_rows(f'depth, {one.depth.frames} images, median-scaled', names, rows),
         f'  abs_rel {interval}; scale {one.depth.scale:.4g}, wavering by '
         f'{100 * one.depth.scale_spread:.2g} %; speaks about {100 * one.depth.coverage:.0f} % of '
-        'the pixels with truth',
+        f'the pixels with truth{_silent(one)}',
     ]
+
+
+def _silent(one: Evaluation) -> str:
+    return f'; {one.depth_silent} images say nothing' if one.depth_silent else ''
 
 
 def _path(one: Evaluation) -> list[str]:

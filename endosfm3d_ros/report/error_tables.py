@@ -23,8 +23,11 @@ def errors(figures: Figures, evaluation: Evaluation | None) -> str:
 
 
 def _depth_table(figures: Figures, evaluation: Evaluation) -> str:
+    silent = ''
+    if evaluation.depth_silent:
+        silent = f' {evaluation.depth_silent} depth images say nothing where the truth does.'
     if not evaluation.depth:
-        return '<p class="none">No depth image met a depth truth.</p>'
+        return f'<p class="none">No depth image met a depth truth.{silent}</p>'
     columns = (
         ('abs_rel', '.3f'),
         ('sq_rel', '.2f'),
@@ -56,7 +59,7 @@ def _depth_table(figures: Figures, evaluation: Evaluation) -> str:
         'medians as the field does; '
         f'that ratio is {figures.number("evaluation.depth.scale", ".3f")} and wavers by '
         f'{figures.percent("evaluation.depth.scale_spread")} (σ of its log). The run speaks about '
-        f'{figures.percent("evaluation.depth.coverage", ".0f")} of the pixels with truth.'
+        f'{figures.percent("evaluation.depth.coverage", ".0f")} of the pixels with truth.{silent}'
     )
     return table(head, rows, f'<b>Depth</b> {note}', 'errors')
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from endosfm3d_ros.evaluation.compare import Estimate, compare
 from endosfm3d_ros.evaluation.matching import match
 from endosfm3d_ros.evaluation.sampling import DepthTruth, truth_on_picture
 from endosfm3d_ros.evaluation.scoring import DepthPicture
+from endosfm3d_ros.evaluation.table import table_of
 from endosfm3d_ros.evaluation.truth import read_depth_picture
 from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
 
@@ -80,6 +82,20 @@ def test_a_perfect_run_has_no_error_whatever_its_crop_and_size(tmp_path, size):
     assert found.intrinsics.fx == 0.0
     assert found.intrinsics_calibrated_once.fx > 0.05
     assert json.loads(json.dumps(found.as_json(), allow_nan=False))['matched'] == 30
+
+
+def test_a_depth_image_that_says_nothing_counts_in_coverage_and_in_no_error(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    whole = [network_picture(truth, n, 100, 40, 420, 380, (160, 96)) for n in (0, 5, 10)]
+    blank = replace(whole[1], depth=np.full_like(whole[1].depth, np.nan))
+    found = compare(perfect(truth, list(range(30))), [whole[0], blank, whole[2]], truth)
+    assert (found.depth.frames, found.depth_silent) == (2, 1)
+    assert found.depth.coverage == pytest.approx(2 / 3)
+    assert found.depth.abs_rel < 0.004
+    assert '1 images say nothing' in table_of(found)
+    nothing = compare(perfect(truth, list(range(30))), [blank], truth)
+    assert (nothing.depth, nothing.depth_silent) == (None, 1)
+    assert '1 images say nothing' in table_of(nothing)
 
 
 def test_a_pixel_of_the_network_picture_reads_its_own_place_in_the_truth():

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets as they lie on disks become samples whose truth is one: warped, they agree."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import made_data
@@ -144,12 +147,48 @@ def test_pictures_are_read_once_and_kept_as_the_networks_see_them(tmp_path):
     assert np.array_equal(prepared(unread, tmp_path).images, first.images)
 
 
+@pytest.mark.parametrize(
+    ('make', 'read', 'truth'),
+    [
+        (lambda at: made_data.hamlyn(at, [0, 1]), hamlyn, 'intrinsics.txt'),
+        (lambda at: made_data.scared(at, [1, 2]), scared, 'frame_data000000.json'),
+        (lambda at: made_data.scared_raw(at, 2), scared_raw, 'scene_points.tar.gz'),
+        (lambda at: made_data.c3vd(at, [0, 1]), c3vd, 'pose.txt'),
+    ],
+)
+def test_a_truth_that_came_changed_or_went_is_another_clip(tmp_path, make, read, truth):
+    root = make(tmp_path / 'data')
+    before = read(root)[0].facts
+    assert read(root)[0].facts == before
+    (file,) = root.rglob(truth)
+    os.utime(file, ns=(0, 0))
+    changed = read(root)[0].facts
+    file.unlink()
+    assert len({before, changed, read(root)[0].facts}) == 3
+
+
+def test_two_processes_that_need_one_clip_make_it_once(tmp_path):
+    root, cache = made_data.hamlyn(tmp_path / 'data', list(range(30))), tmp_path / 'cache'
+    code = f"""
+from pathlib import Path
+from training.data.hamlyn import hamlyn
+from training.data.prepared import prepare_clip
+print(len(prepare_clip(hamlyn(Path({str(root)!r}))[0], {SIZE}, Path({str(cache)!r}), []).images))
+"""
+    runs = [
+        subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [run.communicate()[0].strip() for run in runs] == ['30', '30']
+    assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
+
+
 def test_an_unreadable_picture_is_named_and_nothing_half_made_stays(tmp_path):
     root = made_data.hamlyn(tmp_path / 'data', [0, 1, 2])
     (root / 'rectified01' / 'image01' / '0000000001.jpg').write_bytes(b'no picture')
     with pytest.raises(ValueError, match=r'0000000001\.jpg: this picture cannot be read'):
         prepared(hamlyn(root)[0], tmp_path)
-    assert not list((tmp_path / 'cache').iterdir())
+    assert [path.name for path in (tmp_path / 'cache').iterdir()] == ['.lock']
 
 
 @pytest.mark.parametrize(

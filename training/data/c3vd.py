@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from training.data.raw import RawClip, RawFrame, needed_folder, read_grey, read_picture
+from training.data.raw import RawClip, RawFrame, files_in, needed_folder, read_grey, read_picture
 
 FULL_SCALE_MM, FULL_SCALE = 100.0, 65535
 WIDEST = 1.3  # tangent of the angle off the axis that the pinhole shows at the side's middle
@@ -78,7 +78,7 @@ def c3vd(root: Path, calibration: Path | None = None) -> list[RawClip]:
     for folder in folders:
         path = calibration or _calibration(folder, root)
         name = folder.name if folder == root else str(folder.relative_to(root))
-        facts = f'{folder} {path.read_text()} {WIDEST}'
+        facts = f'{folder} {files_in(folder)} {path.read_text()} {WIDEST}'
         clips.append(RawClip(name, facts, partial(_frames, folder, path)))
     return clips
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from training.data.raw import RawClip, RawFrame, needed_folder, read_grey, read_picture
+from training.data.raw import RawClip, RawFrame, files_in, needed_folder, read_grey, read_picture
 
 LAYOUT = 'CLIP/image01/*.jpg with depth01/*.png and intrinsics.txt, as Hamlyn is rectified'
+PARTS = ('image01', 'depth01', 'intrinsics.txt')
 FARTHEST_MM = 300.0
 
 
@@ -26,7 +27,7 @@ def hamlyn(root: Path) -> list[RawClip]:
     return [
         RawClip(
             folder.name if folder == root else str(folder.relative_to(root)),
-            str(folder),
+            f'{folder} {files_in(*(folder / part for part in PARTS))}',
             partial(_frames, folder),
         )
         for folder in folders

@@ -4,11 +4,13 @@ A clip as the networks see it, on the disk once and for all: pictures pass the n
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,12 +68,10 @@ def prepare_clip(
     key = hashlib.sha256(f'{VERSION} {clip.facts} {size} {sorted(masks)}'.encode()).hexdigest()
     folder = cache / f'{re.sub(r"[^0-9A-Za-z]+", "_", clip.name)}-{key[:16]}'
     if not (folder / 'clip.json').is_file():
-        part = folder.with_name(f'{folder.name}.part')
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
         try:
-            _write(clip, size, part, masks)
-            part.rename(folder)
+            with _alone(cache):
+                if not folder.is_dir():  # else another process has made it meanwhile
+                    _make(clip, size, folder, masks)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
@@ -79,9 +79,28 @@ def prepare_clip(
                 f'{folder}: the clip could not be kept ({error.strerror}); make room, or name '
                 'another folder as data: cache'
             ) from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
     return _open(clip.name, folder, size)
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Wait until no other process makes a clip here; the system ends the hold of a dead one."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / '.lock').open('w') as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _make(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[str]) -> None:
+    """Write the clip beside its folder, which appears when all of it is there."""
+    part = folder.with_name(f'{folder.name}.part')
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        _write(clip, size, part, masks)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader of a data set gives: clips, and their frames as they lie on the disk."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,21 @@ def read_grey(path: Path) -> np.ndarray:
         found = 'nothing readable' if stored is None else f'{stored.shape}'
         raise ValueError(f'{path}: need a picture of one channel, found {found}')
     return stored
+
+
+def files_in(*places: Path) -> str:
+    """
+    Which files lie at these places and right in these folders: text that changes when one comes,
+    goes or is written.
+    """
+    said = hashlib.sha256()
+    for place in places:
+        files = sorted(place.iterdir()) if place.is_dir() else [place]
+        for file in files:
+            if file.is_file():
+                stat = file.stat()
+                said.update(f'{file} {stat.st_size} {stat.st_mtime_ns}\n'.encode())
+    return said.hexdigest()
 
 
 def needed_folder(path: Path, what: str) -> Path:

@@ -21,7 +21,7 @@ import numpy as np
 
 from endosfm3d_ros.bags.videos import VideoFrames
 from endosfm3d_ros.core.frame import Intrinsics
-from training.data.raw import RawClip, RawFrame, needed_folder, read_picture
+from training.data.raw import RawClip, RawFrame, files_in, needed_folder, read_picture
 
 HEIGHT = 1024  # of one picture; files of scene points hold two, the left one first
 LAYOUT = 'datasetD/keyframeK/image_02/data/%010d.png, as AF-SfMLearner lays SCARED out'
@@ -53,7 +53,7 @@ def scared(root: Path, lists: list[Path] | None = None) -> list[RawClip]:
                 )
             numbers = sorted(wanted.get(name, set()))
         if numbers:
-            facts = f'{folder} {numbers}'
+            facts = f'{folder} {numbers} {files_in(*_folders(folder))}'
             clips.append(RawClip(name, facts, partial(_frames, folder, numbers)))
     if not clips:
         raise ValueError(f'{root}: no pictures found; need {LAYOUT}')
@@ -66,7 +66,7 @@ def scared_raw(root: Path) -> list[RawClip]:
     clips = [
         RawClip(
             f'{video.parents[2].name}/{video.parents[1].name}',
-            f'{video} {video.stat().st_size}',
+            f'{video} {files_in(*_folders(video.parent))}',
             partial(_raw_frames, video),
         )
         for video in sorted(root.glob('dataset*/keyframe*/data/rgb.mp4'))
@@ -74,6 +74,11 @@ def scared_raw(root: Path) -> list[RawClip]:
     if not clips:
         raise ValueError(f'{root}: no videos found; need {RAW_LAYOUT}')
     return clips
+
+
+def _folders(folder: Path) -> list[Path]:
+    """A folder and all that are in it, however deep."""
+    return [folder, *(path for path in folder.rglob('*') if path.is_dir())]
 
 
 def _wanted(lists: list[Path]) -> dict[str, set[int]]:

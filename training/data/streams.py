@@ -12,7 +12,7 @@ import numpy as np
 from endosfm3d_ros.bags.bag_frames import is_bag
 from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bags.source import FrameSource
-from training.data.raw import RawClip, RawFrame
+from training.data.raw import RawClip, RawFrame, files_in
 
 USUAL_RATE = 25.0  # of folders of pictures, which have none: only the order counts here [Hz]
 GAP = 1.5  # a step longer than so many usual ones means that frames are missing between
@@ -33,8 +33,7 @@ def stream(path: Path, topic: str | None = None) -> list[RawClip]:
     :param topic: a bag's image topic, where it has several.
     """
     source = _open(path, topic)
-    stat = path.stat()
-    facts = f'{path} {topic} {stat.st_size} {stat.st_mtime_ns} {source.count}'
+    facts = f'{path} {topic} {files_in(path)} {source.count}'
     return [RawClip(source.name, facts, partial(_frames, path, topic))]
 
 
