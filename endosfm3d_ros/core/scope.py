@@ -11,6 +11,7 @@ from endosfm3d_ros.core.priors import TIED
 BARREL, BARREL_SIGMA = -0.12, 0.12  # `lens.py`'s c of lenses that bend lines; fisheyes: -0.33
 SHOWN, REFUTED = 0.2, 0.9  # chance of a straight lens: where it is said to bend, and no more
 LENS_ERROR = 1.8  # times as far off, in sigmas, as windows say of the distortion
+LENS_LEAST = 0.005  # sigma of it that windows have in common: minutes before one place end there
 
 
 @dataclass(frozen=True)
@@ -189,4 +190,4 @@ class Scope:
     @property
     def distortion_sigma(self) -> float:
         """Of the distortion."""
-        return LENS_ERROR * float(np.sqrt(self.covariance[2, 2]))
+        return float(np.hypot(LENS_ERROR * np.sqrt(self.covariance[2, 2]), LENS_LEAST))

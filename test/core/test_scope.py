@@ -55,6 +55,13 @@ def test_a_measured_focal_length_moves_the_principal_point_that_goes_with_it() -
     assert abs(informed.lens[3] - scope.lens[3]) > 0.01
 
 
+@pytest.mark.parametrize(('distortion', 'bends'), [(-0.012, False), (-0.06, True), (-0.3, True)])
+def test_minutes_before_one_place_show_no_lens_that_hardly_bends(distortion: float, bends: bool):
+    lens, C = known().lens, np.diag(SIZES**2)
+    lens[2], C[2, 2] = distortion, 0.0005**2  # each window says the same once more
+    assert replace(known(), lens=lens, covariance=C).bends(told=False) is bends
+
+
 def believed(scope: Scope) -> tuple[Priors, Scene]:
     """Priors of two keyframes, a step of the zoom between them, and the scene that they expect."""
     K = 2
