@@ -18,6 +18,8 @@ from endosfm3d_ros.core.frame import Frame
 
 STORAGE_SUFFIXES = frozenset(('.mcap', '.db3'))
 IMAGE_TYPES = frozenset(('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'))
+# What our own node makes of its input, below its name, and the topic that tells that it is ours.
+MADE, MARK = ('rgb/image', 'depth/image', 'depth/confidence'), 'input/camera_info'
 
 Decode = Callable[[Any], np.ndarray]
 """Takes a message with the fields of Image or CompressedImage, gives (H, W, 3) uint8 RGB."""
@@ -54,7 +56,8 @@ class BagFrames(FrameSource):
 
         :param path: a bag's folder or its storage file.
         :param decode: takes a message, gives its picture.
-        :param topic: which image topic; may be left out when there is one only.
+        :param topic: which image topic; may be left out when there is one only, beside what our
+            own node made.
         :param rate: overrides the nominal rate [Hz]; stamps stay the bag's own.
         :param frame_id: overrides the frame id of the messages.
         :raises ValueError: no readable bag, no such topic, or several and none was named.
@@ -195,9 +198,23 @@ def _choose_topic(path: Path, images: list[str], topics: list[str], topic: str |
         raise ValueError(f'{path}: {topic} {found}; image topics there: {there}')
     if topic is None and not images:
         raise ValueError(f'{path}: no image topic; topics: {", ".join(topics) or "none"}')
-    if topic is None and len(images) > 1:
+    if topic is not None:
+        return topic
+    made = {f'{name.removesuffix(MARK)}{one}' for name in topics for one in MADE if _is_mark(name)}
+    inputs = [name for name in images if name not in made]
+    if not inputs:
+        raise ValueError(
+            f"{path}: no camera's picture, only what the node made of one; record with "
+            f'--with-input, or choose one all the same with --topic: {there}'
+        )
+    if len(inputs) > 1:
+        there = ', '.join(inputs)
         raise ValueError(f'{path}: several image topics; choose one with --topic: {there}')
-    return topic or images[0]
+    return inputs[0]
+
+
+def _is_mark(topic: str) -> bool:
+    return topic.endswith(f'/{MARK}')
 
 
 def _usual_rate(times: list[int]) -> float:

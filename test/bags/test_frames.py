@@ -193,6 +193,20 @@ def test_among_several_image_topics_one_must_be_chosen(tmp_path: Path):
     np.testing.assert_array_equal(frame.image, pictures(2)[1])
 
 
+def test_what_our_own_node_made_is_taken_only_by_name(tmp_path: Path):
+    one, two = ([image_message(p, START_NS)] for p in pictures(2))
+    text = [JAZZY.types['std_msgs/msg/String']('stands for the node')]
+    made = {'/ward/scope/rgb/image': one, '/ward/scope/depth/image': one}
+    made['/ward/scope/input/camera_info'] = text
+    bag = write_bag(tmp_path / 'own', StoragePlugin.MCAP, made)
+    with pytest.raises(ValueError, match='only what the node made.*--topic: /ward/scope/depth'):
+        open_frames(bag, decode=decode)
+    assert open_frames(bag, topic='/ward/scope/rgb/image', decode=decode).count == 1
+    bag = write_bag(tmp_path / 'whole', StoragePlugin.MCAP, {**made, '/camera/rgb/image': two})
+    (frame,) = open_frames(bag, decode=decode)
+    np.testing.assert_array_equal(frame.image, pictures(2)[1])
+
+
 def test_a_bag_without_images_names_its_topics(tmp_path: Path):
     text = JAZZY.types['std_msgs/msg/String']('hello')
     bag = write_bag(tmp_path / 'bag', StoragePlugin.SQLITE3, {'/chatter': [text]})
