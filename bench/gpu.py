@@ -8,7 +8,7 @@ Depth on an NVIDIA GPU, batch 1, every way there is on that machine, each with i
 Needs torch and no ROS. Times are medians and 99th percentiles of 300 runs after 50: on the device
 by events, and by the host's clock with the copies in and out. The error is the largest relative
 difference of depth from torch in single precision on the CPU. TensorRT is measured where it is
-installed and the bundle was compiled (`python -m training compile`).
+installed and the bundle was compiled (`endosfm3d compile`).
 """
 
 import argparse

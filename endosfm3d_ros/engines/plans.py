@@ -106,7 +106,7 @@ def find_plan(cache: Path, graph: Graph, tensorrt: str, capability: str) -> Path
 
 def how_to_build(graph: Graph) -> str:
     """The command that makes, or makes again, the plans of a graph."""
-    return f'python -m training compile {graph.path.parent}'
+    return f'endosfm3d compile {graph.path.parent}'
 
 
 def read_record(folder: Path, graph: Graph) -> Record:

@@ -114,7 +114,7 @@ def test_a_plan_that_fits_runs_and_names_its_runtime(
         ({'tensorrt': '10.16.1'}, {}, 'TensorRT: 10.16.1, here is 11.4.0.106', 'gpu'),
         ({'capability': '8.6'}, {}, 'compute capability: 8.6, here is 9.0', 'gpu'),
         ({}, {'capability': ''}, 'no CUDA driver', 'gpu'),
-        ({}, {'takes': False}, 'magic tag does not match; run: python -m', 'plan'),
+        ({}, {'takes': False}, 'magic tag does not match; run: endosfm3d compile', 'plan'),
         ({'tensors': TENSORS[:1]}, {}, 'another inputs and outputs', 'plan'),
         ({}, {'tensors': [['picture', 'in', [112, 140, 3], 'uint8']]}, 'takes .112, 140', 'plan'),
         ({'error': {'depth': 0.3}}, {}, 'off by 3.0e-01, allowed 2.0e-02', 'plan'),
@@ -183,7 +183,7 @@ def test_a_record_that_is_none_is_refused(
     text: str, tmp_path: Path, graph: Graph, written: Callable[..., Path]
 ) -> None:
     (written() / plans.RECORD).write_bytes(text.encode('latin-1'))
-    with pytest.raises(EngineError, match='not the record of a plan .*training compile'):
+    with pytest.raises(EngineError, match='not the record of a plan .*endosfm3d compile'):
         TensorRtEngine(graph, tmp_path, FakeMachine())
 
 
@@ -199,7 +199,7 @@ def test_a_plan_cut_short_missing_or_open_to_everybody_is_refused(
     with pytest.raises(EngineError, match='changed or cut short'):
         TensorRtEngine(graph, tmp_path, FakeMachine())
     plan.unlink()
-    with pytest.raises(EngineError, match='No such file.*training compile'):
+    with pytest.raises(EngineError, match='No such file.*endosfm3d compile'):
         TensorRtEngine(graph, tmp_path, FakeMachine())
 
 

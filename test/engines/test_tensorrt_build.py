@@ -10,12 +10,13 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
+from endosfm3d_ros import cli
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.engines import tensorrt, tensorrt_build
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.engines.tensorrt import TensorRtPlan
 from endosfm3d_ros.engines.tensorrt_build import Options, build, difference, gate_pictures
-from training import compile as command
+from training import compile as training_compile
 
 
 class Severity(IntEnum):
@@ -166,10 +167,12 @@ def test_compile_without_what_it_needs_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setitem(__import__('sys').modules, 'tensorrt', None)
-    monkeypatch.setattr('sys.argv', ['compile', *words])
-    assert command.main() == 1
+    assert cli.main(['compile', *words]) == 1
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
+    monkeypatch.setattr('sys.argv', ['python -m training compile', *words])
+    assert training_compile.main() == 1  # the older name
+    assert capsys.readouterr().err == error
 
 
 def test_nothing_is_written_when_the_gate_fails(
