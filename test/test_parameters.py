@@ -26,6 +26,16 @@ def test_the_yaml_in_config_is_the_table() -> None:
     assert flat(tree['/**']['ros__parameters']) == dict(parameters.DEFAULTS)
 
 
+def test_the_yaml_for_a_dvrk_says_only_what_differs_or_is_worth_a_word() -> None:
+    tree = yaml.safe_load((CONFIG.parent / 'dvrk.yaml').read_text())
+    given = flat(tree['/**']['ros__parameters'])
+    values = {**parameters.DEFAULTS, **parameters.checked(given)}
+    parameters.settings(values)
+    same = {name for name, value in given.items() if parameters.DEFAULTS[name] == value}
+    assert same == {'deinterlace'}  # it is said, because older pages said top
+    assert parameters.robot_frames(values) is None  # the topic robot_pose
+
+
 def test_every_default_passes_its_own_check_and_makes_the_pipeline_s_own_defaults() -> None:
     assert parameters.checked(parameters.DEFAULTS) == parameters.DEFAULTS
     assert parameters.settings(parameters.DEFAULTS) == Settings()
