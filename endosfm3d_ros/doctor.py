@@ -14,6 +14,7 @@ from endosfm3d_ros.bundle import BundleError, open_bundle, shipped_bundles
 from endosfm3d_ros.finding import Finding
 from endosfm3d_ros.share import DEMO_CLIP, shared_file
 
+BY_PIP = 'the pip line of docs/install.md: requirements/robot.txt'
 MODULES = {
     'rclpy': 'make setup, or source /opt/ros/jazzy/setup.bash',
     'sensor_msgs': 'make setup, or apt-get install ros-jazzy-sensor-msgs',
@@ -24,9 +25,9 @@ MODULES = {
     'cv_bridge': 'make setup, or apt-get install ros-jazzy-cv-bridge',
     'sensor_msgs_py': 'make setup, or apt-get install ros-jazzy-sensor-msgs-py',
     'cv2': 'make setup, or apt-get install python3-opencv',
-    'numba': 'make setup, or pip install numba',
-    'mcap': 'make setup, or pip install mcap zstandard',
-    'rosbags': 'make setup, or pip install rosbags',
+    'numba': f'make setup, or {BY_PIP}',
+    'mcap': f'make setup, or {BY_PIP}',
+    'rosbags': f'make setup, or {BY_PIP}',
 }
 RUNTIMES = {'openvino': 'pip install openvino', 'onnxruntime': 'pip install onnxruntime'}
 MODEL = 'compact'  # the node's default; parameters.py would need more than may be here
@@ -98,11 +99,8 @@ def _transport() -> Iterator[Finding]:
     asked = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
     implementation = os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
     if 'fastrtps' not in implementation:
-        yield Finding(
-            'note',
-            f'RMW_IMPLEMENTATION is {implementation}; the large-image profile is for '
-            'rmw_fastrtps_cpp',
-        )
+        text = f'RMW_IMPLEMENTATION is {implementation}; the large-image profile is for '
+        yield from _other_transport(implementation, text + 'rmw_fastrtps_cpp')
     elif not any(os.environ.get(name) for name in asked):
         yield Finding(
             'note',
@@ -112,6 +110,22 @@ def _transport() -> Iterator[Finding]:
         )
     else:
         yield Finding('ok', 'a Fast DDS profile is set')
+
+
+def _other_transport(implementation: str, text: str) -> Iterator[Finding]:
+    """What there is for a middleware that is not Fast DDS."""
+    if 'cyclonedds' not in implementation:
+        yield Finding('note', text, 'RMW_IMPLEMENTATION=rmw_fastrtps_cpp, which was measured')
+    elif os.environ.get('CYCLONEDDS_URI'):
+        yield Finding('ok', f'{text}; CYCLONEDDS_URI is set')
+    else:
+        uri = f'file://{shared_file("config/cyclonedds_large_images.xml")}'
+        yield Finding(
+            'note',
+            text,
+            'for the camera driver too: sudo sysctl -w net.core.rmem_max=67108864; '
+            f'export CYCLONEDDS_URI={uri}',
+        )
 
 
 def _shared_memory(shm: Path = Path('/dev/shm')) -> Iterator[Finding]:
@@ -162,7 +176,7 @@ def _gpu() -> Iterator[Finding]:
     cures = re.findall(r'; run: ([^;]*)', why)
     cure = cures[0] if cures else ''  # TensorRT's: it is tried first
     if cure.startswith('pip install'):
-        cure += f' onnx, then once: python -m training compile {MODEL}'
+        cure += f' onnx, then once: endosfm3d compile {MODEL}'
     said = re.sub(r'; run: [^;]*', '', why)
     yield Finding('note' if cure else 'ok', f'{gpu.name}, model {MODEL}, {said}', cure)
 

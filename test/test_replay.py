@@ -19,7 +19,7 @@ from endosfm3d_ros.outputs import PRIVATE_TOPICS
 
 FRAMES = 12
 README = (Path(__file__).parents[1] / 'README.md').read_text()
-COMPILE = 'python -m training compile compact'
+COMPILE = 'endosfm3d compile compact'
 
 
 def picture(number: int) -> np.ndarray:
@@ -197,6 +197,23 @@ def test_the_doctor_names_what_is_missing_and_what_to_run(
     assert main(['doctor', '--no-traffic']) == 1
     said = capsys.readouterr().out
     assert 'bad   the Python module no_such_module is missing\n      run: make setup' in said
+
+
+def test_the_doctor_knows_what_to_do_under_another_middleware(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv('CYCLONEDDS_URI', raising=False)
+    monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_cyclonedds_cpp')
+    (finding,) = doctor._transport()
+    file = Path(finding.cure.split('CYCLONEDDS_URI=file://')[1])
+    assert finding.state == 'note' and file.name == 'cyclonedds_large_images.xml'
+    assert file.is_file() and 'net.core.rmem_max' in finding.cure
+    monkeypatch.setenv('CYCLONEDDS_URI', f'file://{file}')
+    (finding,) = doctor._transport()
+    assert finding.state == 'ok'
+    monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_zenoh_cpp')
+    (finding,) = doctor._transport()
+    assert finding.state == 'note' and 'rmw_fastrtps_cpp' in finding.cure
 
 
 @pytest.fixture
