@@ -235,7 +235,8 @@ class Pipeline:
         )  # fmt: skip
         trust, log_focal_sigma = camera_told.trust(estimate, given, off)
         zoom, zoom_sigma = camera_told.zoom(estimate, moved, given)
-        log_scale_sigma = float(np.median(view.depth.log_sigma[mask])) if mask.any() else 1.0
+        some = view.depth.log_sigma[::4, ::4][mask[::4, ::4]]
+        log_scale_sigma = float(np.median(some)) if len(some) else 1.0
         bend = estimate.distortion
         picture, depth_map, camera = straightened(picture, depth_map, camera, bend)
         return Reconstruction(

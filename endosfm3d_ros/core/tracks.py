@@ -27,6 +27,7 @@ ALIKE = 0.8  # of the other's sharpness: a picture that has less is blurred, and
 AGAIN_PX, AGAIN_MISFIT = 2.0, 1.6  # so near to where it ought to be, and fitting so well
 SCOUTS = 48  # tracks, and fewer than twice as many, tell how the picture moved at large
 MISFIT = 2.5  # medians: a patch that fits worse is another one
+LEAST_MISFIT = 1.0  # grey levels, of a median: a picture that comes twice has none
 REPROJECTION_PX = 1.5  # an inlier's distance at most
 MIN_INLIERS = 12
 PIXEL_SIGMA = 0.3  # what a track is known to at least [px]
@@ -204,7 +205,7 @@ def follow_from(
     held, fits, error = _on_patches(anchor, now, anchored, there, warp)
     ok &= fits & (np.linalg.norm(held - there, axis=1) < SLIDE_PX)
     if ok.any():
-        ok &= error <= MISFIT * np.median(error[ok])
+        ok &= error <= MISFIT * max(float(np.median(error[ok])), LEAST_MISFIT)
     return held.astype(np.float32), ok
 
 

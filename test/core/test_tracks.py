@@ -197,6 +197,15 @@ def test_no_tracks_and_one_track_are_followed_like_many() -> None:
         assert np.allclose(there, truth[1][100 : 100 + count], atol=0.5)
 
 
+def test_a_picture_that_comes_twice_costs_no_track() -> None:
+    """60 Hz of a 30 Hz video: only the mask's edge moves, as the rim is measured anew."""
+    pictures, start, _ = advance(0)
+    again = pictures[0].copy()
+    again[:40] = np.clip(again[:40].astype(int) + np.eye(40, 280, dtype=int) * 3, 0, 255)
+    there, ok = tracks.follow_from(pictures[0], start, pictures[0], again, start)
+    assert ok.all() and np.allclose(there, start, atol=0.05)
+
+
 @pytest.mark.parametrize('where', ['rim', 'highlight'])
 def test_corners_keep_off_the_rim_and_off_highlights(where: str) -> None:
     picture, mask = np.full((224, 280, 3), 100, np.uint8), np.ones((224, 280), bool)
