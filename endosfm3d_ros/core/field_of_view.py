@@ -7,7 +7,7 @@ its centre follows the optical axis. Here one picture is measured, with an hones
 over time is the zoom filter's work.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -47,7 +47,7 @@ class FieldOfView:
     rim_blur: float = 0.0
     rim_points: int = 0
     rms_px: float = 0.0
-    rests: int = 0
+    rests: int = field(default=0, compare=False)
 
     @property
     def box(self) -> Box:

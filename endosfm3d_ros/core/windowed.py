@@ -52,7 +52,7 @@ class Windowed:
         before = self.odometry
         if before is None and view.given is None:
             estimate = _with_guess(view)
-        sight = self._sight(view, tracks.trackable(view.picture, view.mask))
+        sight = self._sight(view, tracks.trackable(view.picture, view.inside))
         if before is None:
             scope = self.learnt or _scope(view, estimate, self.straight)
             before = Odometry.begun(scope, sight)

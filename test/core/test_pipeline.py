@@ -197,6 +197,18 @@ def test_another_scope_is_an_event_and_an_unknown_step_not_a_motion() -> None:
     assert len(jumps) == 1 and not jumps[0].motion.known
 
 
+def test_what_is_picture_stays_while_the_rim_moves_by_less_than_the_picture_shows() -> None:
+    """Its border does not flicker, and what follows from it is not computed again."""
+    pipeline, seen = Pipeline(flat_depth, SIZES), []
+    for number in range(12):
+        radius = (90.0, 90.2, 89.9)[number % 3] if number < 10 else 91.5
+        said = pipeline.step(frame(number, disc(radius, number)))
+        seen.append((pipeline._state.past.inside, np.isfinite(said.depth)))
+    assert all(inside is seen[0][0] for inside, _ in seen[:10])
+    assert all(np.array_equal(known, seen[0][1]) for _, known in seen[:10])
+    assert seen[11][0] is not seen[0][0]
+
+
 def test_a_rim_lost_for_half_a_second_puts_no_depth_on_the_border() -> None:
     pipeline = Pipeline(flat_depth, SIZES)
     for number in range(10):
