@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX Runtime: on a GPU where TensorRT is absent, and the reference that others are held to."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,11 @@ from endosfm3d_ros.engines.cuda import Gpu, prove_gpu
 from endosfm3d_ros.engines.engine import EngineError, check_inputs, last_line
 
 CUDA = 'CUDAExecutionProvider'
-DTYPES = {'tensor(uint8)': np.dtype(np.uint8)}
+DTYPES: dict[str, np.dtype] = {
+    'tensor(uint8)': np.dtype(np.uint8),
+    'tensor(float)': np.dtype(np.float32),
+}
+CAPTURE_ERROR = 1e-2  # of a captured run against another of the same kernels
 _state = ort.capi.onnxruntime_pybind11_state
 REFUSALS = (
     _state.Fail, _state.InvalidArgument, _state.InvalidGraph, _state.InvalidProtobuf,
@@ -81,9 +86,14 @@ class Bound:
     """
     A session whose inputs and outputs lie at fixed places, as a CUDA graph needs them.
 
+    Every run goes by these places. ONNX Runtime captures the first run there is and only replays
+    it from then on, so one with places of its own would be repeated for ever.
+
     :param session: of a graph with static sides.
     :param graph: which one it is, for its inputs' size.
     :param device: 'cuda', or 'cpu' to do the same without a GPU.
+    :raises EngineError: an output has no static sides, the graph does not run, or its captured
+        run does not look at new pictures.
     """
 
     def __init__(self, session: ort.InferenceSession, graph: Graph, device: str = 'cuda') -> None:
@@ -95,27 +105,40 @@ class Bound:
         ]
         for place, value in zip(self._pictures, session.get_inputs(), strict=True):
             self._binding.bind_ortvalue_input(value.name, place)
-        try:
-            found = session.run(None, {v.name: picture for v in session.get_inputs()})
-        except REFUSALS as error:
-            raise EngineError(f'ONNX Runtime failed: {last_line(error)}') from error
-        self._outputs = {
-            value.name: ort.OrtValue.ortvalue_from_numpy(said, device, 0)
-            for value, said in zip(session.get_outputs(), found, strict=True)
-        }
+        self._outputs = {value.name: _place(value, device) for value in session.get_outputs()}
         for name, place in self._outputs.items():
             self._binding.bind_ortvalue_output(name, place)
         self.run(*(picture for _ in self._pictures))  # this one is captured
+        self._check(graph)
 
     def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
         """Run the graph once; see `Engine`."""
+        return self._run(pictures, None)
+
+    def _run(
+        self, pictures: Sequence[np.ndarray], options: ort.RunOptions | None
+    ) -> dict[str, np.ndarray]:
         try:
             for place, picture in zip(self._pictures, pictures, strict=True):
                 place.update_inplace(picture)
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, options)
             return {name: value.numpy() for name, value in self._outputs.items()}
         except REFUSALS as error:
             raise EngineError(f'ONNX Runtime failed: {last_line(error)}') from error
+
+    def _check(self, graph: Graph) -> None:
+        """Hold a captured run of other pictures against one that is not captured."""
+        rng = np.random.default_rng(0)
+        noise = rng.integers(0, 256, (len(self._pictures), graph.height, graph.width, 3), np.uint8)
+        said = {name: value.copy() for name, value in self.run(*noise).items()}
+        options = ort.RunOptions()
+        options.add_run_config_entry('gpu_graph_id', '-1')  # neither capture nor replay
+        for name, wanted in self._run(tuple(noise), options).items():
+            if not np.allclose(said[name], wanted, CAPTURE_ERROR, CAPTURE_ERROR):
+                raise EngineError(
+                    f'{graph.path}: captured as a CUDA graph it gives another {name!r} than run '
+                    'plainly; set the parameter `engine` to openvino'
+                )
 
 
 def require_cuda() -> Gpu:
@@ -172,3 +195,14 @@ def open_session(
 def _cuda_provider(captured: bool) -> tuple[str, dict[str, str]]:
     settings = {'cudnn_conv_algo_search': 'EXHAUSTIVE', 'enable_cuda_graph': str(int(captured))}
     return CUDA, settings
+
+
+def _place(value: Any, device: str) -> ort.OrtValue:
+    """Memory for an output of a session."""
+    dtype = DTYPES.get(value.type)
+    if dtype is None or not all(isinstance(side, int) for side in value.shape):
+        raise EngineError(
+            f'the output {value.name!r} is {value.type} of {value.shape}, needed numbers of float '
+            'for all its sides; export the bundle again'
+        )
+    return ort.OrtValue.ortvalue_from_shape_and_type(value.shape, dtype, device, 0)

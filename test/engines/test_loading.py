@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -82,17 +84,72 @@ def test_a_provider_that_does_not_start_is_an_error_not_a_slow_cpu(
     assert 'not onnxruntime-cuda: ONNX Runtime can not start' in loaded.why
 
 
-def test_bound_memory_says_what_a_plain_run_says(graph: Graph) -> None:
+def test_bound_memory_says_what_a_plain_run_says(
+    graph: Graph, cpu_session: ort.InferenceSession
+) -> None:
     """The code that a GPU runs, with the memory here; the CUDA graph alone is left out."""
-    session = onnxruntime.open_session(
-        graph, onnxruntime.session_options(graph), ['CPUExecutionProvider']
-    )
-    bound, plain = Bound(session, graph, 'cpu'), OnnxRuntimeEngine(graph)
+    bound, plain = Bound(cpu_session, graph, 'cpu'), OnnxRuntimeEngine(graph)
     for picture in gate_pictures(224, 280)[-3:]:
         said, wanted = bound.run(picture), plain.run(picture)
         assert said.keys() == wanted.keys()
         for name, value in wanted.items():
             assert np.array_equal(said[name], value)
+
+
+class CapturingSession:
+    """
+    A session that captures its first run, whichever way it is asked to, and replays that.
+
+    :param is_stale: the replay looks at the pictures of the captured run.
+    """
+
+    def __init__(self, session: ort.InferenceSession, is_stale: bool) -> None:
+        self._session, self._is_stale, self.runs = session, is_stale, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run(self, *_: Any) -> None:
+        raise AssertionError('captured with buffers that are given back')
+
+    def run_with_iobinding(self, binding: Any, options: ort.RunOptions | None = None) -> None:
+        plainly = options and options.get_run_config_entry('gpu_graph_id') == '-1'
+        self.runs += not plainly
+        if plainly or not self._is_stale or self.runs == 1:
+            self._session.run_with_iobinding(binding, options)
+
+
+@pytest.fixture
+def cpu_session(graph: Graph) -> ort.InferenceSession:
+    options = onnxruntime.session_options(graph)
+    return onnxruntime.open_session(graph, options, ['CPUExecutionProvider'])
+
+
+def test_what_is_captured_is_a_run_of_the_bound_memory(
+    graph: Graph, cpu_session: ort.InferenceSession
+) -> None:
+    session = CapturingSession(cpu_session, is_stale=False)
+    bound, picture = Bound(session, graph, 'cpu'), gate_pictures(224, 280)[-1]
+    wanted = OnnxRuntimeEngine(graph).run(picture)
+    assert np.array_equal(bound.run(picture)['depth'], wanted['depth'])
+    assert session.runs == 3
+
+
+def test_a_capture_that_repeats_its_first_picture_is_an_error(
+    graph: Graph, cpu_session: ort.InferenceSession
+) -> None:
+    with pytest.raises(EngineError, match="another 'depth' than run plainly"):
+        Bound(CapturingSession(cpu_session, is_stale=True), graph, 'cpu')
+
+
+def test_an_output_with_open_sides_can_not_be_bound(
+    graph: Graph, cpu_session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = CapturingSession(cpu_session, is_stale=False)
+    value = SimpleNamespace(name='depth', type='tensor(float)', shape=['height', 280])
+    monkeypatch.setattr(session, 'get_outputs', lambda: [value], raising=False)
+    with pytest.raises(EngineError, match="'depth' is tensor.float. of .'height', 280."):
+        Bound(session, graph, 'cpu')
 
 
 def test_no_driver_a_driver_that_fails_and_one_without_a_gpu_are_told_apart(
