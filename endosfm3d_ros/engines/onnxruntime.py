@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX Runtime: on a GPU where TensorRT is absent, and the reference that others are held to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ DTYPES: dict[str, np.dtype] = {
     'tensor(float)': np.dtype(np.float32),
 }
 CAPTURE_ERROR = 1e-2  # of a captured run against another of the same kernels
-_state = ort.capi.onnxruntime_pybind11_state
-REFUSALS = (
-    _state.Fail, _state.InvalidArgument, _state.InvalidGraph, _state.InvalidProtobuf,
-    _state.NoSuchFile, _state.NotImplemented, _state.RuntimeException,
-)  # fmt: skip
+_state = vars(ort.capi.onnxruntime_pybind11_state).values()
+# its own, which have no base in common; what its Python refuses, and CUDA below it
+REFUSALS: tuple[type[Exception], ...] = (
+    *(kind for kind in _state if isinstance(kind, type) and issubclass(kind, Exception)),
+    RuntimeError,
+    ValueError,
+)
 
 
 class OnnxRuntimeEngine:
@@ -45,11 +48,9 @@ class OnnxRuntimeEngine:
 
     def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
         """Run the graph once; see `Engine`."""
-        try:
-            feed = dict(zip(self._inputs, pictures, strict=True))
+        feed = dict(zip(self._inputs, pictures, strict=True))
+        with _as_engine_error('ONNX Runtime failed'):
             outputs = self._session.run(self._outputs, feed)
-        except REFUSALS as error:
-            raise EngineError(f'ONNX Runtime failed: {last_line(error)}') from error
         return dict(zip(self._outputs, outputs, strict=True))
 
 
@@ -98,16 +99,17 @@ class Bound:
 
     def __init__(self, session: ort.InferenceSession, graph: Graph, device: str = 'cuda') -> None:
         self._session = session
-        self._binding = session.io_binding()
         picture = np.zeros((graph.height, graph.width, 3), np.uint8)
-        self._pictures = [
-            ort.OrtValue.ortvalue_from_numpy(picture, device, 0) for _ in session.get_inputs()
-        ]
-        for place, value in zip(self._pictures, session.get_inputs(), strict=True):
-            self._binding.bind_ortvalue_input(value.name, place)
-        self._outputs = {value.name: _place(value, device) for value in session.get_outputs()}
-        for name, place in self._outputs.items():
-            self._binding.bind_ortvalue_output(name, place)
+        with _as_engine_error('ONNX Runtime gives no memory for the pictures'):
+            self._binding = session.io_binding()
+            self._pictures = [
+                ort.OrtValue.ortvalue_from_numpy(picture, device, 0) for _ in session.get_inputs()
+            ]
+            for place, value in zip(self._pictures, session.get_inputs(), strict=True):
+                self._binding.bind_ortvalue_input(value.name, place)
+            self._outputs = {value.name: _place(value, device) for value in session.get_outputs()}
+            for name, place in self._outputs.items():
+                self._binding.bind_ortvalue_output(name, place)
         self.run(*(picture for _ in self._pictures))  # this one is captured
         self._check(graph)
 
@@ -118,13 +120,12 @@ class Bound:
     def _run(
         self, pictures: Sequence[np.ndarray], options: ort.RunOptions | None
     ) -> dict[str, np.ndarray]:
-        try:
-            for place, picture in zip(self._pictures, pictures, strict=True):
+        shown = list(zip(self._pictures, pictures, strict=True))
+        with _as_engine_error('ONNX Runtime failed'):
+            for place, picture in shown:
                 place.update_inplace(picture)
             self._session.run_with_iobinding(self._binding, options)
             return {name: value.numpy() for name, value in self._outputs.items()}
-        except REFUSALS as error:
-            raise EngineError(f'ONNX Runtime failed: {last_line(error)}') from error
 
     def _check(self, graph: Graph) -> None:
         """Hold a captured run of other pictures against one that is not captured."""
@@ -153,7 +154,8 @@ def require_cuda() -> Gpu:
             'run: pip install onnxruntime-gpu (instead of onnxruntime)'
         )
     gpu = prove_gpu()
-    ort.preload_dlls()  # CUDA and cuDNN that pip installed lie where the loader does not look
+    with _as_engine_error('ONNX Runtime does not find CUDA'):
+        ort.preload_dlls()  # what pip installed lies where the loader does not look
     return gpu
 
 
@@ -174,14 +176,16 @@ def open_session(
     :param providers: those to run on, the first one for certain.
     :raises EngineError: ONNX Runtime does not take it, or not on that provider.
     """
-    try:
-        session = ort.InferenceSession(graph.data, options, providers=providers)
+    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    cure = 'export the bundle again'
+    if first == CUDA:
+        cure = f'look at nvidia-smi, set the parameter `engine` to openvino, or {cure}'
+    try:  # without its own way back to the CPU, which it only prints
+        session = ort.InferenceSession(graph.data, options, providers=providers, enable_fallback=0)
     except REFUSALS as error:
         raise EngineError(
-            f'{graph.path}: ONNX Runtime can not load it ({last_line(error)}); '
-            'export the bundle again'
+            f'{graph.path}: ONNX Runtime can not load it ({last_line(error)}); {cure}'
         ) from error
-    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if session.get_providers()[0] != first:  # it falls back by itself, and only prints why
         raise EngineError(
             f'ONNX Runtime can not start {first} (CUDA or cuDNN does not load); '
@@ -206,3 +210,14 @@ def _place(value: Any, device: str) -> ort.OrtValue:
             'for all its sides; export the bundle again'
         )
     return ort.OrtValue.ortvalue_from_shape_and_type(value.shape, dtype, device, 0)
+
+
+@contextmanager
+def _as_engine_error(what: str) -> Iterator[None]:
+    """Whatever ONNX Runtime or CUDA below it raises, as one line that begins with `what`."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except REFUSALS as error:
+        raise EngineError(f'{what}: {last_line(error)}') from error

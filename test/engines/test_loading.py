@@ -32,6 +32,15 @@ def graph() -> Graph:
     return open_bundle('compact').depth[0]
 
 
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that the driver tells of, and an ONNX Runtime that believes to have a provider."""
+    monkeypatch.setattr(ort, 'get_available_providers', lambda: [onnxruntime.CUDA])
+    monkeypatch.setattr(onnxruntime, 'prove_gpu', lambda: GPU)
+    monkeypatch.setattr(loading, 'prove_gpu', lambda: GPU)
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+
+
 def test_without_a_gpu_auto_takes_openvino_and_says_so_in_one_short_line(
     graph: Graph, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,12 +80,9 @@ def test_a_gpu_s_runtime_asked_for_by_name_is_not_replaced(
 
 
 def test_a_provider_that_does_not_start_is_an_error_not_a_slow_cpu(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, a_gpu: None
 ) -> None:
     """ONNX Runtime itself falls back without a word but in its log."""
-    monkeypatch.setattr(ort, 'get_available_providers', lambda: [onnxruntime.CUDA])
-    monkeypatch.setattr(onnxruntime, 'prove_gpu', lambda: GPU)
-    monkeypatch.setattr(loading, 'prove_gpu', lambda: GPU)
     with pytest.raises(EngineError, match='can not start CUDAExecutionProvider'):
         onnxruntime.OnnxRuntimeCudaEngine(graph)
     loaded = load([graph], 'onnxruntime')
@@ -94,6 +100,51 @@ def test_bound_memory_says_what_a_plain_run_says(
         assert said.keys() == wanted.keys()
         for name, value in wanted.items():
             assert np.array_equal(said[name], value)
+
+
+def test_a_gpu_without_memory_does_not_keep_auto_from_the_cpu(
+    graph: Graph, a_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime raises the builtin RuntimeError where it finds no memory on a GPU."""
+    real = onnxruntime.open_session
+    monkeypatch.setattr(
+        onnxruntime, 'open_session', lambda g, o, _: real(g, o, ['CPUExecutionProvider'])
+    )
+    why = load([graph], 'auto').why
+    assert why.startswith('engine auto: OpenVINO')
+    assert 'not onnxruntime-cuda: ONNX Runtime gives no memory for the pictures: ' in why
+
+
+@pytest.mark.parametrize(
+    'raised', [onnxruntime.ort.capi.onnxruntime_pybind11_state.EPFail, RuntimeError, ValueError]
+)
+def test_cuda_s_errors_are_an_engine_s(
+    graph: Graph, a_gpu: None, monkeypatch: pytest.MonkeyPatch, raised: type[Exception]
+) -> None:
+    asked = []
+
+    def fail(*_: Any, **settings: Any) -> None:
+        asked.append(settings)
+        raise raised('CUDA failure 2:\nout of memory')
+
+    monkeypatch.setattr(ort, 'InferenceSession', fail)
+    with pytest.raises(EngineError, match='can not load it .out of memory.'):
+        onnxruntime.OnnxRuntimeCudaEngine(graph)
+    assert all(settings['enable_fallback'] == 0 for settings in asked)
+
+
+@pytest.mark.parametrize('kind', ['openvino', 'onnxruntime-cpu', 'onnxruntime-cuda'])
+def test_a_runtime_that_does_not_import_is_one_line_with_its_cure(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    import endosfm3d_ros.engines as package
+
+    name = kind.split('-')[0]
+    monkeypatch.delattr(package, name, raising=False)
+    monkeypatch.setitem(sys.modules, f'endosfm3d_ros.engines.{name}', None)
+    cure = f'{kind} can not be imported .*; run: pip install .*{loading.PACKAGES[kind]}'
+    with pytest.raises(EngineError, match=cure):
+        loading.make(graph, kind, Options())
 
 
 class CapturingSession:
