@@ -67,8 +67,21 @@ def prove_gpu() -> Gpu:
     for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
         ask('cuDeviceGetAttribute', ctypes.byref(value), attribute, 0)
         capability.append(value.value)
-    major, minor = divmod(version.value, 1000)
-    return Gpu(name.value.decode(), '.'.join(map(str, capability)), f'{major}.{minor // 10}')
+    return Gpu(name.value.decode(), '.'.join(map(str, capability)), _dotted(version.value))
+
+
+def spoken_cuda() -> str:
+    """The newest CUDA that the driver speaks, like '13.0'; '' where no GPU works."""
+    try:
+        return prove_gpu().driver
+    except EngineError:
+        return ''
+
+
+def packaged_cuda() -> int:
+    """The CUDA whose packages run here: 12 with a driver that speaks no newer one, else 13."""
+    spoken = spoken_cuda()
+    return 12 if spoken and int(spoken.split('.')[0]) < 13 else 13
 
 
 class CudaFloor(Protocol):
@@ -143,7 +156,8 @@ class Cuda:
             from cuda.bindings import runtime as cudart
         except ImportError as error:
             raise EngineError(
-                f'cuda-python can not be imported ({error}); run: pip install cuda-python'
+                f'cuda-python can not be imported ({error}); '
+                f"run: pip install 'cuda-python<{packaged_cuda() + 1}'"
             ) from error
         self._cudart, self._taken = cudart, ExitStack()
 
@@ -228,9 +242,23 @@ class Cuda:
         :raises EngineError: the code is not 0.
         """
         code, *said = call(*arguments)
+        if code == self._cudart.cudaError_t.cudaErrorInsufficientDriver:
+            _, spoken = self._cudart.cudaDriverGetVersion()
+            _, needed = self._cudart.cudaRuntimeGetVersion()
+            raise EngineError(
+                f'{call.__name__} says {code.name}: the driver speaks CUDA {_dotted(spoken)}, '
+                f'cuda-python needs {_dotted(needed)}; update the driver, or '
+                f"run: pip install 'cuda-python<{packaged_cuda() + 1}'"
+            )
         if int(code):
             raise EngineError(
                 f'{call.__name__} says {code.name}: the GPU does not answer as it should; look at '
                 'nvidia-smi and the kernel log (dmesg), then start the node again'
             )
         return tuple(said)
+
+
+def _dotted(version: int) -> str:
+    """CUDA's own number of a version, 13010, as '13.1'; 0 is none."""
+    major, minor = divmod(version, 1000)
+    return f'{major}.{minor // 10}' if version else 'none'

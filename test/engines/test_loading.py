@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+from enum import IntEnum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -241,6 +242,27 @@ def test_no_driver_a_driver_that_fails_and_one_without_a_gpu_are_told_apart(
     assert said('-DINIT=0', '-DCOUNT=0').startswith('the CUDA driver sees no GPU')
     found = said('-DINIT=0', '-DCOUNT=1')
     assert found == "Gpu(name='A GPU', capability='9.0', driver='13.1')"
+
+
+def test_a_driver_that_is_older_than_cuda_python_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = IntEnum('cudaError_t', {'cudaErrorInsufficientDriver': 35})
+
+    def stream(*_: int) -> tuple[IntEnum]:
+        return (code(35),)
+
+    stream.__name__ = 'cudaStreamCreateWithFlags'
+    floor = cuda.Cuda.__new__(cuda.Cuda)
+    floor._cudart = SimpleNamespace(
+        cudaError_t=code, cudaStreamCreateWithFlags=stream, cudaStreamNonBlocking=1,
+        cudaDriverGetVersion=lambda: (0, 12040), cudaRuntimeGetVersion=lambda: (0, 13050),
+    )  # fmt: skip
+    monkeypatch.setattr(cuda, 'prove_gpu', lambda: Gpu('a GPU', '8.6', '12.4'))
+    with pytest.raises(EngineError) as refusal:
+        floor.stream()
+    assert str(refusal.value) == (
+        'cudaStreamCreateWithFlags says cudaErrorInsufficientDriver: the driver speaks CUDA 12.4, '
+        "cuda-python needs 13.5; update the driver, or run: pip install 'cuda-python<13'"
+    )
 
 
 def test_openvino_keeps_what_it_compiled_where_it_is_told_to(graph: Graph, tmp_path: Path) -> None:
