@@ -2,6 +2,7 @@
 """ONNX Runtime: on a GPU where TensorRT is absent, and the reference that others are held to."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,29 +59,41 @@ class OnnxRuntimeCudaEngine:
     """
     One graph run by ONNX Runtime's CUDA provider, captured as a CUDA graph where it can be.
 
+    ONNX Runtime keeps a CUDA graph for each thread that runs a session. All runs are therefore of
+    one thread of the engine's own: whoever calls, nothing is captured while pictures come.
+
     :param graph: a checked graph of a bundle.
     :param capture: try to; a graph of which a part stays on the CPU can not be captured.
+    :ivar runtime: says 'CUDA graph' where one was captured, else why not.
     :raises EngineError: no GPU, no such provider, or the graph does not run there.
     """
 
     def __init__(self, graph: Graph, capture: bool = True) -> None:
         gpu = require_cuda()
-        options = session_options(graph)
-        self.runtime = f'ONNX Runtime {ort.__version__} CUDA on {gpu.name}'
+        self._thread = ThreadPoolExecutor(1, 'onnxruntime-cuda')  # it ends with this engine
+        options, name = session_options(graph), f'ONNX Runtime {ort.__version__}'
+        self.runtime = f'{name} CUDA on {gpu.name}'
         if capture:
             try:
-                self._bound = Bound(open_session(graph, options, [_cuda_provider(True)]), graph)
-            except EngineError:
+                self._bound = self._open(graph, options, [_cuda_provider(True)])
+            except EngineError as error:
                 capture = False
+                self.runtime += f' (not captured: {str(error).split(";")[0]})'
             else:
-                self.runtime = f'ONNX Runtime {ort.__version__} CUDA graph on {gpu.name}'
+                self.runtime = f'{name} CUDA graph on {gpu.name}'
         if not capture:
             providers = [_cuda_provider(False), 'CPUExecutionProvider']
-            self._bound = Bound(open_session(graph, options, providers), graph)
+            self._bound = self._open(graph, options, providers)
 
     def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
         """Run the graph once; see `Engine`."""
-        return self._bound.run(*pictures)
+        return self._thread.submit(self._bound.run, *pictures).result()
+
+    def _open(self, graph: Graph, options: ort.SessionOptions, providers: list[Any]) -> 'Bound':
+        def opened() -> Bound:
+            return Bound(open_session(graph, options, providers), graph)
+
+        return self._thread.submit(opened).result()
 
 
 class Bound:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runtime that is chosen, and the one line that says why."""
 
+import gc
 import os
 import subprocess
 import sys
+import threading
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -157,6 +160,7 @@ class CapturingSession:
 
     def __init__(self, session: ort.InferenceSession, is_stale: bool) -> None:
         self._session, self._is_stale, self.runs = session, is_stale, 0
+        self.threads: set[threading.Thread] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -167,6 +171,7 @@ class CapturingSession:
     def run_with_iobinding(self, binding: Any, options: ort.RunOptions | None = None) -> None:
         plainly = options and options.get_run_config_entry('gpu_graph_id') == '-1'
         self.runs += not plainly
+        self.threads.add(threading.current_thread())
         if plainly or not self._is_stale or self.runs == 1:
             self._session.run_with_iobinding(binding, options)
 
@@ -192,6 +197,53 @@ def test_a_capture_that_repeats_its_first_picture_is_an_error(
 ) -> None:
     with pytest.raises(EngineError, match="another 'depth' than run plainly"):
         Bound(CapturingSession(cpu_session, is_stale=True), graph, 'cpu')
+
+
+@pytest.fixture
+def cuda_on_cpu(
+    a_gpu: None, cpu_session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> CapturingSession:
+    """What an engine for CUDA opens, on the CPU; it notes the threads that run it."""
+    session = CapturingSession(cpu_session, is_stale=False)
+    monkeypatch.setattr(onnxruntime, 'open_session', lambda *_: session)
+    monkeypatch.setattr(onnxruntime, 'Bound', partial(Bound, device='cpu'))
+    return session
+
+
+def test_cuda_runs_in_one_thread_whoever_calls_and_it_ends_with_the_engine(
+    graph: Graph, cuda_on_cpu: CapturingSession
+) -> None:
+    """ONNX Runtime would capture anew in each thread that the node starts at activate."""
+    engine = onnxruntime.OnnxRuntimeCudaEngine(graph)
+    picture = gate_pictures(224, 280)[-1]
+    for _ in range(2):
+        caller = threading.Thread(target=engine.run, args=(picture,))
+        caller.start()
+        caller.join()
+    engine.run(picture)
+    (own,) = cuda_on_cpu.threads
+    assert own not in (threading.current_thread(), caller) and own.is_alive()
+    del engine
+    gc.collect()
+    own.join(5.0)
+    assert not own.is_alive()
+
+
+def test_a_capture_that_is_refused_is_told_in_the_runtime(
+    graph: Graph, cuda_on_cpu: CapturingSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ' CUDA graph on ' in onnxruntime.OnnxRuntimeCudaEngine(graph).runtime
+
+    def opened(graph: Graph, options: ort.SessionOptions, providers: list[Any]) -> Any:
+        if providers[0][1]['enable_cuda_graph'] == '1':
+            raise EngineError('a part of it stays on the CPU; export it anew')
+        return cuda_on_cpu
+
+    monkeypatch.setattr(onnxruntime, 'open_session', opened)
+    runtime = onnxruntime.OnnxRuntimeCudaEngine(graph).runtime
+    assert runtime.endswith(' CUDA on NVIDIA H200 (not captured: a part of it stays on the CPU)')
+    plain = onnxruntime.OnnxRuntimeCudaEngine(graph, capture=False).runtime
+    assert plain.endswith(' CUDA on NVIDIA H200')
 
 
 def test_an_output_with_open_sides_can_not_be_bound(
