@@ -84,8 +84,9 @@ def captured(depth: nn.Module, picture: torch.Tensor) -> Run:
 
 
 def compiled(depth: nn.Module, picture: torch.Tensor) -> Run:
-    """What torch.compile makes of it, given all the time it wants."""
-    fast = torch.compile(depth, mode='max-autotune')
+    """What torch.compile makes of it, given all the time it wants, for this very size."""
+    torch._dynamo.reset()  # or it takes a second size for a sign that sizes are to be left open
+    fast = torch.compile(depth, mode='max-autotune', dynamic=False)
     return lambda: fast(picture)
 
 
