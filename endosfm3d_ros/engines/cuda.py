@@ -131,6 +131,10 @@ class CudaFloor(Protocol):
         """What was written down, ready to be launched as a whole."""
         ...
 
+    def discard_capture(self, stream: int) -> None:
+        """What was written down is forgotten, whole or not; the stream does again what it gets."""
+        ...
+
     def launch(self, graph: int, stream: int) -> None:
         """Do it."""
         ...
@@ -217,10 +221,18 @@ class Cuda:
         """See `CudaFloor`."""
         cudart = self._cudart
         (written,) = self._do(cudart.cudaStreamEndCapture, stream)
-        (graph,) = self._do(cudart.cudaGraphInstantiate, written, 0)
-        self._do(cudart.cudaGraphDestroy, written)
+        try:
+            (graph,) = self._do(cudart.cudaGraphInstantiate, written, 0)
+        finally:
+            cudart.cudaGraphDestroy(written)
         self._taken.callback(cudart.cudaGraphExecDestroy, graph)
         return int(graph)
+
+    def discard_capture(self, stream: int) -> None:
+        """See `CudaFloor`."""
+        code, written = self._cudart.cudaStreamEndCapture(stream)
+        if not int(code):  # else nothing was begun, or it was broken: ended all the same
+            self._cudart.cudaGraphDestroy(written)
 
     def launch(self, graph: int, stream: int) -> None:
         """See `CudaFloor`."""

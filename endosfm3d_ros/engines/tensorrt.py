@@ -50,6 +50,8 @@ class TensorRtEngine:
         weakref.finalize(self, cuda.close)
         self._captured = CapturedPlans(cuda, [plan])
         self.runtime = f'TensorRT {machine.version} ({record.precision}) on {record.gpu}'
+        if self._captured.why_not_captured:
+            self.runtime += f' (not captured: {self._captured.why_not_captured})'
         noise = np.random.default_rng(0).integers(0, 256, (graph.height, graph.width, 3), np.uint8)
         said = self.run(*(noise for tensor in plan.tensors if tensor.is_input))
         if strange := [name for name, value in said.items() if not np.isfinite(value).all()]:

@@ -239,12 +239,13 @@ calls = [
     (cuda.begin_capture, 1), (cuda.end_capture, 1), (cuda.launch, 1, 2), (cuda.synchronize, 1),
 ]
 assert {call[0].__name__ for call in calls} == {
-    name for name in vars(Cuda) if not name.startswith('_')} - {'close'}
+    name for name in vars(Cuda) if not name.startswith('_')} - {'discard_capture', 'close'}
 for call, *arguments in calls:
     try:
         call(*arguments)
     except EngineError as error:
         print(str(error).split(':')[0])
+cuda.discard_capture(1)
 cuda.close()
 assert cuda._cudart.cudaError_t.cudaErrorInsufficientDriver == 35
 for name in ('cudaDriverGetVersion', 'cudaRuntimeGetVersion', 'cudaStreamDestroy',
