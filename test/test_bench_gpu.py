@@ -68,11 +68,18 @@ def no_gpu_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, 'RUNS', 2)
 
 
-def test_a_way_that_fails_is_a_row_that_says_why(no_gpu_needed: None) -> None:
+def test_a_way_that_fails_is_a_row_that_says_why(
+    no_gpu_needed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError('whatever torch may raise')
+
+    monkeypatch.setattr(gpu, 'captured', fail)
     rows = {row['way']: row for row in gpu.measure(Mean(), (28, 42), False, True, math.inf)}
     eager = rows['torch eager fp32']
     assert (eager['error'], eager['host_runs']) == (0.0, 2)
-    assert 'missing' in rows['torch CUDA graph fp32']  # an AssertionError, without a GPU
+    graph = rows['torch CUDA graph fp32']
+    assert graph['missing'] == 'AssertionError: whatever torch may raise'
     ours = [row['missing'] for way, row in rows.items() if not way.startswith('torch')]
     assert len(ours) == 5
     assert all('no shipped graph of 28x42; there are 224x280' in said for said in ours)
