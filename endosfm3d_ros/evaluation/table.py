@@ -14,6 +14,7 @@ def table_of(one: Evaluation) -> str:
     lines = [
         f'  {one.matched} frames met their truth by {one.matched_by}; {one.unmatched} of the run '
         f'and {one.truth_unmatched} of the truth did not. Protocol {one.protocol}.',
+        *_topics(one),
         *_depth(one),
         *_path(one),
         *_camera(one),
@@ -30,6 +31,11 @@ def videos_table(found: dict[str, dict[str, Any]]) -> str:
             + ''.join(f'{_interval(parts[way]):>28}' for way in ('per_frame', 'per_video'))
         )
     return '\n'.join(lines)
+
+
+def _topics(one: Evaluation) -> list[str]:
+    named = ', '.join(f'{role} {topic}' for role, topic in one.truth_topics.items())
+    return [f'  truth: {named}'] if named else []
 
 
 def _depth(one: Evaluation) -> list[str]:

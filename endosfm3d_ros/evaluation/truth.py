@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of a clip: cameras of every frame, depth of some; and the folder it lies in."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Truth:
     :param read_depth: frame number -> its depth.
     :param of_pictures: whether there is one stamp for each picture of the clip, in their order;
         else for each pose.
+    :param topics: of a bag, that it was read from, by role.
     """
 
     stamps: np.ndarray
@@ -36,6 +37,7 @@ class Truth:
     depth_frames: frozenset[int]
     read_depth: Callable[[int], DepthTruth]
     of_pictures: bool = True
+    topics: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_depth_picture(path: Path) -> np.ndarray:

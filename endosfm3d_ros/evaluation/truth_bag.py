@@ -39,7 +39,8 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
         world), `camera_info` (of the input picture; one message stands for all that follow),
         `depth` (Image 32FC1 [m] or 16UC1 [mm]; shows all of the input, unless) `depth_camera_info`
         (says which window). Default: /ground_truth/..., else another run's own topics, else the
-        only topic of the type.
+        only topic of the type. Of a run all are taken or none, but for what is named: a true
+        pose beside a run does not make its depth true.
     """
     topics = _choose(path, topics_of(path), dict(names or {}))
     poses = _by_stamp(path, topics['pose'], messages.pose)
@@ -78,6 +79,7 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
         depth_frames=frozenset(depth),
         read_depth=read_depth,
         of_pictures=False,
+        topics=topics,
     )
 
 
@@ -87,11 +89,14 @@ def _choose(path: Path, found: dict[str, str], names: dict[str, str]) -> dict[st
         raise ValueError(
             f'no part {unknown[0]!r} of a truth; there are {", ".join(sorted(TYPES))}'
         )
-    chosen = {}
+    chosen: dict[str, str] = {}
     for role, types in TYPES.items():
-        fitting = [topic for topic, kind in sorted(found.items()) if kind in types]
+        there = [topic for topic, kind in sorted(found.items()) if kind in types]
+        fitting = there
         if role not in names and role in OPTIONAL:
             fitting = [topic for topic in fitting if 'depth' in topic]
+        if role not in names and chosen.get('pose', f'{RUN}/odometry') != f'{RUN}/odometry':
+            fitting = [topic for topic in fitting if not topic.startswith(f'{RUN}/')]
         usual = next((topic for topic in USUAL[role] if topic in fitting), None)
         only = fitting[0] if len(fitting) == 1 and role != 'depth_camera_info' else None
         topic = names.get(role) or usual or only
@@ -104,7 +109,7 @@ def _choose(path: Path, found: dict[str, str], names: dict[str, str]) -> dict[st
             raise ValueError(
                 f'{path}: no {role} of the truth: need {" or ".join(USUAL[role][:-1])} '
                 f'({" or ".join(types)}), or --truth-topic {role}=NAME; of that type there are '
-                f'{", ".join(fitting) or "none"}'
+                f'{", ".join(there) or "none"}'
             )
         if topic is not None:
             chosen[role] = topic

@@ -8,7 +8,8 @@ import pytest
 from made_truth import FRAME_NS, Mistakes, true_cameras, write_bag, write_folder, write_run
 from nav_msgs.msg import Odometry
 
-from endosfm3d_ros.bags.recording import facts_beside
+from endosfm3d_ros.bags.reading import RunBag
+from endosfm3d_ros.bags.recording import McapWriter, facts_beside
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.evaluation.protocols import PROTOCOLS
 from endosfm3d_ros.evaluation.trajectory import align
@@ -81,6 +82,44 @@ def test_a_run_is_its_own_truth(tmp_path):
     found = json.loads(out.read_text())
     assert found['depth_unscaled']['abs_rel'] == 0.0
     assert found['trajectory']['ate_se3'] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_run_that_lies_in_its_truth_folder_is_not_its_own_truth(tmp_path):
+    folder = write_folder(tmp_path / 'clip')
+    bag, out = write_run(folder / 'run.mcap', Mistakes(depth=3, focal=1.3)), tmp_path / 'out.json'
+    assert main(['evaluate', str(bag), '--truth', str(folder), '--json', str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found['intrinsics']['fx'] == pytest.approx(0.3)
+    assert found['depth_unscaled']['abs_rel'] > 1.0
+
+
+def copy(bag, out, topics=None):
+    """Put the messages of a bag, or of some of its topics, into one that is being written."""
+    whole = RunBag(bag)
+    for topic in topics or whole.topics:
+        for one in whole.messages(topic):
+            kind = whole.topics[topic].type_name
+            out.write(topic, kind, one.raw, one.log_time_ns, one.publish_time_ns)
+
+
+def test_a_true_pose_beside_a_run_makes_the_rest_of_the_run_no_truth(tmp_path, capsys):
+    run = write_run(tmp_path / 'run.mcap', Mistakes(depth=3, focal=1.3))
+    truth, both = write_bag(tmp_path / 'truth.mcap'), tmp_path / 'both.mcap'
+    with McapWriter(both) as out:
+        copy(run, out)
+        copy(truth, out, ['/ground_truth/pose'])
+    assert main(['evaluate', str(both), '--truth', str(both)]) == 1
+    assert 'no camera_info of the truth: need /ground_truth/' in capsys.readouterr().err
+    with McapWriter(both, overwrite=True) as out:
+        copy(run, out)
+        copy(truth, out, ['/ground_truth/pose', '/ground_truth/camera_info'])
+    assert main(['evaluate', str(both), '--truth', str(both)]) == 0
+    said = capsys.readouterr().out
+    assert 'truth: pose /ground_truth/pose, camera_info /ground_truth/camera_info\n' in said
+    assert 'no depth image met a depth truth' in said
+    named = ['--truth-topic', 'depth=/endosfm3d/depth/image']
+    assert main(['evaluate', str(both), '--truth', str(both), *named]) == 0
+    assert 'depth /endosfm3d/depth/image' in capsys.readouterr().out
 
 
 def test_depth_a_tenth_too_large_is_a_matter_of_scale_and_told_unscaled(tmp_path):
