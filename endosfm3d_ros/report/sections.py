@@ -171,6 +171,11 @@ def timing(run: Run, figures: Figures) -> str:
             ]  # fmt: skip
             title = f'Frames by latency, {figures.text("latency_ms.definition")}'
             pair = charts.histogram(title, latency, 'ms', marks) + pair
+        if figures.value('latency_ms.ahead'):
+            parts.append(
+                f'<p class="note">{figures.number("latency_ms.ahead")} frames bear stamps ahead '
+                "of the recorder's clock: the clocks do not agree, and no latency is right.</p>"
+            )
         parts.append(f'<div class="grid two">{pair}</div>')
     return ''.join(parts)
 

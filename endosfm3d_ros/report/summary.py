@@ -33,10 +33,11 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
     :return: clip, mode, bundle, runtime: text. duration_s. input, picture: {width, height} of what
         came in and of what depth belongs to. frames: {sent, received, lost_on_wire,
         dropped_by_mailbox, out, unanswered, incomplete, out_fraction}. latency_ms: {p50, p95, p99,
-        max, definition}. cpu_ms_per_frame, machine, versions: as the facts. topics: {name: {type,
-        count}}. valid_fraction, invalid_reasons {reason: frames}. depth: {coverage, median_mm}.
-        intrinsics: {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, k_trust, k_sigma, trust_word,
-        distortion, distortion_sigma}, the last five as at the end. path_length_mm, epochs,
+        max, ahead, definition}; ahead: frames whose stamp is later than their receipt.
+        cpu_ms_per_frame, machine, versions: as the facts. topics: {name: {type, count}}.
+        valid_fraction, invalid_reasons {reason: frames}. depth: {coverage, median_mm}. intrinsics:
+        {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, k_trust, k_sigma, trust_word, distortion,
+        distortion_sigma}, the last five as at the end. path_length_mm, epochs,
         motion_known_fraction, inliers_median. scale: {state, factor, sigma, statement}.
         evaluation: see `Evaluation.as_json`, None without truth.
     """
@@ -128,6 +129,7 @@ def _latency(run: Run) -> dict[str, Any]:
     names = ('p50', 'p95', 'p99', 'max')
     return {
         **{name: _plain(value) for name, value in zip(names, percentiles, strict=True)},
+        'ahead': int((latency < 0).sum()) if measured else None,
         'definition': LATENCY
         if measured
         else 'offline: every frame is waited for, no latency exists',

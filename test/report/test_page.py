@@ -167,6 +167,14 @@ def test_a_poor_run_still_makes_a_page(tmp_path, frames):
     json.dumps(summarise(run), allow_nan=False)
 
 
+def test_stamps_ahead_of_the_recorder_s_clock_are_told(tmp_path):
+    frames = [reconstruction(number) for number in range(10)]
+    run = read_run(write_run(tmp_path / 'run.mcap', frames, latency_ms=-3000))
+    build_report(run, tmp_path / 'report.html')
+    assert summarise(run)['latency_ms']['ahead'] == 10
+    assert "ahead of the recorder's clock" in (tmp_path / 'report.html').read_text()
+
+
 def test_a_noisy_run_of_large_pictures_stays_below_6_mb(tmp_path):
     rng = np.random.default_rng(0)
     frames = []
