@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from endosfm3d_ros.bags.bag_frames import read_messages, topics_of
+from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.evaluation.sampling import DepthTruth
 from endosfm3d_ros.evaluation.truth import Truth
 from endosfm3d_ros.report import messages
@@ -53,6 +54,7 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
     cameras = [_held(infos, stamp) for stamp in stamps_ns]
     depth: dict[int, int] = {}
     depth_infos: dict[int, Any] = {}
+    lenses: dict[int, Lens] = {}
     if 'depth' in topics:
         numbers = {stamp: number for number, stamp in enumerate(stamps_ns)}
         for received_ns, message in read_messages(path, topics['depth']):
@@ -60,15 +62,20 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
                 depth[number] = received_ns
         if 'depth_camera_info' in topics:
             depth_infos = _by_stamp(path, topics['depth_camera_info'], messages.camera)
+        if topics['depth'] == f'{RUN}/depth/image':
+            lenses = _lenses(path, topics['camera_info'])
 
     def read_depth(frame: int) -> DepthTruth:
         stamp = stamps_ns[frame]
         for _, message in read_messages(path, topics['depth'], depth[frame]):
             if messages.stamp_ns(message) == stamp:
-                window = _held(depth_infos, stamp) if depth_infos else None
-                return DepthTruth(
-                    messages.depth_mm(message), window, cameras[frame] if window else None
-                )
+                seen, window = messages.depth_mm(message), None
+                if depth_infos:
+                    window = _held(depth_infos, stamp)
+                if lenses and (lens := _held(lenses, stamp)).bends:
+                    window = window or cameras[frame].resized(*seen.shape[::-1])
+                    seen, window = lens.saw(seen, window)
+                return DepthTruth(seen, window, cameras[frame] if window else None)
         raise ValueError(f'{path}: the depth image of stamp {stamp} ns is gone')
 
     return Truth(
@@ -114,6 +121,14 @@ def _choose(path: Path, found: dict[str, str], names: dict[str, str]) -> dict[st
         if topic is not None:
             chosen[role] = topic
     return chosen
+
+
+def _lenses(path: Path, camera_info: str) -> dict[int, Lens]:
+    """What a run undid in its depth, by stamp: found from the motion, else given."""
+    given = _by_stamp(path, camera_info, messages.lens)
+    found = _by_stamp(path, f'{RUN}/status', messages.status)
+    told = {stamp: float(said.get('distortion') or 'nan') for stamp, said in found.items()}
+    return given | {stamp: Lens(one) for stamp, one in told.items() if np.nan_to_num(one)}
 
 
 def _by_stamp(path: Path, topic: str, read: Any) -> dict[int, Any]:

@@ -13,8 +13,8 @@ import numpy as np
 from endosfm3d_ros.bags.reading import RunBag, Stored
 from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.core.scale import NOMINAL
-from endosfm3d_ros.core.straighten import as_the_lens_saw
 from endosfm3d_ros.evaluation.compare import Estimate
+from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.evaluation.scoring import DepthPicture
 from endosfm3d_ros.report import messages
 
@@ -39,8 +39,10 @@ class Row:
     :param scale_sigma: standard deviation of its log; NaN while nothing is known.
     :param k_trust: 0 (a guess) to 1 (a calibration).
     :param k_sigma: standard deviation of the log of the focal lengths.
+    :param camera_model: pinhole_approximation, straightened or given; '' where it does not say.
     :param distortion: of the input picture's lens (`core/lens.py`), undone in every output; 0
         before it is told from none, NaN in bags of before it was asked; distortion_sigma of it.
+    :param lens: of the input picture, by that or by the calibration that was given.
     :param zoom: focal length over that at the epoch's start; zoom_sigma of its log.
     :param epoch: counts restarts of odometry and filters.
     :param motion_known: False where the path was held because nothing could be said.
@@ -64,8 +66,10 @@ class Row:
     scale_sigma: float
     k_trust: float
     k_sigma: float
+    camera_model: str
     distortion: float
     distortion_sigma: float
+    lens: Lens
     zoom: float
     zoom_sigma: float
     epoch: int
@@ -146,10 +150,10 @@ class Run:
         for stored in self.bag.messages(DEPTH) if rows and DEPTH in self.bag.topics else ():
             if row := rows.get(messages.stamp_ns(stored.message)):
                 depth = messages.depth_mm(stored.message)
-                image, bend = beside(row.stamp_ns), np.nan_to_num(row.distortion)
-                depth, camera = as_the_lens_saw(depth, row.camera, bend)
+                image = beside(row.stamp_ns)
+                depth, camera = row.lens.saw(depth, row.camera)
                 if image is not None:
-                    image, _ = as_the_lens_saw(image, row.camera, bend)
+                    image, _ = row.lens.saw(image, row.camera)
                 yield DepthPicture(row.stamp_ns, depth, camera, row.input_camera, image)
 
     def _pictures_beside(self) -> Callable[[int], np.ndarray | None]:
@@ -203,7 +207,7 @@ def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
     readers: dict[str, Callable[[Stored], dict[str, Any]]] = {
         STATUS: _status_fields,
         ODOMETRY: lambda stored: {'T_odom_cam': messages.camera_motion(stored.message)},
-        INPUT_CAMERA: lambda stored: {'input_camera': messages.camera(stored.message)},
+        INPUT_CAMERA: _input_camera_fields,
         CAMERA: lambda stored: {'camera': messages.camera(stored.message)},
         DEPTH: _depth_fields,
     }
@@ -212,6 +216,9 @@ def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
         for stored in bag.messages(topic) if topic in bag.topics else ():
             stamp = messages.stamp_ns(stored.message)
             fields.setdefault(stamp, {'stamp_ns': stamp}).update(read(stored))
+    for row in fields.values():
+        if np.nan_to_num(row.get('distortion', 0.0)):
+            row['lens'] = Lens(row['distortion'])
     for row in _without_depth(list(fields.values())):
         row.update(coverage=0.0, median_depth=float('nan'))
     whole = [row for _, row in sorted(fields.items()) if set(row) == set(Row.__dataclass_fields__)]
@@ -271,11 +278,19 @@ def _status_fields(stored: Stored) -> dict[str, Any]:
         'valid': said['valid'].lower() == 'true',
         'reason': said.get('reason', ''),
         'scale_state': said.get('scale_state', ''),
+        'camera_model': said.get('camera_model', ''),
         'motion_known': said.get('motion_known', 'true').lower() == 'true',
         'epoch': int(float(said.get('epoch', '0'))),
         'inliers': int(float(said.get('inliers', '0'))),
         **{name: int(float(said.get(name, '-1'))) for name in ('received', 'lost', 'dropped')},
         **{name: number(name) for name in NUMBERS},
+    }
+
+
+def _input_camera_fields(stored: Stored) -> dict[str, Any]:
+    return {
+        'input_camera': messages.camera(stored.message),
+        'lens': messages.lens(stored.message),  # one found from the motion replaces it
     }
 
 

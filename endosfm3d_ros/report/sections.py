@@ -69,18 +69,9 @@ def trust(figures: Figures) -> str:
     )
     if figures.value('intrinsics.k_sigma') is not None:
         focal += f'; one σ is {figures.percent("intrinsics.k_sigma")}'
-    if figures.value('intrinsics.distortion'):
-        lens = (
-            'The lens bends straight lines: c = '
-            f'{figures.number("intrinsics.distortion", ".3f")}, one σ '
-            f'{figures.number("intrinsics.distortion_sigma", ".3f")} (division model), found from '
-            'the motion and undone in every picture but the input.'
-        )
-    else:
-        lens = 'Ideal pinhole: the motion told no distortion of the lens.'
     rows = [
         ('Lengths', figures.text('scale.statement')),
-        ('Camera', f'{focal}. {lens}'),
+        ('Camera', f'{focal}. {_lens(figures)}'),
         (
             'Depth',
             f'Known in {figures.percent("depth.coverage", ".0f")} of the picture (median over '
@@ -95,6 +86,26 @@ def trust(figures: Figures) -> str:
         ),
     ]
     return ''.join(f'<div><dt>{name}</dt><dd>{words}</dd></div>' for name, words in rows)
+
+
+def _lens(figures: Figures) -> str:
+    """What bends straight lines, and who says so."""
+    if figures.value('intrinsics.distortion'):
+        return (
+            'The lens bends straight lines: c = '
+            f'{figures.number("intrinsics.distortion", ".3f")}, one σ '
+            f'{figures.number("intrinsics.distortion_sigma", ".3f")} (division model), found from '
+            'the motion and undone in every picture but the input.'
+        )
+    if figures.value('intrinsics.given_distortion'):
+        return (
+            'The lens bends straight lines as the given calibration says '
+            f'({figures.text("intrinsics.given_distortion.model")}), undone in every picture but '
+            'the input.'
+        )
+    if figures.value('intrinsics.camera_model') == 'given':
+        return 'Ideal pinhole: the given calibration has no distortion of the lens.'
+    return 'Ideal pinhole: the motion told no distortion of the lens.'
 
 
 def intrinsics(run: Run, evaluation: Evaluation | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from endosfm3d_ros.evaluation.compare import Evaluation
-from endosfm3d_ros.report.run import Run
+from endosfm3d_ros.report.run import Row, Run
 
 LATENCY = 'from the source stamp of a picture to the receipt of its depth image in the recorder'
 NOMINAL = (
@@ -36,8 +36,9 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
         max, ahead, definition}; ahead: frames whose stamp is later than their receipt.
         cpu_ms_per_frame, machine, versions: as the facts. topics: {name: {type, count}}.
         valid_fraction, invalid_reasons {reason: frames}. depth: {coverage, median_mm}. intrinsics:
-        {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, k_trust, k_sigma, trust_word, distortion,
-        distortion_sigma}, the last five as at the end. path_length_mm, epochs,
+        {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, camera_model, given_distortion {model,
+        coefficients}, k_trust, k_sigma, trust_word, distortion, distortion_sigma}, all but the
+        ranges as at the end. path_length_mm, epochs,
         motion_known_fraction, inliers_median. scale: {state, factor, sigma, statement}.
         evaluation: see `Evaluation.as_json`, None without truth.
     """
@@ -160,12 +161,21 @@ def _intrinsics(run: Run) -> dict[str, Any]:
         **ranges,
         'zoom_min': float(zoom.min()) if len(zoom) else None,
         'zoom_max': float(zoom.max()) if len(zoom) else None,
+        'camera_model': last.camera_model or None if last else None,
+        'given_distortion': _given_distortion(last),
         'k_trust': _plain(last.k_trust) if last else None,
         'k_sigma': _plain(last.k_sigma) if last else None,
         'distortion': _plain(last.distortion) if last else None,
         'distortion_sigma': _plain(last.distortion_sigma) if last else None,
         'trust_word': trust_word(last.k_trust) if last and np.isfinite(last.k_trust) else None,
     }
+
+
+def _given_distortion(last: Row | None) -> dict[str, Any] | None:
+    """Model and coefficients of a calibration; None where none was given, or none that bends."""
+    if last is None or last.lens.coefficient or not last.lens.bends:
+        return None
+    return {'model': last.lens.model, 'coefficients': list(last.lens.distortion)}
 
 
 def _path_length(run: Run) -> float:

@@ -2,6 +2,7 @@
 """`endosfm3d evaluate`: errors that were put in by hand come out as computed by hand."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from nav_msgs.msg import Odometry
 from endosfm3d_ros.bags.reading import RunBag
 from endosfm3d_ros.bags.recording import McapWriter, facts_beside
 from endosfm3d_ros.cli import main
+from endosfm3d_ros.core.lens import rational_polynomial
+from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.evaluation.protocols import PROTOCOLS
 from endosfm3d_ros.evaluation.trajectory import align
 
@@ -120,6 +123,38 @@ def test_a_true_pose_beside_a_run_makes_the_rest_of_the_run_no_truth(tmp_path, c
     named = ['--truth-topic', 'depth=/endosfm3d/depth/image']
     assert main(['evaluate', str(both), '--truth', str(both), *named]) == 0
     assert 'depth /endosfm3d/depth/image' in capsys.readouterr().out
+
+
+LENSES = [
+    Lens(-0.4),
+    Lens(0.0, 'plumb_bob', (-0.3, 0.08, 0.001, -0.002, 0.0)),
+    Lens(0.0, 'rational_polynomial', tuple(rational_polynomial(-0.4))),
+    Lens(0.0, 'equidistant', (0.05, -0.01, 0.0, 0.0)),
+]
+
+
+@pytest.mark.parametrize('truth', ['folder', 'run'])
+@pytest.mark.parametrize('lens', LENSES, ids=['found', 'plumb_bob', 'polynomial', 'equidistant'])
+def test_a_lens_that_was_undone_is_no_error(tmp_path, lens, truth):
+    bag, out = write_run(tmp_path / 'run.mcap', NO_MISTAKE, lens), tmp_path / 'out.json'
+    known = write_folder(tmp_path / 'truth') if truth == 'folder' else bag
+    assert main(['evaluate', str(bag), '--truth', str(known), '--json', str(out)]) == 0
+    depth = json.loads(out.read_text())['depth_unscaled']
+    assert depth['abs_rel'] < (2e-3 if truth == 'folder' else 1e-6)  # resampled there and back
+    assert depth['coverage'] > 0.6  # a given K is kept, and the picture's edges are not
+
+
+def test_the_page_says_who_told_the_lens(tmp_path):
+    words = {
+        'the given calibration says (plumb_bob)': LENSES[1],
+        'the given calibration has no distortion': Lens(0.0, 'plumb_bob', (0.0,) * 5),
+        'the motion told no distortion': Lens(),
+    }
+    for name, (said, lens) in enumerate(words.items()):
+        bag = write_run(tmp_path / f'{name}.mcap', Mistakes(frames=(0, 1, 2)), lens)
+        assert main(['report', str(bag)]) == 0
+        page = re.sub('<[^>]+>', '', bag.with_suffix('.html').read_text())
+        assert said in page
 
 
 def test_depth_a_tenth_too_large_is_a_matter_of_scale_and_told_unscaled(tmp_path):
