@@ -50,7 +50,7 @@ class Row:
     :param received: frames that reached the node so far; -1 where it does not say.
     :param lost: frames lost before the node so far; -1 where it does not say.
     :param dropped: frames replaced by a newer one in the mailbox so far; -1 where it does not say.
-    :param coverage: share of the depth image that is not NaN.
+    :param coverage: share of the depth image that is not NaN; NaN where depth was withheld.
     :param median_depth: of the depth image [mm, nominal]; NaN where it has none.
     :param camera: of the network picture.
     :param input_camera: the same camera at the input picture's size.
@@ -83,6 +83,11 @@ class Row:
     camera: Intrinsics
     input_camera: Intrinsics
     T_odom_cam: np.ndarray
+
+    @property
+    def unit(self) -> str:
+        """What its lengths are in."""
+        return 'nominal mm' if self.scale_state in ('', NOMINAL) else 'mm'
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,12 @@ class Run:
     def column(self, name: str) -> np.ndarray:
         """One field of every row, (N,)."""
         return np.array([getattr(row, name) for row in self.rows])
+
+    @property
+    def last_scale(self) -> np.ndarray:
+        """Whether each frame's millimetres are worth what the last one's are, (N,) bool."""
+        scales = [(row.scale_state, float(np.nan_to_num(row.scale))) for row in self.rows]
+        return np.array([scale == scales[-1] for scale in scales], bool)
 
     @property
     def seconds(self) -> np.ndarray:
@@ -220,7 +231,7 @@ def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
         if np.nan_to_num(row.get('distortion', 0.0)):
             row['lens'] = Lens(row['distortion'])
     for row in _without_depth(list(fields.values())):
-        row.update(coverage=0.0, median_depth=float('nan'))
+        row.update(coverage=float('nan'), median_depth=float('nan'))
     whole = [row for _, row in sorted(fields.items()) if set(row) == set(Row.__dataclass_fields__)]
     rows = tuple(Row(**row) for row in whole)
     return Run(bag, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))

@@ -42,6 +42,9 @@ def key_figures(figures: Figures) -> str:
         ends = (figures.number(f'intrinsics.zoom_{end}', '.2f') for end in ('min', 'max'))
         zoom = ' – '.join(ends)
     epochs = 'epoch' if figures.value('epochs') == 1 else 'epochs'
+    part = ''
+    if figures.value('scale.frames') < figures.value('frames.out'):
+        part = f', of {figures.number("scale.frames")} frames at the last scale'
     cells = (
         ('Frames answered', *answered),
         ('Valid', figures.percent('valid_fraction'), 'of the frames answered'),
@@ -50,7 +53,7 @@ def key_figures(figures: Figures) -> str:
         (
             'Path',
             figures.number('path_length_mm', '.0f', _unit(figures)),
-            f'{figures.number("epochs")} {epochs}',
+            f'{figures.number("epochs")} {epochs}{part}',
         ),
     )
     return ''.join(

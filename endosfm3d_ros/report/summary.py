@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from endosfm3d_ros.core.scale import CONSTANT, KINEMATIC, NOMINAL
 from endosfm3d_ros.evaluation.compare import Evaluation
 from endosfm3d_ros.report.run import Row, Run
 
 LATENCY = 'from the source stamp of a picture to the receipt of its depth image in the recorder'
-NOMINAL = (
+NOT_ANCHORED = (
     'The scale is not anchored: every length is right up to one unknown factor. '
     'Millimetres are nominal: proportions hold, absolute lengths do not.'
 )
-ANCHORS = {'constant': 'a factor that was given', 'kinematics': 'by the motion of the robot'}
+ANCHORS = {CONSTANT: 'a factor that was given', KINEMATIC: 'by the motion of the robot'}
 
 
 def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
@@ -39,7 +40,8 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
         {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, camera_model, given_distortion {model,
         coefficients}, k_trust, k_sigma, trust_word, distortion, distortion_sigma}, all but the
         ranges as at the end. path_length_mm, epochs,
-        motion_known_fraction, inliers_median. scale: {state, factor, sigma, statement}.
+        motion_known_fraction, inliers_median. scale: {state, frames, factor, sigma, statement}
+        as at the end; frames: how many have this scale, path_length_mm and median_mm are theirs.
         evaluation: see `Evaluation.as_json`, None without truth.
     """
     facts = run.facts
@@ -70,7 +72,7 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
         ),
         'depth': {
             'coverage': _median(run.column('coverage')[valid] if last else np.empty(0)),
-            'median_mm': _median(run.column('median_depth')),
+            'median_mm': _median(run.column('median_depth')[run.last_scale]),
         },
         'intrinsics': _intrinsics(run),
         'path_length_mm': _path_length(run) if last else None,
@@ -179,9 +181,10 @@ def _given_distortion(last: Row | None) -> dict[str, Any] | None:
 
 
 def _path_length(run: Run) -> float:
-    """Sum of the steps within each epoch [mm, nominal]."""
+    """Sum of the steps within each epoch [mm], of frames at the scale of the last one."""
     steps = np.linalg.norm(np.diff(run.estimate.T_odom_cam[:, :3, 3], axis=0), axis=1)
-    return float(steps[np.diff(run.column('epoch')) == 0].sum())
+    kept = (np.diff(run.column('epoch')) == 0) & run.last_scale[1:] & run.last_scale[:-1]
+    return float(steps[kept].sum())
 
 
 def _scale(run: Run) -> dict[str, Any]:
@@ -189,9 +192,17 @@ def _scale(run: Run) -> dict[str, Any]:
     last = run.rows[-1] if run.rows else None
     state = last.scale_state if last else ''
     anchor = ANCHORS.get(state, state)
-    statement = f'The scale is anchored: {anchor}.' if state not in ('', 'nominal') else NOMINAL
+    is_anchored = state not in ('', NOMINAL)
+    statement = f'The scale is anchored: {anchor}.' if is_anchored else NOT_ANCHORED
+    frames = int(run.last_scale.sum())
+    if frames < len(run.rows):
+        statement += (
+            f' So it is in {frames} of {len(run.rows)} frames, and path length and median depth '
+            'are theirs; the lengths of the others are scaled otherwise.'
+        )
     return {
-        'state': state or 'nominal',
+        'state': state or NOMINAL,
+        'frames': frames,
         'factor': _plain(last.scale) if last else None,
         'sigma': _plain(last.scale_sigma) if last else None,
         'statement': statement,

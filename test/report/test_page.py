@@ -167,6 +167,38 @@ def test_a_poor_run_still_makes_a_page(tmp_path, frames):
     json.dumps(summarise(run), allow_nan=False)
 
 
+def page_of(tmp_path, frames, **options):
+    run = read_run(write_run(tmp_path / 'run.mcap', frames, **options))
+    build_report(run, tmp_path / 'report.html')
+    return (tmp_path / 'report.html').read_text(encoding='utf-8')
+
+
+def test_a_moment_s_depth_is_in_the_unit_of_its_time(tmp_path):
+    frames = [reconstruction(number) for number in range(40)]
+    text = page_of(tmp_path, frames, anchored=(30, 5.0))
+    assert re.findall(r'Depth, ([a-z ]+)</b>', text) == ['mm', 'nominal mm']
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    assert {cloud['unit'] for cloud in data['clouds']} == {'mm', 'nominal mm'}
+    assert data['path']['unit'] == 'mm'
+    assert [len(piece) for piece in data['path']['run']] == [10]  # what came before is not in mm
+
+
+def test_why_there_is_no_picture_is_told(tmp_path):
+    frames = [reconstruction(number) for number in range(5)]
+    assert 'depth of every frame was withheld' in page_of(tmp_path, frames, withheld=5)
+    (tmp_path / 'run.mcap').unlink()
+    text = page_of(tmp_path, frames, left_out=('rgb/image',))
+    assert 'No frame was recorded with picture, depth and confidence' in text
+    assert 'No frame was answered' not in text
+
+
+def test_pictures_and_curves_count_from_the_same_frame(tmp_path):
+    frames = [reconstruction(number, valid=number >= 50) for number in range(60)]
+    text = page_of(tmp_path, frames)
+    assert re.findall(r'<figcaption><span>([\d.]+ s)</span>', text)[0] == '2.0 s'
+    assert re.findall(r'data-moment="0">([\d.]+ s)</button>', text) == ['2.0 s']
+
+
 def test_stamps_ahead_of_the_recorder_s_clock_are_told(tmp_path):
     frames = [reconstruction(number) for number in range(10)]
     run = read_run(write_run(tmp_path / 'run.mcap', frames, latency_ms=-3000))

@@ -41,6 +41,26 @@ def test_frames_whose_depth_is_withheld_are_frames(tmp_path, withheld: int, live
     assert len(list(run.depth_pictures())) == 20 - withheld
 
 
+def test_lengths_before_the_scale_was_anchored_are_not_mixed_in(tmp_path) -> None:
+    said = [reconstruction(number) for number in range(40)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said, anchored=(30, 5.0)))
+    summary = summarise(run)
+    assert summary['path_length_mm'] == pytest.approx(5.0 * 9)
+    expected = np.median([np.nanmedian(depth_of(number)) * 5 for number in range(30, 40)])
+    assert summary['depth']['median_mm'] == pytest.approx(expected, rel=1e-5)
+    assert summary['scale']['frames'] == 10
+    assert (
+        'by the motion of the robot. So it is in 10 of 40 frames'
+        in (summary['scale']['statement'])
+    )
+
+
+def test_coverage_is_of_the_depth_that_was_sent(tmp_path) -> None:
+    said = [reconstruction(number) for number in range(20)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said, withheld=12))
+    assert summarise(run)['depth']['coverage'] == pytest.approx(1 - 64 / (48 * 60))
+
+
 def test_facts_of_a_run_go_with_it(tmp_path) -> None:
     said = [reconstruction(number) for number in range(3)]
     bag = write_run(tmp_path / 'run.mcap', said)
