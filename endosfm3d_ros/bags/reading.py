@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mcap.exceptions import McapError
-from mcap.reader import make_reader
+from mcap.reader import NonSeekingReader, make_reader
 from mcap.records import Schema
 from mcap.summary import Summary
 from rosbags.typesys.store import Typestore
@@ -86,7 +86,8 @@ class RunBag:
 
     def messages(self, topic: str) -> Iterator[Stored]:
         """
-        The messages of a topic in the order of receipt.
+        The messages of a topic in the order they were written, which is that of receipt; their
+        times may jump back, where a clock did or a clip was looped.
 
         :raises ValueError: no such topic in the bag.
         """
@@ -100,7 +101,8 @@ class RunBag:
     def _messages(self, topic: str) -> Iterator[Stored]:
         with self.path.open('rb') as file:
             try:
-                for schema, _, record in make_reader(file).iter_messages(topics=[topic]):
+                reader = NonSeekingReader(file)
+                for schema, _, record in reader.iter_messages([topic], log_time_order=False):
                     message = self._typestore(schema).deserialize_cdr(
                         record.data, self.topics[topic].type_name
                     )

@@ -42,7 +42,7 @@ class Estimate:
     """
     What a run said, frame by frame.
 
-    :param stamps_ns: (N,) int64, rising.
+    :param stamps_ns: (N,) int64, in the order of receipt; one may come twice.
     :param cameras: N cameras at the input picture's size.
     :param T_odom_cam: (N, 4, 4) maps points of each camera into odom [mm, nominal].
     :param epochs: (N,) whole numbers: odometry starts again with each.

@@ -46,7 +46,7 @@ def _depth(one: Evaluation) -> list[str]:
         'this run': one.depth,
         'this run, not scaled': one.depth_unscaled,
         'a flat wall': one.depth_constant,
-        'light falloff': one.depth_light,
+        _light(one): one.depth_light,
     }
     interval = _interval(vars(one.intervals['abs_rel']))
     return [
@@ -55,6 +55,13 @@ def _depth(one: Evaluation) -> list[str]:
         f'{100 * one.depth.scale_spread:.2g} %; speaks about {100 * one.depth.coverage:.0f} % of '
         f'the pixels with truth{_silent(one)}',
     ]
+
+
+def _light(one: Evaluation) -> str:
+    """With its own count, where pictures are missing that it would need."""
+    if one.depth is None or one.depth_light is None or one.depth_light.frames == one.depth.frames:
+        return 'light falloff'
+    return f'light falloff, {one.depth_light.frames} images'
 
 
 def _silent(one: Evaluation) -> str:

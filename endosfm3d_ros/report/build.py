@@ -81,8 +81,9 @@ def _pictures(run: Run, moments: list[Moment], wanted: bool) -> str:
     spans = {
         unit: shown.depth_range([one for one in moments if one.row.unit == unit]) for unit in units
     }
+    times = run.times
     columns = ''.join(
-        _column(number, moment, _time(run, moment), spans[moment.row.unit])
+        _column(number, moment, f'{times[moment.row.key]:.1f} s', spans[moment.row.unit])
         for number, moment in enumerate(moments)
     )
     note = '<p class="hint">Any picture opens larger; moving over it reads its depth.</p>'
@@ -99,11 +100,6 @@ def _why_nothing(run: Run) -> str:
     if all(np.isnan(row.coverage) for row in run.rows):
         return 'The depth of every frame was withheld, for want of a scale: nothing to show.'
     return 'No frame was recorded with picture, depth and confidence: there is nothing to show.'
-
-
-def _time(run: Run, moment: Moment) -> str:
-    """When a moment is, from the first frame, as the curves have it."""
-    return f'{(moment.row.stamp_ns - run.rows[0].stamp_ns) * 1e-9:.1f} s'
 
 
 def _column(number: int, moment: Moment, time: str, span: shown.DepthRange | None) -> str:
@@ -161,8 +157,9 @@ def _views(moments: list[Moment], run: Run, evaluation: Evaluation | None, unit:
     """The two views that turn."""
     parts = []
     if moments:
+        times = run.times
         choices = ''.join(
-            f'<button type="button" data-moment="{number}">{_time(run, one)}</button>'
+            f'<button type="button" data-moment="{number}">{times[one.row.key]:.1f} s</button>'
             for number, one in enumerate(moments)
         )
         parts.append(
@@ -205,7 +202,7 @@ def _path(run: Run, evaluation: Evaluation | None, unit: str) -> dict[str, Any]:
     if evaluation:
         turn, by_stamp = (
             np.array(evaluation.series.path_rotation),
-            {row.stamp_ns: row for row in run.rows},
+            {row.stamp_ns: row for row in reversed(run.rows)},
         )
         rows = [by_stamp[stamp] for stamp in evaluation.series.path_stamps_ns]
         positions, truth = (

@@ -39,7 +39,10 @@ def _depth_table(figures: Figures, evaluation: Evaluation) -> str:
     )
     groups = [('This run', 'depth'), ('A flat wall', 'depth_constant')]
     if evaluation.depth_light:
-        groups.append(('Light falloff', 'depth_light'))
+        light = 'Light falloff'
+        if evaluation.depth_light.frames != evaluation.depth.frames:
+            light += f', {figures.number("evaluation.depth_light.frames")} images'
+        groups.append((light, 'depth_light'))
     rows = [
         (name, *(figures.number(f'evaluation.{group}.{column}', form) for column, form in columns))
         for name, group in groups

@@ -3,10 +3,12 @@
 A run as its bag tells it: one row per frame, and the pictures of the moments somebody asks for.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,12 +26,24 @@ RGB, CONFIDENCE = f'{NODE}/rgb/image', f'{NODE}/depth/confidence'
 INPUT_CAMERA, CAMERA = f'{NODE}/input/camera_info', f'{NODE}/depth/camera_info'
 
 
+class Key(NamedTuple):
+    """
+    Which frame of a run.
+
+    :param turn: how often its stamp came before: a clip may be looped, a clock jump back.
+    :param stamp_ns: the frame's own stamp [ns].
+    """
+
+    turn: int
+    stamp_ns: int
+
+
 @dataclass(frozen=True)
 class Row:
     """
     What was said about one frame, without its pictures.
 
-    :param stamp_ns: the frame's own stamp [ns].
+    :param key: which frame.
     :param receipt_ns: when the recorder had its depth image; its status, where depth is withheld
         [ns].
     :param valid: whether the picture showed something that can be reconstructed.
@@ -57,7 +71,7 @@ class Row:
     :param T_odom_cam: (4, 4) [mm, nominal].
     """
 
-    stamp_ns: int
+    key: Key
     receipt_ns: int
     valid: bool
     reason: str
@@ -83,6 +97,11 @@ class Row:
     camera: Intrinsics
     input_camera: Intrinsics
     T_odom_cam: np.ndarray
+
+    @property
+    def stamp_ns(self) -> int:
+        """The frame's own stamp [ns]."""
+        return self.key.stamp_ns
 
     @property
     def unit(self) -> str:
@@ -114,7 +133,7 @@ class Run:
 
     :param bag: where its messages are.
     :param facts: what the bag cannot know (see `summary.summarise`).
-    :param rows: frames with every output, by stamp.
+    :param rows: frames with every output, in the order of receipt.
     :param incomplete: frames of which some output is missing in the bag.
     """
 
@@ -135,9 +154,18 @@ class Run:
 
     @property
     def seconds(self) -> np.ndarray:
-        """Time since the first frame, (N,) [s]."""
-        stamps = self.column('stamp_ns')
-        return (stamps - stamps[0]) * 1e-9 if len(stamps) else np.empty(0)
+        """Time since the first frame, (N,) [s]; where stamps jump back a usual step goes by."""
+        if not self.rows:
+            return np.empty(0)
+        steps = np.diff(self.column('stamp_ns')) * 1e-9
+        ahead = steps > 0
+        usual = float(np.median(steps[ahead])) if ahead.any() else 1.0
+        return np.concatenate([[0.0], np.cumsum(np.where(ahead, steps, usual))])
+
+    @property
+    def times(self) -> dict[Key, float]:
+        """The same by frame [s]."""
+        return dict(zip((row.key for row in self.rows), self.seconds.tolist(), strict=True))
 
     @property
     def estimate(self) -> Estimate:
@@ -156,51 +184,56 @@ class Run:
         What the evaluation needs of the pictures: every depth image, one after the other, in the
         input's own pixels.
         """
-        rows = {row.stamp_ns: row for row in self.rows}
+        rows = {row.key: row for row in self.rows}
         beside = self._pictures_beside()
-        for stored in self.bag.messages(DEPTH) if rows and DEPTH in self.bag.topics else ():
-            if row := rows.get(messages.stamp_ns(stored.message)):
-                depth = messages.depth_mm(stored.message)
-                image = beside(row.stamp_ns)
-                depth, camera = row.lens.saw(depth, row.camera)
+        for key, stored in _by_key(self.bag, DEPTH) if rows else ():
+            if row := rows.get(key):
+                depth, camera = row.lens.saw(messages.depth_mm(stored.message), row.camera)
+                image = beside(key)
                 if image is not None:
                     image, _ = row.lens.saw(image, row.camera)
                 yield DepthPicture(row.stamp_ns, depth, camera, row.input_camera, image)
 
-    def _pictures_beside(self) -> Callable[[int], np.ndarray | None]:
+    def _pictures_beside(self) -> Callable[[Key], np.ndarray | None]:
         """
-        What finds the network picture of a stamp, when asked for rising stamps; None if missing.
+        What finds the network picture of a frame, when asked for one after the other; None where
+        it is missing, and the next one is kept for its own frame.
         """
-        stream = self.bag.messages(RGB) if RGB in self.bag.topics else iter(())
-        waiting: dict[int, Stored] = {}
+        stream = _by_key(self.bag, RGB)
+        ahead: list[tuple[Key, Stored]] = []
 
-        def find(stamp_ns: int) -> np.ndarray | None:
-            while stamp_ns not in waiting:
-                stored = next(stream, None)
-                if stored is None:
+        def find(key: Key) -> np.ndarray | None:
+            while not ahead or ahead[0][0] < key:
+                ahead[:] = islice(stream, 1)
+                if not ahead:
                     return None
-                waiting[messages.stamp_ns(stored.message)] = stored
-            found = waiting[stamp_ns].message
-            for old in [stamp for stamp in waiting if stamp <= stamp_ns]:
-                del waiting[old]
-            return messages.picture(found)
+            return messages.picture(ahead.pop()[1].message) if ahead[0][0] == key else None
 
         return find
 
     def moments(self, rows: Iterable[Row]) -> list[Moment]:
-        """The pictures of some frames, by stamp; frames that lack one are left out."""
-        wanted = {row.stamp_ns: row for row in rows}
+        """The pictures of some frames, in their order; frames that lack one are left out."""
+        wanted = {row.key: row for row in rows}
         readers = {RGB: messages.picture, DEPTH: messages.depth_mm, CONFIDENCE: messages.picture}
-        found: dict[int, list[np.ndarray]] = {stamp: [] for stamp in sorted(wanted)}
+        found: dict[Key, list[np.ndarray]] = {key: [] for key in wanted}
         for topic, read in readers.items():
-            for stored in self.bag.messages(topic) if wanted and topic in self.bag.topics else ():
-                if (stamp := messages.stamp_ns(stored.message)) in found:
-                    found[stamp].append(read(stored.message))
+            for key, stored in _by_key(self.bag, topic) if wanted else ():
+                if key in found:
+                    found[key].append(read(stored.message))
         return [
-            Moment(wanted[stamp], *pictures)
-            for stamp, pictures in found.items()
+            Moment(wanted[key], *pictures)
+            for key, pictures in found.items()
             if len(pictures) == len(readers)
         ]
+
+
+def _by_key(bag: RunBag, topic: str) -> Iterator[tuple[Key, Stored]]:
+    """The messages of a topic with the frames they are of; nothing where it is not in the bag."""
+    turns: Counter[int] = Counter()
+    for stored in bag.messages(topic) if topic in bag.topics else ():
+        stamp_ns = messages.stamp_ns(stored.message)
+        yield Key(turns[stamp_ns], stamp_ns), stored
+        turns[stamp_ns] += 1
 
 
 def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
@@ -222,17 +255,16 @@ def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
         CAMERA: lambda stored: {'camera': messages.camera(stored.message)},
         DEPTH: _depth_fields,
     }
-    fields: dict[int, dict[str, Any]] = {}
-    for topic, read in readers.items():
-        for stored in bag.messages(topic) if topic in bag.topics else ():
-            stamp = messages.stamp_ns(stored.message)
-            fields.setdefault(stamp, {'stamp_ns': stamp}).update(read(stored))
+    fields: dict[Key, dict[str, Any]] = {}
+    for topic, read in readers.items():  # the status first: whole rows come in its order
+        for key, stored in _by_key(bag, topic):
+            fields.setdefault(key, {'key': key}).update(read(stored))
     for row in fields.values():
         if np.nan_to_num(row.get('distortion', 0.0)):
             row['lens'] = Lens(row['distortion'])
     for row in _without_depth(list(fields.values())):
         row.update(coverage=float('nan'), median_depth=float('nan'))
-    whole = [row for _, row in sorted(fields.items()) if set(row) == set(Row.__dataclass_fields__)]
+    whole = [row for row in fields.values() if set(row) == set(Row.__dataclass_fields__)]
     rows = tuple(Row(**row) for row in whole)
     return Run(bag, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))
 
@@ -242,17 +274,10 @@ def _without_depth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Frames whose depth was withheld (`require_metric`): all where none came; else those of a
     nominal scale before the first one, which was not.
     """
-    told = [row for row in rows if 'coverage' in row]
-    if not told:
-        return rows
-    first = min(told, key=lambda row: row['stamp_ns'])
-    if first.get('scale_state', NOMINAL) == NOMINAL:
+    first = next((place for place, row in enumerate(rows) if 'coverage' in row), len(rows))
+    if first < len(rows) and rows[first].get('scale_state', NOMINAL) == NOMINAL:
         return []
-    return [
-        row
-        for row in rows
-        if row['stamp_ns'] < first['stamp_ns'] and row.get('scale_state') == NOMINAL
-    ]
+    return [row for row in rows[:first] if row.get('scale_state') == NOMINAL]
 
 
 def choose_moments(run: Run, count: int = 6) -> list[Row]:

@@ -11,6 +11,8 @@ from endosfm3d_ros.report.figures import NONE, Figures, table
 from endosfm3d_ros.report.run import Run
 from endosfm3d_ros.report.summary import latencies_ms
 
+MOST_CELLS = 100_000  # of a strip: a clock that jumps by hours must not make it endless
+
 
 def subtitle(figures: Figures) -> str:
     """One line on what ran."""
@@ -120,9 +122,8 @@ def intrinsics(run: Run, evaluation: Evaluation | None) -> str:
     shaded = charts.spans_of(seconds, ~run.column('valid'))
     sigma = run.column('k_sigma')
     truth = evaluation.series if evaluation else None
-    truth_seconds = (
-        (np.array(truth.stamps_ns) - run.rows[0].stamp_ns) * 1e-9 if truth else np.empty(0)
-    )
+    times = {key.stamp_ns: time for key, time in reversed(run.times.items())}
+    truth_seconds = np.array([times[stamp] for stamp in truth.stamps_ns] if truth else [])
 
     def values(name: str) -> np.ndarray:
         return np.array([getattr(row.input_camera, name) for row in run.rows])
@@ -185,6 +186,11 @@ def timing(run: Run, figures: Figures) -> str:
             ]  # fmt: skip
             title = f'Frames by latency, {figures.text("latency_ms.definition")}'
             pair = charts.histogram(title, latency, 'ms', marks) + pair
+        if figures.value('frames.repeated'):
+            parts.append(
+                f'<p class="note">{figures.number("frames.repeated")} frames bear a stamp that '
+                'came before: the clip was looped, or a clock jumped back.</p>'
+            )
         if figures.value('latency_ms.ahead'):
             parts.append(
                 f'<p class="note">{figures.number("latency_ms.ahead")} frames bear stamps ahead '
@@ -266,6 +272,7 @@ def _validity(run: Run, figures: Figures) -> str:
     """One cell per frame of the input: valid, not valid, no answer."""
     seconds = run.seconds
     step = 1 / run.facts['rate_hz'] if run.facts.get('rate_hz') else _step(seconds)
+    step = max(step, float(seconds[-1]) / MOST_CELLS)
     places = (seconds / step).round().astype(int)
     slots = [''] * (int(places[-1]) + 1)
     for place, row in zip(places, run.rows, strict=True):

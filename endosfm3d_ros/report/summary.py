@@ -33,15 +33,15 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
 
     :return: clip, mode, bundle, runtime: text. duration_s. input, picture: {width, height} of what
         came in and of what depth belongs to. frames: {sent, received, lost_on_wire,
-        dropped_by_mailbox, out, unanswered, incomplete, out_fraction}. latency_ms: {p50, p95, p99,
-        max, ahead, definition}; ahead: frames whose stamp is later than their receipt.
-        cpu_ms_per_frame, machine, versions: as the facts. topics: {name: {type, count}}.
-        valid_fraction, invalid_reasons {reason: frames}. depth: {coverage, median_mm}. intrinsics:
-        {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, camera_model, given_distortion {model,
-        coefficients}, k_trust, k_sigma, trust_word, distortion, distortion_sigma}, all but the
-        ranges as at the end. path_length_mm, epochs,
-        motion_known_fraction, inliers_median. scale: {state, frames, factor, sigma, statement}
-        as at the end; frames: how many have this scale, path_length_mm and median_mm are theirs.
+        dropped_by_mailbox, out, unanswered, incomplete, repeated, out_fraction}; repeated: under
+        a stamp that came before. latency_ms: {p50, p95, p99, max, ahead, definition}; ahead:
+        frames whose stamp is later than their receipt. cpu_ms_per_frame, machine, versions: as the
+        facts. topics: {name: {type, count}}. valid_fraction, invalid_reasons {reason: frames}.
+        depth: {coverage, median_mm}. intrinsics: {fx_min, fx_max, ... cy_max, zoom_min, zoom_max,
+        camera_model, given_distortion {model, coefficients}, k_trust, k_sigma, trust_word,
+        distortion, distortion_sigma}, all but the ranges as at the end. path_length_mm, epochs,
+        motion_known_fraction, inliers_median. scale: {state, frames, factor, sigma, statement} as
+        at the end; frames: how many have this scale, path_length_mm and median_mm are theirs.
         evaluation: see `Evaluation.as_json`, None without truth.
     """
     facts = run.facts
@@ -116,6 +116,7 @@ def _frames(run: Run) -> dict[str, Any]:
         'out': out,
         'unanswered': unanswered,
         'incomplete': run.incomplete,
+        'repeated': sum(row.key.turn > 0 for row in run.rows),
         'out_fraction': out / sent if sent else None,
     }
 

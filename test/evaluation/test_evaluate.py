@@ -157,6 +157,20 @@ def test_the_page_says_who_told_the_lens(tmp_path):
         assert said in page
 
 
+def test_light_falloff_counts_the_pictures_that_it_had(tmp_path, capsys):
+    whole, bag = write_run(tmp_path / 'whole.mcap'), tmp_path / 'run.mcap'
+    rgb = '/endosfm3d/rgb/image'
+    with McapWriter(bag) as out:
+        copy(whole, out, [topic for topic in RunBag(whole).topics if topic != rgb])
+        for one in list(RunBag(whole).messages(rgb))[:12]:
+            out.write(rgb, 'sensor_msgs/msg/Image', one.raw, one.log_time_ns, one.log_time_ns)
+    truth = write_folder(tmp_path / 'truth')
+    assert main(['evaluate', str(bag), '--truth', str(truth)]) == 0
+    assert 'light falloff, 12 images' in capsys.readouterr().out
+    assert main(['report', str(bag), '--truth', str(truth)]) == 0
+    assert re.search('Light falloff, <[^>]+>12</data> images', (tmp_path / 'run.html').read_text())
+
+
 def test_depth_a_tenth_too_large_is_a_matter_of_scale_and_told_unscaled(tmp_path):
     found = evaluated(tmp_path, Mistakes(depth=1.1))
     assert found['depth']['abs_rel'] == pytest.approx(0, abs=1e-5)

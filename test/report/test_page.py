@@ -199,6 +199,14 @@ def test_pictures_and_curves_count_from_the_same_frame(tmp_path):
     assert re.findall(r'data-moment="0">([\d.]+ s)</button>', text) == ['2.0 s']
 
 
+def test_a_clock_that_jumps_by_years_makes_a_page(tmp_path):
+    frames = [reconstruction(number) for number in range(10)]
+    late = [replace(one, stamp_ns=one.stamp_ns + 10**18) for one in frames]
+    text = page_of(tmp_path, [*frames, *late, *frames])
+    assert '10</data> frames bear a stamp that came before' in text
+    assert 'No frame was answered' not in text
+
+
 def test_stamps_ahead_of_the_recorder_s_clock_are_told(tmp_path):
     frames = [reconstruction(number) for number in range(10)]
     run = read_run(write_run(tmp_path / 'run.mcap', frames, latency_ms=-3000))

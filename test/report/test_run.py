@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_run import FRAME_NS, START_NS, depth_of, reconstruction, write_run
 
+from endosfm3d_ros.bags.reading import RunBag
 from endosfm3d_ros.bags.recording import McapWriter, facts_beside
 from endosfm3d_ros.report import messages
-from endosfm3d_ros.report.run import choose_moments, read_run
+from endosfm3d_ros.report.run import RGB, choose_moments, read_run
 from endosfm3d_ros.report.summary import summarise, trust_word
 
 
@@ -53,6 +56,54 @@ def test_lengths_before_the_scale_was_anchored_are_not_mixed_in(tmp_path) -> Non
         'by the motion of the robot. So it is in 10 of 40 frames'
         in (summary['scale']['statement'])
     )
+
+
+@pytest.mark.parametrize('live', [True, False])
+def test_every_turn_of_a_looped_clip_is_told(tmp_path, live: bool) -> None:
+    said = [reconstruction(number) for number in range(10)]
+    again = [replace(one, epoch=1, depth=one.depth * 2, valid=False) for one in said]
+    run = read_run(write_run(tmp_path / 'run.mcap', said + again, live=live))
+    summary = summarise(run)
+    assert (len(run.rows), run.incomplete, summary['frames']['repeated']) == (20, 0, 10)
+    assert [row.valid for row in run.rows] == [True] * 10 + [False] * 10
+    assert summary['path_length_mm'] == pytest.approx(18.0)
+    assert run.seconds.tolist() == pytest.approx([0.04 * number for number in range(20)])
+    moments = run.moments(run.rows)
+    assert len(moments) == 20
+    np.testing.assert_allclose(moments[13].depth, depth_of(3) * 2, rtol=1e-6)
+    assert all(one.image is not None for one in run.depth_pictures())
+
+
+def test_a_missing_picture_is_missed_by_its_own_frame_only(tmp_path) -> None:
+    said = [reconstruction(number) for number in range(30)]
+    whole = RunBag(write_run(tmp_path / 'whole.mcap', said))
+    with McapWriter(tmp_path / 'run.mcap') as bag:
+        for topic in whole.topics:
+            for number, one in enumerate(whole.messages(topic)):
+                if topic != RGB or number not in (3, 4, 20):
+                    kind = whole.topics[topic].type_name
+                    bag.write(topic, kind, one.raw, one.log_time_ns, one.publish_time_ns)
+    pictures = list(read_run(tmp_path / 'run.mcap').depth_pictures())
+    missing = [number for number, one in enumerate(pictures) if one.image is None]
+    assert (len(pictures), missing) == (30, [3, 4, 20])
+    np.testing.assert_array_equal(pictures[21].image, said[21].image)
+
+
+def test_a_missing_picture_does_not_bring_the_rest_into_memory(tmp_path, monkeypatch) -> None:
+    said = [reconstruction(number) for number in range(30)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said))
+    read, all_messages = [], RunBag.messages
+
+    def without_the_first(bag, topic):
+        for number, one in enumerate(all_messages(bag, topic)):
+            if topic == RGB:
+                read.append(number)
+            if topic != RGB or number:
+                yield one
+
+    monkeypatch.setattr(RunBag, 'messages', without_the_first)
+    assert next(run.depth_pictures()).image is None
+    assert read == [0, 1]
 
 
 def test_coverage_is_of_the_depth_that_was_sent(tmp_path) -> None:
@@ -103,6 +154,7 @@ def test_the_summary_counts_and_measures(tmp_path):
         'out': 20,
         'unanswered': 3,
         'incomplete': 0,
+        'repeated': 0,
         'out_fraction': 0.8,
     }
     assert summary['clip'] == 'clip.mp4'  # and not where it lay
