@@ -299,7 +299,9 @@ def _facts_of(bag: RunBag) -> dict[str, Any]:
     """What whoever wrote the bag noted in it, under the names of the summary."""
     names = {'source': 'clip', 'model': 'bundle', 'runtime': 'runtime'}
     noted: dict[str, Any] = {names[name]: bag.facts[name] for name in names if name in bag.facts}
-    return {**noted, 'mode': 'live' if 'recorder' in bag.facts else 'offline'}
+    wrote = {'recorder': 'live', 'runtime': 'offline'}  # only the end of each notes it
+    mode = next((mode for name, mode in wrote.items() if name in bag.facts), None)
+    return {**noted, 'mode': mode}
 
 
 def _status_fields(stored: Stored) -> dict[str, Any]:

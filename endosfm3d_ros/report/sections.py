@@ -35,7 +35,9 @@ def key_figures(figures: Figures) -> str:
             figures.percent('frames.out_fraction'),
             f'{answered[0]} of {figures.number("frames.sent")}',
         )
-    latency = 'none', 'offline: no clock runs'
+    latency = 'none', 'not measured'
+    if figures.value('mode') == 'offline':
+        latency = 'none', 'offline: no clock runs'
     if figures.value('latency_ms.p50') is not None:
         within = figures.number('latency_ms.p95', '.1f', 'ms')
         latency = figures.number('latency_ms.p50', '.1f', 'ms'), f'95 % within {within}'

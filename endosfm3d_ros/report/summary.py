@@ -14,7 +14,9 @@ from endosfm3d_ros.core.scale import CONSTANT, KINEMATIC, NOMINAL
 from endosfm3d_ros.evaluation.compare import Evaluation
 from endosfm3d_ros.report.run import Row, Run
 
+FEW = 10  # frames that a node has taken before the first one of a recording from its start on
 LATENCY = 'from the source stamp of a picture to the receipt of its depth image in the recorder'
+OFFLINE = 'offline: every frame is waited for, no latency exists'
 NOT_ANCHORED = (
     'The scale is not anchored: every length is right up to one unknown factor. '
     'Millimetres are nominal: proportions hold, absolute lengths do not.'
@@ -94,14 +96,13 @@ def trust_word(trust: float) -> str:
 
 def _frames(run: Run) -> dict[str, Any]:
     """
-    Where every frame went; counters of the node stand in for what was not measured beside the
-    bag.
+    Where every frame went; what the node counted meanwhile stands in for what was not measured
+    beside the bag.
     """
     facts = run.facts.get('frames') or {}
-    last = run.rows[-1] if run.rows else None
     said = {'received': 'received', 'lost_on_wire': 'lost', 'dropped_by_mailbox': 'dropped'}
     frames = {
-        name: facts[name] if facts.get(name) is not None else _counter(getattr(last, field, -1))
+        name: facts[name] if facts.get(name) is not None else _counted(run, field)
         for name, field in said.items()
     }
     out = len(run.rows)
@@ -121,12 +122,26 @@ def _frames(run: Run) -> dict[str, Any]:
     }
 
 
-def _counter(count: int) -> int | None:
-    return count if count >= 0 else None
+def _counted(run: Run, counter: str) -> int | None:
+    """
+    What a counter of the node rose by during the run; None where it does not say.
+
+    It counts since the node became active: before a recording that came later, and from nothing
+    again where the node did.
+    """
+    counts = run.column(counter)
+    counts = counts[counts >= 0]
+    if not len(counts):
+        return None
+    first = run.rows[0]
+    is_from_start = first.received - max(first.dropped, 0) <= FEW
+    before = counts[0] if is_from_start else int(counter == 'received')
+    steps = np.diff(counts)
+    return int(before + np.where(steps < 0, counts[1:], steps).sum())
 
 
 def _latency(run: Run) -> dict[str, Any]:
-    """Percentiles of what the recorder saw; None offline, where no clock runs."""
+    """Percentiles of what the recorder saw; None where it saw none."""
     latency = latencies_ms(run)
     measured = len(latency) > 0
     percentiles = np.percentile(latency, [50, 95, 99, 100]) if measured else [None] * 4
@@ -134,15 +149,17 @@ def _latency(run: Run) -> dict[str, Any]:
     return {
         **{name: _plain(value) for name, value in zip(names, percentiles, strict=True)},
         'ahead': int((latency < 0).sum()) if measured else None,
-        'definition': LATENCY
-        if measured
-        else 'offline: every frame is waited for, no latency exists',
+        'definition': LATENCY if measured else OFFLINE if _is_offline(run) else 'not measured',
     }
+
+
+def _is_offline(run: Run) -> bool:
+    return run.facts.get('mode') == 'offline'
 
 
 def latencies_ms(run: Run) -> np.ndarray:
     """Latency of each frame [ms]; empty for an offline run."""
-    if run.facts.get('mode') == 'offline' or not run.rows:
+    if _is_offline(run) or not run.rows:
         return np.empty(0)
     latency = (run.column('receipt_ns') - run.column('stamp_ns')) * 1e-6
     return latency if latency.any() else np.empty(0)

@@ -64,6 +64,8 @@ def write_run(
     withheld: int = 0,
     anchored: tuple[int, float] | None = None,
     left_out: tuple[str, ...] = (),
+    counters: list[Traffic] | None = None,
+    breaks_off: bool = False,
 ) -> Path:
     """
     Write a bag as the recorder would; each frame takes 1 ms longer than the one before.
@@ -71,6 +73,8 @@ def write_run(
     :param withheld: frames before the scale is anchored, of which nothing that needs it is sent.
     :param anchored: from this frame on the robot's motion says this factor: a new epoch, where
         depth and path are that many times as large.
+    :param counters: what the node counted until each frame.
+    :param breaks_off: the facts, which are written at the end, are missing.
     :param left_out: private topics that were not recorded.
     """
     outputs = Outputs({**parameters.DEFAULTS, 'require_metric': withheld > 0})
@@ -88,17 +92,20 @@ def write_run(
                 depth = said.depth * np.float32(anchored[1])
                 said = replace(said, epoch=1, depth=depth, T_odom_cam=T_odom_cam)
             log_ns = said.stamp_ns + int((latency_ms + number) * 1e6) * live
-            for topic, message in outputs.messages(said, Traffic(20.0, number + 2, 1, 1)):
+            traffic = counters[number] if counters else Traffic(20.0, number + 2, 1, 1)
+            for topic, message in outputs.messages(said, traffic):
                 if topic in left_out:
                     continue
                 name = topic if topic.startswith('/') else f'/endosfm3d/{topic}'
                 kind = f'{type(message).__module__.split(".")[0]}/msg/{type(message).__name__}'
                 bag.write(name, kind, serialize_message(message), log_ns, log_ns)
+        if breaks_off:
+            return path
         bag.add_facts(
             {
                 'source': '/home/somebody/clip.mp4',
                 'model': 'photometric',
-                **({'recorder': '{}'} if live else {}),
+                **({'recorder': '{}'} if live else {'runtime': 'numpy'}),
             }
         )
     return path

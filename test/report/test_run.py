@@ -7,6 +7,8 @@ from made_run import FRAME_NS, START_NS, depth_of, reconstruction, write_run
 
 from endosfm3d_ros.bags.reading import RunBag
 from endosfm3d_ros.bags.recording import McapWriter, facts_beside
+from endosfm3d_ros.cli import main
+from endosfm3d_ros.outputs import Traffic
 from endosfm3d_ros.report import messages
 from endosfm3d_ros.report.run import RGB, choose_moments, read_run
 from endosfm3d_ros.report.summary import summarise, trust_word
@@ -173,6 +175,32 @@ def test_the_summary_counts_and_measures(tmp_path):
     }
     assert summary['scale']['state'] == 'nominal'
     assert 'not anchored' in summary['scale']['statement']
+
+
+def test_what_the_node_counted_before_the_recording_is_not_counted(tmp_path):
+    said = [reconstruction(number) for number in range(20)]
+    late = [Traffic(20.0, 5000 + 2 * number, 50, 400 + number) for number in range(20)]
+    restarted = [*late[:10], *(Traffic(20.0, number + 1, 1, 0) for number in range(10))]
+    unknown = [Traffic(20.0, number + 1, -1, 0) for number in range(20)]
+    waited = [Traffic(20.0, 60 + number, 0, 58) for number in range(20)]  # for its networks
+    found = []
+    for name, counters in enumerate((late, restarted, unknown, waited)):
+        bag = write_run(tmp_path / f'{name}.mcap', said, counters=counters)
+        frames = summarise(read_run(bag))['frames']
+        found.append([frames[one] for one in ('received', 'lost_on_wire', 'dropped_by_mailbox')])
+    assert found == [[39, 0, 19], [29, 1, 9], [20, None, 0], [79, 0, 58]]
+
+
+def test_a_bag_without_its_last_words_is_neither_live_nor_offline(tmp_path):
+    said = [reconstruction(number) for number in range(10)]
+    bag = write_run(tmp_path / 'run.mcap', said, breaks_off=True)
+    summary = summarise(read_run(bag))
+    assert summary['mode'] is None
+    assert summary['latency_ms']['p50'] == pytest.approx(34.5)
+    assert main(['report', str(bag)]) == 0
+    assert 'offline' not in (tmp_path / 'run.html').read_text()
+    nothing = read_run(write_run(tmp_path / 'nothing.mcap', []))
+    assert summarise(nothing)['latency_ms']['definition'] == 'not measured'
 
 
 def test_an_offline_run_has_no_latency(tmp_path):
