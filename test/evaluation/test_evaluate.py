@@ -248,6 +248,20 @@ def test_two_videos_are_summed_up_frame_by_frame_and_video_by_video(tmp_path, ca
     assert 'all videos' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('spoilt', ['cut', 'empty', 'renamed'])
+def test_a_spoilt_truth_is_one_clear_line(tmp_path, spoilt, capsys):
+    bag = write_run(tmp_path / 'run.mcap', Mistakes(frames=(0, 1, 2)))
+    path = write_folder(tmp_path / 'truth', 3) / 'truth.npz'
+    stored = path.read_bytes()
+    if spoilt == 'renamed':
+        np.save(tmp_path / 'one.npy', np.zeros(3))
+        stored = (tmp_path / 'one.npy').read_bytes()
+    path.write_bytes({'cut': stored[: len(stored) // 2], 'empty': b''}.get(spoilt, stored))
+    assert main(['evaluate', str(bag), '--truth', str(path.parent)]) == 1
+    error = capsys.readouterr().err
+    assert f'{path}: no archive of arrays' in error and error.count('\n') == 1
+
+
 @pytest.mark.parametrize(
     ('truth', 'options', 'said'),
     [
