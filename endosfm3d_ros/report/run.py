@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from endosfm3d_ros.bags.nodes import STATUS, choose_node
 from endosfm3d_ros.bags.reading import RunBag, Stored
 from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.core.scale import NOMINAL
@@ -20,10 +21,8 @@ from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.evaluation.scoring import DepthPicture
 from endosfm3d_ros.report import messages
 
-NODE = '/endosfm3d'
-STATUS, ODOMETRY, DEPTH = f'{NODE}/status', f'{NODE}/odometry', f'{NODE}/depth/image'
-RGB, CONFIDENCE = f'{NODE}/rgb/image', f'{NODE}/depth/confidence'
-INPUT_CAMERA, CAMERA = f'{NODE}/input/camera_info', f'{NODE}/depth/camera_info'
+ODOMETRY, DEPTH, RGB, CONFIDENCE = 'odometry', 'depth/image', 'rgb/image', 'depth/confidence'
+INPUT_CAMERA, CAMERA = 'input/camera_info', 'depth/camera_info'
 
 
 class Key(NamedTuple):
@@ -132,12 +131,14 @@ class Run:
     A run's bag and what was measured beside it.
 
     :param bag: where its messages are.
+    :param node: full name of the node that ran.
     :param facts: what the bag cannot know (see `summary.summarise`).
     :param rows: frames with every output, in the order of receipt.
     :param incomplete: frames of which some output is missing in the bag.
     """
 
     bag: RunBag
+    node: str
     facts: dict[str, Any]
     rows: tuple[Row, ...]
     incomplete: int
@@ -186,7 +187,7 @@ class Run:
         """
         rows = {row.key: row for row in self.rows}
         beside = self._pictures_beside()
-        for key, stored in _by_key(self.bag, DEPTH) if rows else ():
+        for key, stored in self._by_key(DEPTH) if rows else ():
             if row := rows.get(key):
                 depth, camera = row.lens.saw(messages.depth_mm(stored.message), row.camera)
                 image = beside(key)
@@ -199,7 +200,7 @@ class Run:
         What finds the network picture of a frame, when asked for one after the other; None where
         it is missing, and the next one is kept for its own frame.
         """
-        stream = _by_key(self.bag, RGB)
+        stream = self._by_key(RGB)
         ahead: list[tuple[Key, Stored]] = []
 
         def find(key: Key) -> np.ndarray | None:
@@ -217,7 +218,7 @@ class Run:
         readers = {RGB: messages.picture, DEPTH: messages.depth_mm, CONFIDENCE: messages.picture}
         found: dict[Key, list[np.ndarray]] = {key: [] for key in wanted}
         for topic, read in readers.items():
-            for key, stored in _by_key(self.bag, topic) if wanted else ():
+            for key, stored in self._by_key(topic) if wanted else ():
                 if key in found:
                     found[key].append(read(stored.message))
         return [
@@ -225,6 +226,9 @@ class Run:
             for key, pictures in found.items()
             if len(pictures) == len(readers)
         ]
+
+    def _by_key(self, topic: str) -> Iterator[tuple[Key, Stored]]:
+        return _by_key(self.bag, f'{self.node}/{topic}')
 
 
 def _by_key(bag: RunBag, topic: str) -> Iterator[tuple[Key, Stored]]:
@@ -236,18 +240,17 @@ def _by_key(bag: RunBag, topic: str) -> Iterator[tuple[Key, Stored]]:
         turns[stamp_ns] += 1
 
 
-def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
+def read_run(path: Path, facts: dict[str, Any] | None = None, node: str | None = None) -> Run:
     """
     Read everything about a run but its pictures.
 
     :param path: the run's bag, one .mcap file.
     :param facts: see `summary.summarise`; what is not in them is taken from what the bag says of
         itself.
+    :param node: full name of the node, where the bag holds runs of several.
     """
     bag = RunBag(path)
-    if STATUS not in bag.topics:
-        found = ', '.join(sorted(bag.topics)) or 'none'
-        raise ValueError(f'{path} is no run of endosfm3d: need the topic {STATUS}, found {found}')
+    node = choose_node(path, bag.topics, node)
     readers: dict[str, Callable[[Stored], dict[str, Any]]] = {
         STATUS: _status_fields,
         ODOMETRY: lambda stored: {'T_odom_cam': messages.camera_motion(stored.message)},
@@ -257,7 +260,7 @@ def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
     }
     fields: dict[Key, dict[str, Any]] = {}
     for topic, read in readers.items():  # the status first: whole rows come in its order
-        for key, stored in _by_key(bag, topic):
+        for key, stored in _by_key(bag, f'{node}/{topic}'):
             fields.setdefault(key, {'key': key}).update(read(stored))
     for row in fields.values():
         if np.nan_to_num(row.get('distortion', 0.0)):
@@ -266,7 +269,7 @@ def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
         row.update(coverage=float('nan'), median_depth=float('nan'))
     whole = [row for row in fields.values() if set(row) == set(Row.__dataclass_fields__)]
     rows = tuple(Row(**row) for row in whole)
-    return Run(bag, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))
+    return Run(bag, node, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))
 
 
 def _without_depth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from endosfm3d_ros.bags.nodes import USUAL
 from endosfm3d_ros.evaluation.compare import Evaluation
 from endosfm3d_ros.report import charts
 from endosfm3d_ros.report.figures import NONE, Figures, table
@@ -21,6 +22,8 @@ def subtitle(figures: Figures) -> str:
     )
     size = f'{figures.number("input.width")} × {figures.number("input.height")} px'
     parts = [f'{figures.number("duration_s", ".1f", "s")} of video', size, mode]
+    if figures.value('node') != USUAL:
+        parts.append(figures.text('node'))
     if figures.value('bundle'):
         runtime = f' on {figures.text("runtime")}' if figures.value('runtime') else ''
         parts.append(f'{figures.text("bundle")}{runtime}')

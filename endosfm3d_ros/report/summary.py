@@ -33,8 +33,8 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
     dropped_by_mailbox}, cpu_ms_per_frame {player, node, recorder}, machine {cores, cpu_model,
     load_average_1min_before, load_average_1min_after, ...} and versions {name: text}.
 
-    :return: clip, mode, bundle, runtime: text. duration_s. input, picture: {width, height} of what
-        came in and of what depth belongs to. frames: {sent, received, lost_on_wire,
+    :return: node, clip, mode, bundle, runtime: text. duration_s. input, picture: {width, height}
+        of what came in and of what depth belongs to. frames: {sent, received, lost_on_wire,
         dropped_by_mailbox, out, unanswered, incomplete, repeated, out_fraction}; repeated: under
         a stamp that came before. latency_ms: {p50, p95, p99, max, ahead, definition}; ahead:
         frames whose stamp is later than their receipt. cpu_ms_per_frame, machine, versions: as the
@@ -51,6 +51,7 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
     clip = facts.get('clip')
     valid = run.column('valid')
     return {
+        'node': run.node,
         'clip': PurePath(clip).name if clip else None,
         'mode': facts.get('mode'),
         'bundle': facts.get('bundle'),

@@ -157,6 +157,53 @@ def test_the_page_says_who_told_the_lens(tmp_path):
         assert said in page
 
 
+def renamed(bag, out, node):
+    """Put a run into one that is being written, as if the node had this name."""
+    whole = RunBag(bag)
+    for topic in whole.topics:
+        name, kind = topic.replace('/endosfm3d', node), whole.topics[topic].type_name
+        for one in whole.messages(topic):
+            out.write(name, kind, one.raw, one.log_time_ns, one.publish_time_ns)
+
+
+@pytest.mark.parametrize('node', ['/left/endosfm3d', '/theatre/scope'])
+def test_a_node_of_another_name_is_found(tmp_path, node):
+    whole, bag = write_run(tmp_path / 'whole.mcap', NO_MISTAKE, Lens(-0.3)), tmp_path / 'run.mcap'
+    with McapWriter(bag) as out:
+        renamed(whole, out, node)
+    truth, found = write_folder(tmp_path / 'truth'), tmp_path / 'out.json'
+    for known, limit in ((truth, 2e-3), (bag, 1e-6)):
+        assert main(['evaluate', str(bag), '--truth', str(known), '--json', str(found)]) == 0
+        assert json.loads(found.read_text())['depth_unscaled']['abs_rel'] < limit
+    assert main(['report', str(bag)]) == 0
+    page = (tmp_path / 'run.html').read_text()
+    assert 'data-moment="5"' in page and f'<i>·</i> {node}' in page
+
+
+def test_of_several_nodes_one_is_named(tmp_path, capsys):
+    bag, truth = tmp_path / 'run.mcap', write_folder(tmp_path / 'truth')
+    with McapWriter(bag) as out:
+        renamed(write_run(tmp_path / 'a.mcap'), out, '/left/endosfm3d')
+        renamed(write_run(tmp_path / 'b.mcap', Mistakes(depth=1.1)), out, '/right/endosfm3d')
+    words = ['evaluate', str(bag), '--truth', str(truth), '--json', str(tmp_path / 'out.json')]
+    for command in (words, ['report', str(bag)]):
+        assert main(command) == 1
+        error = capsys.readouterr().err
+        assert 'several nodes, /left/endosfm3d, /right/endosfm3d' in error
+        assert '--node /left/endosfm3d' in error and error.count('\n') == 1
+    assert main([*words, '--node', '/right/endosfm3d']) == 0
+    found = json.loads((tmp_path / 'out.json').read_text())
+    assert found['depth_unscaled']['abs_rel'] == pytest.approx(0.1, rel=1e-4)
+    assert main([*words, '--node', '/up/endosfm3d']) == 1
+    assert 'need the topic /up/endosfm3d/status' in capsys.readouterr().err
+    as_truth = ['evaluate', str(bag), '--truth', str(bag), '--node', '/right/endosfm3d']
+    assert main(as_truth) == 1
+    assert 'no pose of the truth' in capsys.readouterr().err
+    assert main([*as_truth, '--truth-topic', 'pose=/left/endosfm3d/odometry']) == 0
+    said = capsys.readouterr().out
+    assert 'depth /left/endosfm3d/depth/image' in said and '/right' not in said
+
+
 def test_light_falloff_counts_the_pictures_that_it_had(tmp_path, capsys):
     whole, bag = write_run(tmp_path / 'whole.mcap'), tmp_path / 'run.mcap'
     rgb = '/endosfm3d/rgb/image'
