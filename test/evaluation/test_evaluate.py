@@ -175,9 +175,10 @@ def test_a_node_of_another_name_is_found(tmp_path, node):
     for known, limit in ((truth, 2e-3), (bag, 1e-6)):
         assert main(['evaluate', str(bag), '--truth', str(known), '--json', str(found)]) == 0
         assert json.loads(found.read_text())['depth_unscaled']['abs_rel'] < limit
-    assert main(['report', str(bag)]) == 0
+    assert main(['report', str(bag), '--truth', str(bag)]) == 0
     page = (tmp_path / 'run.html').read_text()
     assert 'data-moment="5"' in page and f'<i>·</i> {node}' in page
+    assert f'The truth: pose <code>{node}/odometry</code>' in page
 
 
 def test_of_several_nodes_one_is_named(tmp_path, capsys):
