@@ -13,6 +13,7 @@ from made_run import reconstruction, write_run, write_truth
 
 from endosfm3d_ros.evaluation.compare import compare
 from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
+from endosfm3d_ros.report import charts, sections
 from endosfm3d_ros.report.build import build_report
 from endosfm3d_ros.report.command import add_arguments
 from endosfm3d_ros.report.command import run as report
@@ -199,10 +200,17 @@ def test_pictures_and_curves_count_from_the_same_frame(tmp_path):
     assert re.findall(r'data-moment="0">([\d.]+ s)</button>', text) == ['2.0 s']
 
 
-def test_a_clock_that_jumps_by_years_makes_a_page(tmp_path):
+def test_a_clock_that_jumps_there_and_back_makes_a_page_of_its_usual_size(tmp_path, monkeypatch):
+    cells, timeline = [], charts.timeline
+    monkeypatch.setattr(
+        charts, 'timeline', lambda title, slots, *rest: (
+            cells.append(len(slots)) or timeline(title, slots, *rest)
+        )
+    )  # fmt: skip
     frames = [reconstruction(number) for number in range(10)]
-    late = [replace(one, stamp_ns=one.stamp_ns + 10**18) for one in frames]
+    late = [replace(one, stamp_ns=one.stamp_ns + 10**14) for one in frames]  # by 28 hours
     text = page_of(tmp_path, [*frames, *late, *frames])
+    assert cells[0] <= sections.MOST_CELLS + 1
     assert '10</data> frames bear a stamp that came before' in text
     assert 'No frame was answered' not in text
 
