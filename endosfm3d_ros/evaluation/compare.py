@@ -42,7 +42,7 @@ class Estimate:
     """
     What a run said, frame by frame.
 
-    :param stamps_ns: (N,) int64, rising.
+    :param stamps_ns: (N,) int64, in the order of receipt; one may come twice.
     :param cameras: N cameras at the input picture's size.
     :param T_odom_cam: (N, 4, 4) maps points of each camera into odom [mm, nominal].
     :param epochs: (N,) whole numbers: odometry starts again with each.
@@ -95,6 +95,7 @@ class Evaluation:
     :param truth_frames: frames that the truth knows.
     :param truth_unmatched: of these, how many the run has no frame for.
     :param matched_by: what the two clocks were compared by.
+    :param truth_topics: of a bag, that the truth was read from, by role.
     :param depth: of the run; None where no depth could be scored.
     :param depth_unscaled: the same, the run's millimetres taken at their word.
     :param depth_silent: depth images that say nothing where the truth does: in no error, but in
@@ -119,6 +120,7 @@ class Evaluation:
     truth_frames: int
     truth_unmatched: int
     matched_by: str
+    truth_topics: dict[str, str]
     depth: DepthErrors | None
     depth_unscaled: DepthErrors | None
     depth_silent: int
@@ -182,6 +184,7 @@ def compare(
         truth_frames=len(truth.stamps),
         truth_unmatched=len(truth.stamps) - len(matches.run),
         matched_by=matches.how,
+        truth_topics=dict(truth.topics),
         depth=mean_depth_errors([one.ours for one in scores], silent),
         depth_unscaled=mean_depth_errors([one.unscaled for one in scores], silent),
         depth_silent=silent,
