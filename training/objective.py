@@ -95,8 +95,12 @@ def project(
 def sample(source: Tensor, pixels: Tensor) -> Tensor:
     """
     Read a picture (B, C, H, W) bilinearly at pixels (B, h, w, 2) u, v [px]; the border goes on.
+
+    A pixel that is no number is read at 0, since torch's reader on CPUs ends the process there;
+    the gradient of what it came from is NaN, so that training stops with a line.
     """
     H, W = source.shape[-2:]
+    pixels = torch.where(torch.isfinite(pixels), pixels, torch.zeros_like(pixels))
     size = pixels.new_tensor([W, H])
     grid = (2 * pixels + 1) / size - 1  # a pixel's centre is at (u + 1/2) / W of the picture
     return F.grid_sample(source, grid, 'bilinear', 'border', align_corners=False)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import made_data
@@ -23,6 +24,7 @@ import torch
 from training.checkpoints import TrainingError
 from training.evaluate import main as evaluate_command
 from training.loop import time_left
+from training.model import CompactStep
 from training.networks_of import paper_model
 from training.processes import number_in
 from training.train import add_arguments
@@ -194,6 +196,31 @@ def test_a_loss_that_is_no_number_stops_names_the_samples_and_keeps_the_last_goo
     assert f'the last good checkpoint is {tmp_path / "run" / "checkpoints" / kept}' in error
 
 
+def test_a_motion_that_is_no_number_stops_with_the_promised_line(tmp_path, capsys, monkeypatch):
+    """torch's grid_sample would end the process at pixels that are NaN."""
+    forward = CompactStep.forward
+
+    def broken(self, source, target):
+        said = forward(self, source, target)
+        return replace(said, T_source_target=said.T_source_target * float('nan'))
+
+    monkeypatch.setattr(CompactStep, 'forward', broken)
+    assert train(settings(tmp_path), tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert 'not finite; samples: rectified01 frame' in error
+
+
+def test_a_given_K_that_a_clip_does_not_say_is_refused_before_the_first_step(tmp_path, capsys):
+    config = settings(tmp_path, networks={'intrinsics': 'given'})
+    (tmp_path / 'data' / 'rectified01' / 'intrinsics.txt').unlink()
+    assert train(config, tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert 'rectified01: K is not known of 7 of its 7 frames' in error
+    assert not (tmp_path / 'run').exists()
+
+
 def test_a_full_disk_stops_with_one_line_and_loses_no_checkpoint(tmp_path, capsys):
     config = settings(tmp_path, loop={'epochs': 1})
     assert train(config, tmp_path / 'run') == 0
@@ -259,7 +286,7 @@ def test_a_cache_without_room_is_one_line_and_nothing_half_made_stays(tmp_path, 
     error = capsys.readouterr().err.strip()
     assert len(error.splitlines()) == 1
     assert 'make room, or name another folder as data: cache' in error
-    assert not list((tmp_path / 'cache').iterdir())
+    assert [path.name for path in (tmp_path / 'cache').iterdir()] == ['.lock']
 
 
 def test_figures_and_pictures_without_room_stop_with_one_line_and_lose_no_checkpoint(

@@ -221,6 +221,17 @@ def test_what_is_masked_out_reaches_neither_value_nor_gradient():
     assert float(masked_mean(values.detach(), torch.zeros_like(mask))) == 0.0
 
 
+def test_pixels_that_are_no_numbers_are_read_and_their_gradient_says_so():
+    source = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    depth = torch.ones(1, 1, 6, 8, requires_grad=True)
+    T = motions(torch.zeros(1, 3), torch.tensor([[float('nan'), 0.0, 0.0]]))
+    camera = torch.tensor([[0.8, 0.8, 0.5, 0.5]])
+    there = project(depth, T, camera, camera)
+    assert not there.inside.any()
+    masked_mean(sample(source, there.pixels), there.inside.float()).backward()
+    assert torch.isnan(depth.grad).all()
+
+
 def test_a_plane_is_as_smooth_at_any_scale_and_an_edge_may_bend_it():
     ramp = torch.linspace(1, 2, 40).expand(1, 1, 30, 40)
     flat, edge = torch.full((1, 3, 30, 40), 0.5), torch.zeros(1, 3, 30, 40)

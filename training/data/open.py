@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from training.config import Config, Source
 from training.data.augment import NONE
 from training.data.c3vd import c3vd
@@ -58,6 +60,8 @@ def open_data(
         prepared, data.offsets, data.strides, config.augmentation, config.seed, numbers
     )
     _say(train, 'training', tell)
+    if config.networks.intrinsics == 'given':
+        _refuse_unknown_cameras(prepared)
     if not data.validation:
         return train, None, scopes
     prepared, names = _prepared(config, data.validation, known, tell)
@@ -104,6 +108,18 @@ def _with_own_name(clip: RawClip, source: Source, known: dict[str, str]) -> RawC
     while known.setdefault(name, clip.facts) != clip.facts and folders:
         name = f'{folders.pop()}_{name}'
     return replace(clip, name=name)
+
+
+def _refuse_unknown_cameras(clips: Sequence[Prepared]) -> None:
+    """Stop where a clip does not say the K that training takes from it."""
+    for clip in clips:
+        unknown = ~np.isfinite(clip.cameras).all(1)
+        if unknown.any():
+            raise ValueError(
+                f'{clip.name}: K is not known of {unknown.sum()} of its {len(unknown)} frames; '
+                'networks: intrinsics: given needs that of every frame: take pair or tied, or '
+                'leave the clip out'
+            )
 
 
 def _say(samples: Samples, what: str, tell: Callable[[str], None]) -> None:
