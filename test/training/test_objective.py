@@ -13,7 +13,7 @@ pytest.importorskip('numba', reason='numba compiles the renderer: make setup-tra
 import torch
 
 from training import objective
-from training.networks.appearance_flow import AppearanceNetwork, refined_target
+from training.networks.appearance_flow import AppearanceNetwork, refined_target, registered
 from training.objective import (
     depth_inconsistency,
     distilled,
@@ -230,6 +230,13 @@ def test_pixels_that_are_no_numbers_are_read_and_their_gradient_says_so():
     assert not there.inside.any()
     masked_mean(sample(source, there.pixels), there.inside.float()).backward()
     assert torch.isnan(depth.grad).all()
+
+
+def test_a_flow_that_is_no_number_is_read_too():
+    source = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    scale = torch.tensor(float('nan'), requires_grad=True)
+    (registered(source, scale * torch.ones(1, 2, 6, 8)) * 0).sum().backward()
+    assert torch.isnan(scale.grad)
 
 
 def test_a_plane_is_as_smooth_at_any_scale_and_an_edge_may_bend_it():
