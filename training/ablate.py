@@ -18,7 +18,7 @@ import yaml
 from training.checkpoints import latest
 from training.config import Config, config_from
 from training.data.open import open_data
-from training.networks_of import open_checkpoint
+from training.networks_of import open_checkpoint, teaches_focal
 from training.train import train
 from training.validate import by_clip, summary, zoom_strays
 
@@ -64,7 +64,8 @@ def scored(config: Config, folder: Path) -> dict[str, float]:
     lengths = [len(clip.numbers) for clip in trained.clips]
     _, nets, _ = open_checkpoint(found, lengths)
     cpu = torch.device('cpu')
-    means = summary(by_clip(nets.to(cpu), held_out, cpu))
+    taught = teaches_focal(config)
+    means = summary(by_clip(nets.to(cpu), held_out, cpu, taught=taught))
     figures = {name: one['mean'] for name, one in means.items()}
     figures['zoom_strays'] = zoom_strays(nets, trained, cpu)
     return {name: value for name, value in figures.items() if value is not None}

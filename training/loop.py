@@ -25,7 +25,7 @@ from training.data.dataset import Samples, Steps, steps_an_epoch
 from training.data.sample import Batch, batched
 from training.model import Networks
 from training.networks.shared_norm import share_norms
-from training.networks_of import networks_of
+from training.networks_of import networks_of, teaches_focal
 from training.processes import on_cpu
 from training.steps import Losses, Weights, flow_step, joint_step
 from training.validate import validate
@@ -206,12 +206,14 @@ class Loop:
         if log and self.held_out:
             loop = self.config.loop
             metrics = validate(
-                self.nets, self.held_out, self.accelerator.device, loop.validate_most
-            )
+                self.nets, self.held_out, self.accelerator.device, loop.validate_most,
+                taught=teaches_focal(self.config),
+            )  # fmt: skip
             if loop.metric not in metrics:
+                depth = loop.metric == 'abs_rel'
                 raise TrainingError(
-                    f'loop: metric: {loop.metric!r} needs a validation set with known depth; '
-                    'use photometric'
+                    f'loop: metric: {loop.metric!r} needs a validation set with known '
+                    f'{"depth; use photometric" if depth else "K; use abs_rel"}'
                 )
             found = [metrics]
             self.tell(log.validated(self.state.step, metrics, losses))

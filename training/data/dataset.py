@@ -73,6 +73,10 @@ class Samples(Dataset[Sample]):
         clip, scope = self.clips[clip_number], self.scopes[clip_number]
         return augmented(_sample(clip, clip_number, scope, frames), self.augmentation, rng)
 
+    def scope_of(self, number: int) -> int:
+        """Number of the scope of a sample, without making it."""
+        return self.scopes[self._index[number][0]]
+
 
 def steps_an_epoch(count: int, batch: int) -> int:
     """Steps in which every sample is seen once; what is left over waits for the next epoch."""
