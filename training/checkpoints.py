@@ -62,9 +62,7 @@ def save(
         _write(_flat(optimizers), part / 'optimizer.safetensors')
         text = json.dumps({'step': step, **facts}, indent=2) + '\n'
         (part / 'checkpoint.json').write_text(text, encoding='utf-8')
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
+        _replace(folder, part)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise TrainingError(
@@ -72,20 +70,21 @@ def save(
             f'{kept(run)}; make room and run the same command again'
         ) from error
     for old in _all(run)[:-keep]:
-        shutil.rmtree(old)
+        _moved_away(old)
+    for gone in (run / 'checkpoints').glob('*.old'):  # of a run that was stopped here, too
+        shutil.rmtree(gone)
     return folder
 
 
 def keep_best(run: Path, folder: Path) -> None:
-    """Copy a checkpoint's weights to RUN/best, in one step."""
+    """Copy a checkpoint's weights to RUN/best; the one before is there until then."""
     part = run / 'best.part'
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         for name in ('weights.safetensors', 'checkpoint.json'):
             shutil.copyfile(folder / name, part / name)
-        shutil.rmtree(run / 'best', ignore_errors=True)
-        part.rename(run / 'best')
+        _replace(run / 'best', part)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         raise TrainingError(
@@ -152,9 +151,37 @@ def load_strictly(nets: nn.Module, weights: dict[str, Tensor], where: Path) -> N
     nets.load_state_dict(weights)
 
 
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """What checkpoint.json of a folder holds; None where there is none."""
+    path = folder / 'checkpoint.json'
+    if not path.is_file():
+        return None
+    facts: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+    return facts
+
+
 def _all(run: Path) -> list[Path]:
     folders = (run / 'checkpoints').glob('step_*')
-    return sorted(path for path in folders if NAME.fullmatch(path.name))
+    whole = (path for path in folders if (path / 'checkpoint.json').is_file())
+    return sorted(path for path in whole if NAME.fullmatch(path.name))
+
+
+def _replace(folder: Path, part: Path) -> None:
+    """Put a whole folder where another may be: one that is moved away is whole, or gone."""
+    if folder.exists():
+        old = _moved_away(folder)
+        part.rename(folder)
+        shutil.rmtree(old)
+    else:
+        part.rename(folder)
+
+
+def _moved_away(folder: Path) -> Path:
+    """The folder by a name that nobody asks for, so that it can be deleted in peace."""
+    old = folder.with_name(f'{folder.name}.old')
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    return old
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
