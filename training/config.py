@@ -24,7 +24,7 @@ class Source:
 
     :param reader: of READERS; `stream` is a video, a folder of pictures or a rosbag2.
     :param path: what it reads; not for worlds.
-    :param lists: scared: files of frames to take.
+    :param lists: scared: files of target frames; neighbours are taken from the folder.
     :param calibration: c3vd: the file, where it is not beside the clips.
     :param topic: stream: a bag's image topic, where it has several.
     :param scope: name of the scope that recorded it; clips of one name share one focal length.

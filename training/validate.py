@@ -2,6 +2,7 @@
 """Figures of networks on samples that they do not train on, lazy answers beside them."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import torch
@@ -76,7 +77,8 @@ def by_clip(
     taught: bool = True,
 ) -> dict[str, dict[str, float]]:
     """
-    Score every frame of every clip, and the path of those whose poses are known.
+    Score every target of every clip, and the path of those whose poses are known. Of a frame
+    that lacks its neighbours depth is scored.
 
     :param taught: see `validate`.
     :return: by clip: abs_rel, constant, light, a1, scale, scale_spread (standard deviation
@@ -86,7 +88,8 @@ def by_clip(
     """
     nets.eval()
     found: dict[str, dict[str, list[float]]] = {}
-    for batch in _batches(samples, device, len(samples)):
+    alone = (batched([one]).to(device) for one in samples.alone())
+    for batch in chain(_batches(samples, device, len(samples)), alone):
         for number, (name, scores) in enumerate(
             zip(batch.name, _all_scores(nets, batch, rules, taught), strict=True)
         ):
@@ -251,7 +254,7 @@ def _knows_camera(nets: Networks, batch: Batch, taught: bool) -> bool:
 
 
 def _focal_errors(nets: Networks, batch: Batch, taught: bool) -> Iterator[float]:
-    if not _knows_camera(nets, batch, taught):
+    if batch.images.shape[1] < 2 or not _knows_camera(nets, batch, taught):
         return
     said, _ = nets.cameras(batch, nets.step(batch.images[:, 1], batch.images[:, 0]), 1)
     ratio = (said[:, :2] / batch.camera[:, 0, :2]).log().mean(1).exp() - 1

@@ -80,6 +80,7 @@ def test_samples_are_made_batch_by_batch(samples, monkeypatch):
     by_clip(networks(), samples, CPU)
     assert len(made) == len(samples) > 4
     assert max(most) <= 4
+    assert sum(scored) == len(samples) + samples.left_out  # frames at the ends have depth too
 
 
 def tied_to(*focals: float) -> Networks:

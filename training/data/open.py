@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.config import Config, Source
+from training.config import Config, Data, Source
 from training.data.augment import NONE
 from training.data.c3vd import c3vd
 from training.data.dataset import Samples
@@ -18,8 +18,9 @@ from training.data.scared import scared, scared_raw
 from training.data.streams import stream
 
 
-def clips_of(source: Source, size: tuple[int, int]) -> list[RawClip]:
+def clips_of(source: Source, data: Data) -> list[RawClip]:
     """The clips of a source."""
+    size = (data.size[0], data.size[1])
     path = Path(source.path).expanduser()
     if source.reader == 'worlds':
         from training.data.worlds import worlds  # the renderer's compiler takes seconds to import
@@ -32,7 +33,8 @@ def clips_of(source: Source, size: tuple[int, int]) -> list[RawClip]:
     if not path.exists():
         raise ValueError(f'{path}: no such file or folder, for reader {source.reader!r}')
     if source.reader == 'scared':
-        return scared(path, [Path(one).expanduser() for one in source.lists])
+        beside = sorted({stride * offset for stride in data.strides for offset in data.offsets})
+        return scared(path, [Path(one).expanduser() for one in source.lists], beside)
     if source.reader == 'scared-raw':
         return scared_raw(path)
     if source.reader == 'c3vd':
@@ -85,7 +87,7 @@ def _prepared(
     size = (config.data.size[0], config.data.size[1])
     clips, scopes = [], []
     for source in sources:
-        for clip in clips_of(source, size):
+        for clip in clips_of(source, config.data):
             raw = _with_own_name(clip, source, known)
             try:
                 clips.append(prepare_clip(raw, size, Path(config.data.cache), config.data.masks))
