@@ -16,10 +16,12 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 
+from training.config import Source
 from training.data.augment import Augmentation, augmented, cropped, mirrored
 from training.data.c3vd import c3vd, read_fisheye
 from training.data.dataset import Samples, Steps
 from training.data.hamlyn import hamlyn
+from training.data.open import _with_own_name
 from training.data.prepared import prepare_clip
 from training.data.raw import RawClip
 from training.data.sample import Sample, batched
@@ -190,6 +192,7 @@ def test_two_processes_that_need_one_clip_make_it_once(tmp_path):
     code = f"""
 from pathlib import Path
 from training.data.hamlyn import hamlyn
+from training.data.open import _with_own_name
 from training.data.prepared import prepare_clip
 print(len(prepare_clip(hamlyn(Path({str(root)!r}))[0], {SIZE}, Path({str(cache)!r}), []).images))
 """
@@ -325,3 +328,26 @@ def test_a_world_shows_its_field_stop_and_its_instrument_where_they_are_asked_fo
     assert 0.005 < nearer.mean() < 0.7
     assert not np.array_equal(busy.image[nearer], plain.image[nearer])
     assert (busy.depth <= plain.depth).all()
+
+
+def test_worlds_of_other_settings_and_files_of_one_path_have_names_of_their_own(
+    tmp_path, monkeypatch
+):
+    """Else their focal lengths would be tied, or one run be two from another folder."""
+    worlds = [
+        Source('worlds', focal=0.5), Source('worlds', focal=0.8), Source('worlds', focal=1.2),
+    ]  # fmt: skip
+    bags = [Source('stream', 'bag', topic='/left'), Source('stream', 'bag', topic='/right')]
+    clips = [
+        *((RawClip('colon_0_camera', f'{one.focal}', iter), one) for one in worlds),
+        *((RawClip('bag', one.topic, iter), one) for one in bags),
+    ]
+    found = []
+    for place in ('a', 'b'):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        known: dict[str, str] = {}
+        found.append([_with_own_name(clip, source, known).name for clip, source in clips])
+        assert [_with_own_name(clip, source, known).name for clip, source in clips] == found[-1]
+    assert found[0] == found[1]
+    assert len(set(found[0])) == len(clips)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sources of a configuration as samples: read, prepared, indexed; what is left out is said."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -102,13 +103,18 @@ def _prepared(
 
 def _with_own_name(clip: RawClip, source: Source, known: dict[str, str]) -> RawClip:
     """
-    The clip by a name that no other one has: with those of as many of its folders as that takes,
-    where two files are called alike.
+    The clip by a name that no other one has: with those of as many folders of its path as that
+    takes, where two files are called alike, and where they do not tell (worlds have none), with a
+    mark of what it is. It does not hang on where the command runs.
     """
+    path = Path(source.path).expanduser()
+    folders = [part for part in path.parts[:-1] if part not in (path.anchor, '..')]
     name = clip.name
-    folders = list(Path(source.path).expanduser().absolute().parts[1:-1])
     while known.setdefault(name, clip.facts) != clip.facts and folders:
         name = f'{folders.pop()}_{name}'
+    if known[name] != clip.facts:
+        name = f'{clip.name}_{hashlib.sha256(clip.facts.encode()).hexdigest()[:8]}'
+        known[name] = clip.facts
     return replace(clip, name=name)
 
 
