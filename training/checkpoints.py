@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,22 +119,42 @@ def load(folder: Path, nets: nn.Module, optimizers: dict[str, Optimizer]) -> dic
     return facts
 
 
-def load_weights(folder: Path, nets: nn.Module) -> list[str]:
+def load_weights(folder: Path, nets: nn.Module, scopes: Sequence[str]) -> list[str]:
     """
-    Begin with the weights of a checkpoint, network by network.
+    Begin with the weights of a checkpoint: network by network, and what is tied scope by scope.
 
-    :return: names of the networks that it lacks; they are untouched.
+    :param scopes: names of those whose focal lengths are tied, in order.
+    :return: names of the networks and scopes that it lacks; they are untouched. Zooms are of a
+        training's own frames and begin anew, too.
     :raises TrainingError: a network that it holds does not fit.
     """
     weights = read_tensors(folder / 'weights.safetensors')
     lacking = []
     for name, part in nets.named_children():
         own = {k[len(name) + 1 :]: v for k, v in weights.items() if k.startswith(f'{name}.')}
-        if own:
+        if name == 'tied':
+            before = (read_facts(folder) or {}).get('scopes', [])
+            lacking += _take_scopes(part, own, before, scopes)
+        elif own:
             load_strictly(part, own, folder)
         else:
             lacking.append(name)
     return lacking
+
+
+@torch.no_grad()
+def _take_scopes(
+    tied: nn.Module, weights: dict[str, Tensor], before: Sequence[str], now: Sequence[str]
+) -> list[str]:
+    """Focal lengths and centres of the scopes that both know; what begins anew, in words."""
+    known = list(before) if weights else []
+    own = tied.state_dict()  # the parameters themselves, not copies
+    for place, scope in enumerate(now):
+        if scope in known:
+            for name in ('log_focal', 'centre'):
+                own[name][place] = weights[name][known.index(scope)]
+    anew = [f'the focal length of {scope}' for scope in now if scope not in known]
+    return anew + (['zooms'] if 'log_zoom' in own else [])
 
 
 def load_strictly(nets: nn.Module, weights: dict[str, Tensor], where: Path) -> None:

@@ -88,7 +88,8 @@ class NetworkSettings:
     :param normalised: `paper` depth sees pictures by ImageNet's mean and deviation; the released
         weights did not.
     :param whole_patches: refuse sizes that `paper` depth would stretch.
-    :param start: checkpoint to begin with; networks that are not in it begin anew, and are named.
+    :param start: checkpoint to begin with; networks and scopes' focal lengths that are not in it
+        begin anew, and are named.
     :param teacher: checkpoint whose depth network is the teacher of `distilled`.
     """
 

@@ -98,7 +98,7 @@ class Loop:
         torch.manual_seed(self.config.seed)
         found = latest(self.run)
         nets, teacher = networks_of(
-            self.config, self.train, len(self.scopes), half, self.tell, anew=found is None
+            self.config, self.train, self.scopes, half, self.tell, anew=found is None
         )
         self.nets = nets.to(self.accelerator.device)  # before the optimisers remember where
         if self.accelerator.num_processes > 1:

@@ -48,7 +48,7 @@ def built(base: dict[str, Any], changes: dict[str, Any]) -> tuple[Config, Any, B
     config = config_from(merged(base, changes), 'test.yaml')
     samples, _, scopes = open_data(config, lambda _: None)
     torch.manual_seed(0)
-    nets, _ = networks_of(config, samples, len(scopes), False, lambda _: None)
+    nets, _ = networks_of(config, samples, scopes, False, lambda _: None)
     if nets.tied is not None and nets.tied.log_zoom is not None:
         nets.tied.log_zoom.data[:] = torch.tensor([0.0, 0.1, 0.0, 0.2, 0.0])
     return config, nets, batched([samples[n] for n in range(3)])
