@@ -126,6 +126,7 @@ def zoom_strays(nets: Networks, samples: Samples, device: torch.device) -> float
     How far K strays from the truth's over a clip that was trained on: the standard deviation of
     log f / f* over its frames, a mean of the clips.
     """
+    nets.eval()
     found: dict[int, list[float]] = {}
     for start in range(0, len(samples), BATCH):
         last = min(start + BATCH, len(samples))
@@ -135,6 +136,7 @@ def zoom_strays(nets: Networks, samples: Samples, device: torch.device) -> float
         ratios = (said[:, 0] / batch.camera[:, 0, 0]).log()
         for clip, ratio in zip(batch.clip, ratios, strict=True):
             found.setdefault(int(clip), []).append(float(ratio))
+    nets.train()
     return float(np.mean([np.std(values) for values in found.values()]))
 
 
