@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import made_data
@@ -21,6 +22,7 @@ import yaml
 pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
+from accelerate import PartialState
 
 from training.checkpoints import TrainingError, latest, save
 from training.evaluate import main as evaluate_command
@@ -441,6 +443,19 @@ def test_half_precision_that_is_none_of_ours_is_refused(tmp_path, monkeypatch, c
 )
 def test_as_many_processes_run_as_accelerate_was_asked_for(command, count):
     assert number_in(command.split()) == count
+
+
+def test_processes_wait_a_day_for_the_one_that_reads_the_data(tmp_path, monkeypatch):
+    asked = []
+
+    class Place(PartialState):
+        def __init__(self, **kwargs):
+            asked.append(kwargs['timeout'])
+            super().__init__(**kwargs)
+
+    monkeypatch.setattr('training.train.PartialState', Place)
+    assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
+    assert asked == [timedelta(days=1)]
 
 
 @pytest.mark.slow
