@@ -25,7 +25,7 @@ from training.data.open import _with_own_name
 from training.data.prepared import prepare_clip
 from training.data.raw import RawClip
 from training.data.sample import Sample, batched
-from training.data.scared import scared, scared_raw
+from training.data.scared import _resized, scared, scared_raw
 from training.data.streams import stream
 from training.masks import usable
 from training.objective import masked_mean, project, sample
@@ -100,6 +100,12 @@ def test_depth_is_read_at_the_centre_of_the_networks_pixel(tmp_path):
     clip = prepare_clip(hamlyn(root)[0], (32, 40), tmp_path / 'cache', [])
     centres = (np.arange(40) + 0.5) * 4 - 0.5
     assert abs(np.mean(clip.depths[0, 16] - 1 - centres)) <= 0.5
+
+
+def test_scene_points_of_a_larger_picture_are_read_at_pixel_centres():
+    ramp = np.tile(np.arange(160, dtype=np.float32), (128, 1))
+    centres = (np.arange(40) + 0.5) * 4 - 0.5
+    assert abs(np.mean(_resized(ramp, 40, 32)[16] - centres)) <= 0.5
 
 
 def test_hamlyn_knows_depth_and_camera(tmp_path):
