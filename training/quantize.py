@@ -219,7 +219,7 @@ def _samples(
     size = graph.width, graph.height
 
     def small(depth: np.ndarray) -> np.ndarray:
-        return cv2.resize(depth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+        return cv2.resize(depth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
 
     truth = read_truth_folder(RENDERED.parent)
     for number, frame in enumerate(open_frames(RENDERED)):
