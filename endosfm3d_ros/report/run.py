@@ -67,7 +67,7 @@ class Row:
     :param median_depth: of the depth image [mm, nominal]; NaN where it has none.
     :param camera: of the network picture.
     :param input_camera: the same camera at the input picture's size.
-    :param T_odom_cam: (4, 4) [mm, nominal].
+    :param T_odom_cam: (4, 4) [mm, nominal]; NaN where it was withheld.
     """
 
     key: Key
@@ -265,17 +265,18 @@ def read_run(path: Path, facts: dict[str, Any] | None = None, node: str | None =
     for row in fields.values():
         if np.nan_to_num(row.get('distortion', 0.0)):
             row['lens'] = Lens(row['distortion'])
-    for row in _without_depth(list(fields.values())):
+    for row in _withheld(list(fields.values())):
         row.update(coverage=float('nan'), median_depth=float('nan'))
+        row.setdefault('T_odom_cam', np.full((4, 4), np.nan))
     whole = [row for row in fields.values() if set(row) == set(Row.__dataclass_fields__)]
     rows = tuple(Row(**row) for row in whole)
     return Run(bag, node, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))
 
 
-def _without_depth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _withheld(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
-    Frames whose depth was withheld (`require_metric`): all where none came; else those of a
-    nominal scale before the first one, which was not.
+    Frames whose lengths were withheld (`require_metric`): all where no depth came; else those of
+    a nominal scale before the first one, which was not.
     """
     first = next((place for place, row in enumerate(rows) if 'coverage' in row), len(rows))
     if first < len(rows) and rows[first].get('scale_state', NOMINAL) == NOMINAL:

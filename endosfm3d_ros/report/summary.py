@@ -199,11 +199,16 @@ def _given_distortion(last: Row | None) -> dict[str, Any] | None:
     return {'model': last.lens.model, 'coefficients': list(last.lens.distortion)}
 
 
-def _path_length(run: Run) -> float:
-    """Sum of the steps within each epoch [mm], of frames at the scale of the last one."""
+def _path_length(run: Run) -> float | None:
+    """
+    Sum of the steps within each epoch [mm], of frames at the scale of the last one; None where
+    all were withheld.
+    """
+    if not np.isfinite(run.estimate.T_odom_cam).any():
+        return None
     steps = np.linalg.norm(np.diff(run.estimate.T_odom_cam[:, :3, 3], axis=0), axis=1)
     kept = (np.diff(run.column('epoch')) == 0) & run.last_scale[1:] & run.last_scale[:-1]
-    return float(steps[kept].sum())
+    return float(np.nansum(steps[kept]))
 
 
 def _scale(run: Run) -> dict[str, Any]:

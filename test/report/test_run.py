@@ -44,6 +44,10 @@ def test_frames_whose_depth_is_withheld_are_frames(tmp_path, withheld: int, live
     assert len(run.rows) == 20 and run.incomplete == 0
     assert [row.coverage > 0 for row in run.rows] == [number >= withheld for number in range(20)]
     assert len(list(run.depth_pictures())) == 20 - withheld
+    told = np.isfinite(run.estimate.T_odom_cam).all(axis=(1, 2))
+    assert told.tolist() == [number >= withheld for number in range(20)]
+    length = summarise(run)['path_length_mm']
+    assert length is None if withheld == 20 else length == pytest.approx(11.0)
 
 
 def test_lengths_before_the_scale_was_anchored_are_not_mixed_in(tmp_path) -> None:
