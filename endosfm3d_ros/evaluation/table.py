@@ -70,7 +70,7 @@ def _silent(one: Evaluation) -> str:
 
 def _path(one: Evaluation) -> list[str]:
     if one.trajectory is None:
-        return ['  path: fewer than three frames met their truth']
+        return ['  path: fewer than three places met their truth']
     names = (
         'ate_sim3', 'ate_se3', 'rpe_translation', 'rpe_rotation', 'snippet_ate', 'snippet_rmse'
     )  # fmt: skip

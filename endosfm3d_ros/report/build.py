@@ -36,13 +36,14 @@ def build_report(
     figures = Figures(summarise(run, evaluation))
     moments = run.moments(choose_moments(run)) if pictures else []
     unit = run.rows[-1].unit if run.rows else ''
+    path = _path(run, evaluation, unit)
     parts = {
         'title': figures.text('clip', 'A run'),
         'subtitle': sections.subtitle(figures),
         'keys': sections.key_figures(figures),
         'trust': sections.trust(figures),
         'pictures': _pictures(run, moments, pictures),
-        'views': _views(moments, run, evaluation, unit),
+        'views': _views(moments, run, path, unit if evaluation is None else None),
         'intrinsics': sections.intrinsics(run, evaluation),
         'errors': _section('Against the truth', error_tables.errors(figures, evaluation)),
         'timing': sections.timing(run, figures),
@@ -50,7 +51,7 @@ def build_report(
         'style': _asset('page.css'),
         'script': _asset('page.js'),
         'data': _script_data({'clouds': [shown.cloud(one) for one in moments],
-                              'path': _path(run, evaluation, unit)}),
+                              'path': path}),
     }  # fmt: skip
     out.write_text(Template(_asset('page.html')).substitute(parts), encoding='utf-8')
 
@@ -153,8 +154,8 @@ def _colour_bar(title: str, colours: np.ndarray, ticks: str, style: str = '') ->
     )
 
 
-def _views(moments: list[Moment], run: Run, evaluation: Evaluation | None, unit: str) -> str:
-    """The two views that turn."""
+def _views(moments: list[Moment], run: Run, path: dict[str, Any], unit: str | None) -> str:
+    """The two views that turn; unit: of the path, None where it is aligned to the truth."""
     parts = []
     if moments:
         times = run.times
@@ -169,8 +170,8 @@ def _views(moments: list[Moment], run: Run, evaluation: Evaluation | None, unit:
             'keys to turn it"></canvas>'
             f'<div class="choices">{choices}</div></figure>'
         )
-    if len(run.rows) > 1:
-        aligned = evaluation is not None
+    if path:
+        aligned = unit is None
         keys = '<span class="key a">this run</span>' + (
             '<span class="key truth">truth</span>' if aligned else ''
         )

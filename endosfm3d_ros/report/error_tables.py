@@ -79,7 +79,7 @@ def _depth_table(figures: Figures, evaluation: Evaluation) -> str:
 
 def _path_table(figures: Figures, evaluation: Evaluation) -> str:
     if not evaluation.trajectory:
-        return '<p class="none">Fewer than three frames met their truth: no path to compare.</p>'
+        return '<p class="none">Fewer than three places met their truth: no path to compare.</p>'
     columns = (
         ('ate_sim3', '.2f'),
         ('ate_se3', '.2f'),

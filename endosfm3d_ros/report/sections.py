@@ -86,11 +86,18 @@ def trust(figures: Figures) -> str:
             'Depth',
             f'Known in {figures.percent("depth.coverage", ".0f")} of the picture (median over '
             'valid frames). '
-            'The rest is NaN, shown hatched: nothing is filled in.',
+            'The rest is NaN, shown hatched: nothing is filled in.'
+            if figures.value('depth.coverage') is not None
+            else 'Not told in any valid frame.',
         ),
         (
             'Path',
-            'Errors add up along it, and no loop is closed. The step was known in '
+            (
+                'Errors add up along it, and no loop is closed.'
+                if figures.value('path_length_mm') is not None
+                else 'Not told in any frame.'
+            )
+            + ' The step was known in '
             f'{figures.percent("motion_known_fraction", ".0f")} of the frames, with '
             f'{figures.number("inliers_median", ".0f")} tracks that agree (median).',
         ),

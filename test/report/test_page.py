@@ -186,7 +186,9 @@ def test_a_moment_s_depth_is_in_the_unit_of_its_time(tmp_path):
 
 def test_why_there_is_no_picture_is_told(tmp_path):
     frames = [reconstruction(number) for number in range(5)]
-    assert 'depth of every frame was withheld' in page_of(tmp_path, frames, withheld=5)
+    text = page_of(tmp_path, frames, withheld=5)
+    assert 'depth of every frame was withheld' in text and 'id="path"' not in text
+    assert text.count('Not told in any') == 2
     (tmp_path / 'run.mcap').unlink()
     text = page_of(tmp_path, frames, left_out=('rgb/image',))
     assert 'No frame was recorded with picture, depth and confidence' in text
