@@ -26,6 +26,7 @@ from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.engines.loading import KINDS
 from endosfm3d_ros.messages_in import frame_from
 from endosfm3d_ros.messages_out import header, image_message
+from endosfm3d_ros.outfile import check_outfile
 from endosfm3d_ros.outputs import Outputs, Traffic
 from endosfm3d_ros.replay import add_parameter_argument, parameters_from
 from endosfm3d_ros.share import DEMO_CLIP
@@ -219,6 +220,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d bench`."""
     try:
+        check_outfile(arguments.out)
         values = parameters_from(arguments.parameters)
         bundle = open_bundle(values['model'])
         here = machine()

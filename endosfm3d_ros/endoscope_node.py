@@ -343,8 +343,8 @@ class EndoscopeNode(GuardedLifecycleNode):
                 trouble = self._tf.send(out)
             else:
                 self._topics[topic].publish(out)
-        self._learn_scale(said)
         self._pipeline.settle()
+        self._learn_scale(said)
         if trouble and (line := self._complaints.line(trouble, time.monotonic())):
             self.get_logger().error(line)
         self._diagnostics.frame(time.monotonic(), said, traffic, trouble)

@@ -32,7 +32,7 @@ PRIVATE_TOPICS: dict[str, Any] = {
     'path': Path,
     'status': DiagnosticArray,
 }
-DEPTH_TOPICS = ('depth/image', 'depth/confidence', 'points')
+METRIC_TOPICS = ('depth/image', 'depth/confidence', 'points', 'odometry', 'path')
 IMAGE_DEPTH, STATE_DEPTH = 5, 10  # how many of them a reliable publisher keeps
 
 
@@ -144,11 +144,11 @@ class Outputs:
             )
         grew = self._grow_path(said)
         for topic in PRIVATE_TOPICS:
-            if self._withheld and topic in DEPTH_TOPICS:
+            if self._withheld and topic in METRIC_TOPICS:
                 continue
             if topic in make and wanted(topic):
                 yield topic, make[topic]()
-        if grew and wanted('path'):
+        if grew and not self._withheld and wanted('path'):
             yield 'path', self._path
         self._previous = said
 

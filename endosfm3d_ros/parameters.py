@@ -69,7 +69,7 @@ PARAMETERS = (
     Parameter('scale.tip_frame_id', '', 'For kinematics from TF: a frame fixed in the scope, not moved by this node; set both or neither.'),
     Parameter('scale.hand_eye_sigma', 0.03, 'For kinematics: how far the camera may sit from that frame, standard deviation of one axis [m].', low=0.001, high=0.5),
     Parameter('scale.anchor_sigma', 0.04, "For kinematics: the scale is anchored once the standard deviation of its log is below.", low=0.005, high=0.5),
-    Parameter('require_metric', False, 'Withhold depth, points and TF while scale is not anchored.', live=True),
+    Parameter('require_metric', False, 'Withhold all lengths (depth, points, odometry, path, TF) while scale is not anchored.', live=True),
     Parameter('field_of_view', 'auto', 'auto looks for the round field stop, whose radius is the zoom; mask only leaves out what lies outside it (digital zoom inside a fixed stop); full takes the whole picture.', ('auto', 'mask', 'full'), live=True),
     Parameter('overlays', '', "Rectangles burnt into the picture, left top right bottom of each, split by ';' [px]: nothing is said there.", live=True, check=boxes_from),
     Parameter('deinterlace', 'none', 'Interlaced video: the field that is kept; vertical resolution is halved.', ('none', 'top', 'bottom'), live=True),

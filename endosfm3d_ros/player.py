@@ -28,6 +28,7 @@ from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.core.frame import Frame
 from endosfm3d_ros.messages_in import image_to_rgb
+from endosfm3d_ros.outfile import check_outfile
 
 DEFAULT_TOPIC = '/endoscope/image_raw'
 DECODED_AHEAD = 4
@@ -350,6 +351,7 @@ def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d play`: 0 when frames were sent, 1 with one line on stderr when not."""
     keep_freed_pictures()
     try:
+        check_outfile(arguments.facts)
         source = open_frames(
             arguments.input,
             topic=arguments.topic,
@@ -375,7 +377,7 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             node.destroy_node()
             rclpy.try_shutdown()
-    except (ValueError, TimeoutError) as error:
+    except (ValueError, OSError) as error:  # that nobody listens is one, too
         print(f'endosfm3d play: {error}', file=sys.stderr)
         return 1
     print(

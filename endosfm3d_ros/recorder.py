@@ -24,6 +24,7 @@ from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.bags.background import BackgroundWriter, Message
 from endosfm3d_ros.bags.recording import McapWriter, OfferedQos
 from endosfm3d_ros.camera_bag import INFO_TYPE, beside
+from endosfm3d_ros.outfile import check_outfile
 from endosfm3d_ros.outputs import PRIVATE_TOPICS
 from endosfm3d_ros.traffic import (
     Ages,
@@ -49,9 +50,9 @@ class TopicFacts:
 
     :param type_name: like `sensor_msgs/msg/Image`.
     :param received: messages that came.
-    :param lost: messages lost between publisher and us while we listened; None with several
-        publishers, whose numbers cannot be told apart.
-    :param missed_before: messages sent before the first one that came.
+    :param lost: messages lost between publisher and us while we listened; None where that can not
+        be known: of several publishers, whose numbers cannot be told apart, or without numbers.
+    :param missed_before: messages sent before the first one that came; 0 where `lost` is None.
     :param dropped: messages that came but were not written, because the disk was too slow.
     :param megabytes: size of all that came, serialised [MB].
     :param from_stamp_ms: age at receipt by the message's own stamp; None for types without one.
@@ -101,7 +102,7 @@ class Listener:
         self.topic, self.type_name = topic, offers[0].topic_type
         self.received = self.dropped = self.bytes = 0
         self.first = self.last = 0.0
-        self.several_publishers = False
+        self.several_publishers, self._numbered = False, True
         self._gaps, self._from_stamp, self._from_send = SequenceGaps(), Ages(), Ages()
         self._bag = bag
         message_type = _message_type(self.type_name, topic)
@@ -110,11 +111,12 @@ class Listener:
 
     def facts(self) -> TopicFacts:
         """What was seen so far."""
+        can_tell = self._numbered and not self.several_publishers
         return TopicFacts(
             type_name=self.type_name,
             received=self.received,
-            lost=None if self.several_publishers else self._gaps.lost,
-            missed_before=0 if self.several_publishers else self._gaps.missed_before,
+            lost=self._gaps.lost if can_tell else None,
+            missed_before=self._gaps.missed_before if can_tell else 0,
             dropped=self.dropped,
             megabytes=round(self.bytes * 1e-6, 3),
             from_stamp_ms=self._from_stamp.percentiles(),
@@ -124,15 +126,18 @@ class Listener:
     def _take(self, raw: bytes, info: MessageInfo) -> None:
         received_ns = info['received_timestamp'] or time.time_ns()
         sent_ns = info['source_timestamp'] or received_ns
-        number = info['publication_sequence_number'] or 0
+        number = info['publication_sequence_number']
         self.last = time.monotonic()
         self.first = self.first or self.last
         self.received += 1
         self.bytes += len(raw)
-        self._gaps.add(number)
+        if number is None:
+            self._numbered = False
+        else:
+            self._gaps.add(number)
         self._from_send.add(sent_ns, received_ns)
         self._from_stamp.add(stamp_at(raw, self._stamp_offset), received_ns)
-        message = Message(self.topic, self.type_name, raw, received_ns, sent_ns, number)
+        message = Message(self.topic, self.type_name, raw, received_ns, sent_ns, number or 0)
         self.dropped += not self._bag.put(message)
 
 
@@ -342,20 +347,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _wrong_names(topics: Sequence[str], watch: str | None) -> str:
-    """Why these topics are none to record, or this none to watch; '' where all is well."""
+def _check_names(topics: Sequence[str], watch: str | None) -> None:
+    """Refuse topics that are none to record, or one to watch that is none of them."""
     if relative := [topic for topic in topics if not topic.startswith('/')]:
-        return f'{", ".join(relative)}: needed full names, which begin with /'
+        raise ValueError(f'{", ".join(relative)}: needed full names, which begin with /')
     if watch and watch not in topics:
-        return f'--watch {watch} is none of the recorded topics: {", ".join(topics)}'
-    return ''
+        raise ValueError(f'--watch {watch} is none of the recorded topics: {", ".join(topics)}')
 
 
 def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d record`: 0 when messages were recorded, 1 with one line on stderr when not."""
     topics = arguments.topics or topics_of_node(arguments.node)
-    if wrong := _wrong_names(topics, arguments.watch):
-        print(f'endosfm3d record: {wrong}', file=sys.stderr)
+    try:
+        _check_names(topics, arguments.watch)
+        check_outfile(arguments.facts)
+    except ValueError as error:
+        print(f'endosfm3d record: {error}', file=sys.stderr)
         return 1
     keep_freed_pictures()
     stop = threading.Event()
@@ -376,7 +383,7 @@ def run(arguments: argparse.Namespace) -> int:
             count=arguments.count,
             silence_s=arguments.silence,
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f'endosfm3d record: {error}', file=sys.stderr)
         return 1
     finally:
@@ -394,7 +401,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _show(recorded: Recorded) -> None:
     """One line per topic."""
     for name, topic in recorded.topics.items():
-        lost = 'lost unknown (several publishers)' if topic.lost is None else f'{topic.lost} lost'
+        lost = 'lost unknown' if topic.lost is None else f'{topic.lost} lost'
         age = topic.from_stamp_ms or topic.from_send_ms
         late = f', age p50 {age.p50:.1f} p99 {age.p99:.1f} ms' if age else ''
         dropped = f', {topic.dropped} DROPPED (slow disk)' if topic.dropped else ''

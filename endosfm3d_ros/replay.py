@@ -256,7 +256,7 @@ def run(arguments: argparse.Namespace) -> int:
             camera_info=arguments.camera_info,
         )
         errors = against_truth(read_run(arguments.out), known) if known else None
-    except (ValueError, BundleError, EngineError) as error:
+    except (ValueError, OSError, BundleError, EngineError) as error:
         print(f'endosfm3d replay: {error}', file=sys.stderr)
         return 1
     seconds = time.perf_counter() - begun

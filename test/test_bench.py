@@ -15,8 +15,11 @@ import pytest
 from bench import engines, live, messages, paper, picture, soak
 from bench.frames import ReadyFrames
 from endosfm3d_ros import bench as user
+from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.core.field_of_view import find_field_of_view
+from endosfm3d_ros.engines import loading
+from endosfm3d_ros.engines.loading import Options
 
 S, MS = 1_000_000_000, 1_000_000
 
@@ -111,6 +114,8 @@ def test_a_runtime_that_is_not_here_is_a_row_that_says_so(tmp_path: Path) -> Non
     rows = engines.measure('photometric', runs=2)
     by_way = {row['way']: row for row in rows}
     assert by_way['openvino, 1 thread']['error'] < 1e-3
+    assert by_way['openvino, 1 thread']['runtime'].startswith('OpenVINO 20')
+    assert {'onnxruntime, 2 threads', 'onnxruntime-cuda', 'tensorrt'} <= by_way.keys()
     table = engines.as_table(rows)
     assert table.count('\n') == len(rows) + 1
     found = {
@@ -122,6 +127,35 @@ def test_a_runtime_that_is_not_here_is_a_row_that_says_so(tmp_path: Path) -> Non
     picture.draw(found, tmp_path / 'bench.png')
     drawn = cv2.imread(str(tmp_path / 'bench.png'))
     assert drawn is not None and drawn.shape[1] == picture.WIDTH
+
+
+def test_where_there_is_a_gpu_the_reference_and_the_threads_are_still_the_cpu_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def made(graph: Graph, kind: str, options: Options) -> Any:
+        asked.append((kind, options.threads))
+        return loading.make(graph, 'onnxruntime-cpu', options)
+
+    monkeypatch.setattr(engines, 'make', made)
+    engines.measure('photometric', runs=1)
+    assert asked == [
+        ('onnxruntime-cpu', 1),  # the reference
+        ('openvino', 1), ('openvino', 2), ('onnxruntime-cpu', 1), ('onnxruntime-cpu', 2),
+        ('tensorrt', 0), ('onnxruntime-cuda', 0),
+    ]  # fmt: skip
+
+
+def test_a_torch_that_can_not_compile_is_a_row_that_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(picture: np.ndarray) -> np.ndarray:
+        raise RuntimeError('no working C++ compiler')
+
+    monkeypatch.setattr(engines, '_ways', lambda bundle: [('torch.compile', lambda: ('', fail))])
+    (row,) = engines.measure('photometric', runs=1)
+    assert row['missing'] == 'no working C++ compiler'
 
 
 def test_the_torch_form_of_the_shipped_network_says_what_the_graph_says() -> None:

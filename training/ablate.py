@@ -18,7 +18,7 @@ import yaml
 from training.checkpoints import latest
 from training.config import Config, config_from
 from training.data.open import open_data
-from training.networks_of import open_checkpoint
+from training.networks_of import open_checkpoint, teaches_focal
 from training.train import train
 from training.validate import by_clip, summary, zoom_strays
 
@@ -64,10 +64,32 @@ def scored(config: Config, folder: Path) -> dict[str, float]:
     lengths = [len(clip.numbers) for clip in trained.clips]
     _, nets, _ = open_checkpoint(found, lengths)
     cpu = torch.device('cpu')
-    means = summary(by_clip(nets.to(cpu), held_out, cpu))
+    taught = teaches_focal(config)
+    means = summary(by_clip(nets.to(cpu), held_out, cpu, taught=taught))
     figures = {name: one['mean'] for name, one in means.items()}
     figures['zoom_strays'] = zoom_strays(nets, trained, cpu)
     return {name: value for name, value in figures.items() if value is not None}
+
+
+def figures_of(config: Config, folder: Path) -> dict[str, float]:
+    """
+    Train and score, unless the folder has the figures.
+
+    :raises ValueError: those it has are of another configuration.
+    """
+    asked = json.loads(json.dumps(config.as_dict()))
+    kept = folder / 'figures.json'
+    if not kept.is_file():
+        train(config, folder)
+        said = {'config': asked, 'figures': scored(config, folder)}
+        kept.write_text(json.dumps(said), encoding='utf-8')
+    said = json.loads(kept.read_text(encoding='utf-8'))
+    if said.get('config') != asked:
+        raise ValueError(
+            f'{kept} is not known to be of this configuration; take a new folder, or the old files'
+        )
+    figures: dict[str, float] = said['figures']
+    return figures
 
 
 def table(rows: dict[str, list[dict[str, float]]]) -> str:
@@ -117,11 +139,7 @@ def main() -> int:
             raise ValueError(f'no variant {unknown[0]!r}; there are {", ".join(variants)}')
         for name in a.only or variants:
             folder = a.out / name.replace(' ', '_') / f'seed_{seed}'
-            kept = folder / 'figures.json'
-            if not kept.is_file():
-                train(variants[name], folder)
-                kept.write_text(json.dumps(scored(variants[name], folder)), encoding='utf-8')
-            rows.setdefault(name, []).append(json.loads(kept.read_text(encoding='utf-8')))
+            rows.setdefault(name, []).append(figures_of(variants[name], folder))
     print(table(rows))
     return 0
 

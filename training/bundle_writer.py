@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxslim
 import torch
 from torch import nn
 
@@ -57,6 +56,8 @@ def exported(
     :param inputs: names, a picture each; outputs: names.
     :param half: convolutions and products in half precision; norms, softmax and sums stay single.
     """
+    import onnxslim  # not where networks only run, as on a GPU machine that `bench.gpu` measures
+
     height, width = size
     blank = tuple(torch.zeros(height, width, 3, dtype=torch.uint8) for _ in inputs)
     chatter = logging.getLogger('torch.onnx')

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,7 @@ def save(
         _write(_flat(optimizers), part / 'optimizer.safetensors')
         text = json.dumps({'step': step, **facts}, indent=2) + '\n'
         (part / 'checkpoint.json').write_text(text, encoding='utf-8')
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
+        _replace(folder, part)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise TrainingError(
@@ -72,20 +71,21 @@ def save(
             f'{kept(run)}; make room and run the same command again'
         ) from error
     for old in _all(run)[:-keep]:
-        shutil.rmtree(old)
+        _moved_away(old)
+    for gone in (run / 'checkpoints').glob('*.old'):  # of a run that was stopped here, too
+        shutil.rmtree(gone)
     return folder
 
 
 def keep_best(run: Path, folder: Path) -> None:
-    """Copy a checkpoint's weights to RUN/best, in one step."""
+    """Copy a checkpoint's weights to RUN/best; the one before is there until then."""
     part = run / 'best.part'
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         for name in ('weights.safetensors', 'checkpoint.json'):
             shutil.copyfile(folder / name, part / name)
-        shutil.rmtree(run / 'best', ignore_errors=True)
-        part.rename(run / 'best')
+        _replace(run / 'best', part)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         raise TrainingError(
@@ -119,22 +119,42 @@ def load(folder: Path, nets: nn.Module, optimizers: dict[str, Optimizer]) -> dic
     return facts
 
 
-def load_weights(folder: Path, nets: nn.Module) -> list[str]:
+def load_weights(folder: Path, nets: nn.Module, scopes: Sequence[str]) -> list[str]:
     """
-    Begin with the weights of a checkpoint, network by network.
+    Begin with the weights of a checkpoint: network by network, and what is tied scope by scope.
 
-    :return: names of the networks that it lacks; they are untouched.
+    :param scopes: names of those whose focal lengths are tied, in order.
+    :return: names of the networks and scopes that it lacks; they are untouched. Zooms are of a
+        training's own frames and begin anew, too.
     :raises TrainingError: a network that it holds does not fit.
     """
     weights = read_tensors(folder / 'weights.safetensors')
     lacking = []
     for name, part in nets.named_children():
         own = {k[len(name) + 1 :]: v for k, v in weights.items() if k.startswith(f'{name}.')}
-        if own:
+        if name == 'tied':
+            before = (read_facts(folder) or {}).get('scopes', [])
+            lacking += _take_scopes(part, own, before, scopes)
+        elif own:
             load_strictly(part, own, folder)
         else:
             lacking.append(name)
     return lacking
+
+
+@torch.no_grad()
+def _take_scopes(
+    tied: nn.Module, weights: dict[str, Tensor], before: Sequence[str], now: Sequence[str]
+) -> list[str]:
+    """Focal lengths and centres of the scopes that both know; what begins anew, in words."""
+    known = list(before) if weights else []
+    own = tied.state_dict()  # the parameters themselves, not copies
+    for place, scope in enumerate(now):
+        if scope in known:
+            for name in ('log_focal', 'centre'):
+                own[name][place] = weights[name][known.index(scope)]
+    anew = [f'the focal length of {scope}' for scope in now if scope not in known]
+    return anew + (['zooms'] if 'log_zoom' in own else [])
 
 
 def load_strictly(nets: nn.Module, weights: dict[str, Tensor], where: Path) -> None:
@@ -152,9 +172,37 @@ def load_strictly(nets: nn.Module, weights: dict[str, Tensor], where: Path) -> N
     nets.load_state_dict(weights)
 
 
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """What checkpoint.json of a folder holds; None where there is none."""
+    path = folder / 'checkpoint.json'
+    if not path.is_file():
+        return None
+    facts: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+    return facts
+
+
 def _all(run: Path) -> list[Path]:
     folders = (run / 'checkpoints').glob('step_*')
-    return sorted(path for path in folders if NAME.fullmatch(path.name))
+    whole = (path for path in folders if (path / 'checkpoint.json').is_file())
+    return sorted(path for path in whole if NAME.fullmatch(path.name))
+
+
+def _replace(folder: Path, part: Path) -> None:
+    """Put a whole folder where another may be: one that is moved away is whole, or gone."""
+    if folder.exists():
+        old = _moved_away(folder)
+        part.rename(folder)
+        shutil.rmtree(old)
+    else:
+        part.rename(folder)
+
+
+def _moved_away(folder: Path) -> Path:
+    """The folder by a name that nobody asks for, so that it can be deleted in peace."""
+    old = folder.with_name(f'{folder.name}.old')
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    return old
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:

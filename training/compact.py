@@ -261,7 +261,14 @@ class Run:
         return {'loss': float(loss.detach()), **figures}
 
     def save(self) -> None:
-        """Write the checkpoint; what was there is replaced only when all is written."""
+        """
+        Write the checkpoint; what was there is replaced only when all is written.
+
+        The weights come first, so that a state is never newer than its weights.
+        """
+        weights = {name: value.contiguous() for name, value in self.average.items()}
+        save_file(weights, self.folder / 'weights.part')
+        (self.folder / 'weights.part').rename(self.folder / 'weights.safetensors')
         state = {
             'network': self.network.state_dict(),
             'optimizer': self.optimizer.state_dict(),
@@ -271,8 +278,6 @@ class Run:
         }
         torch.save(state, self.folder / 'state.part')
         (self.folder / 'state.part').rename(self.folder / 'state.pt')
-        weights = {name: value.contiguous() for name, value in self.average.items()}
-        save_file(weights, self.folder / 'weights.safetensors')
 
     def say(self, line: dict[str, object]) -> None:
         """Print a line of figures and keep it."""

@@ -15,6 +15,7 @@ from training.steps import SIMILARITIES, Weights
 READERS = ('scared', 'scared-raw', 'c3vd', 'hamlyn', 'stream', 'worlds')
 MASKS = ('border', 'highlights', 'tools')
 METRICS = ('abs_rel', 'photometric')
+COARSEST = 3  # sides of SSIM's windows [px]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Source:
 
     :param reader: of READERS; `stream` is a video, a folder of pictures or a rosbag2.
     :param path: what it reads; not for worlds.
-    :param lists: scared: files of frames to take.
+    :param lists: scared: files of target frames; neighbours are taken from the folder.
     :param calibration: c3vd: the file, where it is not beside the clips.
     :param topic: stream: a bag's image topic, where it has several.
     :param scope: name of the scope that recorded it; clips of one name share one focal length.
@@ -88,7 +89,8 @@ class NetworkSettings:
     :param normalised: `paper` depth sees pictures by ImageNet's mean and deviation; the released
         weights did not.
     :param whole_patches: refuse sizes that `paper` depth would stretch.
-    :param start: checkpoint to begin with; networks that are not in it begin anew, and are named.
+    :param start: checkpoint to begin with; networks and scopes' focal lengths that are not in it
+        begin anew, and are named.
     :param teacher: checkpoint whose depth network is the teacher of `distilled`.
     """
 
@@ -261,6 +263,24 @@ def _check(config: Config, where: str) -> None:
         raise ValueError(f'{where}: data: train: nothing to train on')
     if not data.offsets or 0 in data.offsets:
         raise ValueError(f'{where}: data: offsets: need at least one, and none of them 0')
-    counts = ('epochs', 'batch', 'validate_every', 'save_every', 'say_every', 'keep')
+    if min(data.strides, default=0) < 1:
+        raise ValueError(f'{where}: data: strides: need at least one, and all of them 1 or more')
+    for source in data.train + data.validation:
+        if len(source.seeds) != 2 or source.seeds[0] >= source.seeds[1]:
+            raise ValueError(
+                f'{where}: data: seeds: {source.seeds} are not the first and the one behind the '
+                'last; [0, 4] are four'
+            )
+    coarsest = min(data.size) >> max(config.objective.pyramid - 1, 0)
+    if config.objective.pyramid < 1 or coarsest < COARSEST:
+        raise ValueError(
+            f'{where}: objective: pyramid: {config.objective.pyramid} levels; need 1 or more, '
+            f'whose coarsest has sides of {COARSEST} px and more'
+        )
+    for name, value in (('loop: clip', loop.clip), ('networks: focal', networks.focal)):
+        if not value > 0:
+            raise ValueError(f'{where}: {name}: need more than 0')
+    counts = ('epochs', 'batch', 'validate_every', 'save_every', 'say_every', 'keep',
+              'validate_most')  # fmt: skip
     if low := [name for name in counts if getattr(loop, name) < 1]:
         raise ValueError(f'{where}: loop: {low[0]}: need 1 or more')

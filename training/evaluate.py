@@ -11,7 +11,7 @@ import torch
 from endosfm3d_ros.evaluation.protocols import PROTOCOLS, protocol
 from training.config import Config, read_config
 from training.data.open import open_data
-from training.networks_of import open_checkpoint
+from training.networks_of import open_checkpoint, teaches_focal
 from training.validate import by_clip, summary
 
 COLUMNS = ('abs_rel', 'constant', 'light', 'a1', 'focal', 'snippet_ate', 'still_snippet_ate',
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         if known != scopes:
             samples.scopes = tuple(-1 for _ in samples.scopes)
         device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-        table = by_clip(nets.to(device), samples, device, rules)
+        table = by_clip(nets.to(device), samples, device, rules, teaches_focal(config))
         means = summary(table)
         if arguments.json:
             document = {

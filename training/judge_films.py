@@ -30,7 +30,7 @@ from endosfm3d_ros.evaluation.trajectory import (
     no_motion,
     snippet_errors,
 )
-from training.geometry.films import HEIGHT, RATE, TRIES, WIDTH, Filmed
+from training.geometry.films import HEIGHT, RATE, TRIES, WIDTH, Filmed, lasts
 from training.geometry.runs import Remembered, depth_ratio
 from training.synthetic.film import draw_film, shots_of
 from training.synthetic.samples import FAMILIES
@@ -80,10 +80,10 @@ class Figures:
 
 
 def film_of(folder: Path, family: str, stop: str, seed: int, seconds: float) -> Filmed:
-    """Render a film, unless the folder has it."""
+    """Render a film, unless the folder has it at this length."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{family}_{stop}_{seed}.npz'
-    if not path.exists():
+    if not lasts(path, seconds):
         images, depth, K, T_world_cam, stamps = _rendered(path.name, family, stop, seed, seconds)
         part = path.with_suffix('.part.npz')
         np.savez(part, images=images, depth=depth, K=K, T_world_cam=T_world_cam, stamps=stamps)

@@ -19,13 +19,22 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from training.checkpoints import TrainingError, commit, keep_best, kept, latest, load, save
+from training.checkpoints import (
+    TrainingError,
+    commit,
+    keep_best,
+    kept,
+    latest,
+    load,
+    read_facts,
+    save,
+)
 from training.config import Config
 from training.data.dataset import Samples, Steps, steps_an_epoch
 from training.data.sample import Batch, batched
 from training.model import Networks
 from training.networks.shared_norm import share_norms
-from training.networks_of import networks_of
+from training.networks_of import networks_of, teaches_focal
 from training.processes import on_cpu
 from training.steps import Losses, Weights, flow_step, joint_step
 from training.validate import validate
@@ -50,12 +59,14 @@ class State:
     """
     How far a training is, beside its weights.
 
-    :param step: steps done; best: of the metric so far; waited: validations since then.
+    :param step: steps done; best: of the metric so far; best_step: when it was found; waited:
+        validations since then.
     :param metrics: of the latest validation.
     """
 
     step: int = 0
     best: float = math.inf
+    best_step: int = 0
     waited: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
 
@@ -87,7 +98,7 @@ class Loop:
         torch.manual_seed(self.config.seed)
         found = latest(self.run)
         nets, teacher = networks_of(
-            self.config, self.train, len(self.scopes), half, self.tell, anew=found is None
+            self.config, self.train, self.scopes, half, self.tell, anew=found is None
         )
         self.nets = nets.to(self.accelerator.device)  # before the optimisers remember where
         if self.accelerator.num_processes > 1:
@@ -99,10 +110,8 @@ class Loop:
         if found:
             self._check_scopes(found)
             facts = load(found, nets, self.optimizers)
-            said = facts['state']
-            best = math.inf if said['best'] is None else said['best']
-            self.state = State(facts['step'], best, said['waited'], facts['metrics'])
             self.tell(f'going on from {found}')
+            self.state = self._resumed(found, facts)
         self.module = self.accelerator.prepare(
             Objective(nets, self.config.objective, teacher).train()
         )
@@ -131,10 +140,9 @@ class Loop:
                     seconds = (time.monotonic() - begun) / (step - first)
                     self.tell(log.say(step, self.last, self.steps.per_epoch, seconds))
             validated = step % loop.validate_every == 0 or step == self.last
-            if validated and self.held_out:
-                self._validate(log, losses)
+            better = validated and self.held_out is not None and self._validate(log, losses)
             if validated or step % loop.save_every == 0:
-                self._save()
+                self._save(better)
             if self.held_out and loop.patience and self.state.waited >= loop.patience:
                 self.tell(f'step {step}: no better {loop.metric} for {loop.patience} validations')
                 break
@@ -200,18 +208,20 @@ class Loop:
         ]
         return bad or list(batch.name)
 
-    def _validate(self, log: 'Log | None', losses: Losses) -> None:
-        """Score on the main process; all processes learn what it found."""
+    def _validate(self, log: 'Log | None', losses: Losses) -> bool:
+        """Score on the main process; all processes learn what it found: is it the best yet?"""
         found: list[Any] = [None]
         if log and self.held_out:
             loop = self.config.loop
             metrics = validate(
-                self.nets, self.held_out, self.accelerator.device, loop.validate_most
-            )
+                self.nets, self.held_out, self.accelerator.device, loop.validate_most,
+                taught=teaches_focal(self.config),
+            )  # fmt: skip
             if loop.metric not in metrics:
+                depth = loop.metric == 'abs_rel'
                 raise TrainingError(
-                    f'loop: metric: {loop.metric!r} needs a validation set with known depth; '
-                    'use photometric'
+                    f'loop: metric: {loop.metric!r} needs a validation set with known '
+                    f'{"depth; use photometric" if depth else "K; use abs_rel"}'
                 )
             found = [metrics]
             self.tell(log.validated(self.state.step, metrics, losses))
@@ -220,9 +230,37 @@ class Loop:
         value = self.state.metrics[self.config.loop.metric]
         better = value < self.state.best
         self.state.waited = 0 if better else self.state.waited + 1
-        self.state.best = min(value, self.state.best)
         if better:
-            self._save(best=True)
+            self.state.best, self.state.best_step = value, self.state.step
+        return better
+
+    def _resumed(self, found: Path, facts: dict[str, Any]) -> State:
+        """
+        The state of a checkpoint, with RUN/best's own metric for the best: it alone tells which
+        weights are kept. All processes learn what the main one found.
+        """
+        said: list[Any] = [None]
+        if self.accelerator.is_main_process:
+            if facts['state'].get('best_step') == facts['step']:
+                kept_facts = read_facts(self.run / 'best')
+                if kept_facts is None or kept_facts['step'] != facts['step']:
+                    keep_best(self.run, found)  # it was stopped between the two
+            said = [self._best(facts)]
+        broadcast_object_list(said)
+        best, step, waited = said[0]
+        return State(facts['step'], best, step, waited, facts['metrics'])
+
+    def _best(self, facts: dict[str, Any]) -> tuple[float, int, int]:
+        """Best so far, its step and what was waited since; nothing where another was asked for."""
+        asked = judged_by(self.config.as_dict())
+        best = read_facts(self.run / 'best')
+        if best is None:
+            return math.inf, 0, 0
+        if judged_by(best['config']) != asked or judged_by(facts['config']) != asked:
+            self.tell('another metric or validation set than before: the best is looked for anew')
+            return math.inf, 0, 0
+        value = best['metrics'][self.config.loop.metric]
+        return value, best['step'], facts['state']['waited']
 
     def _check_scopes(self, found: Path) -> None:
         """Refuse to go on where a tied focal length would become that of another scope."""
@@ -241,7 +279,11 @@ class Loop:
             facts = {
                 'epoch': state.step // self.steps.per_epoch,
                 'metrics': state.metrics,
-                'state': {'best': best_so_far, 'waited': state.waited},
+                'state': {
+                    'best': best_so_far,
+                    'best_step': state.best_step,
+                    'waited': state.waited,
+                },
                 'config': self.config.as_dict(),
                 'commit': commit(),
                 'scopes': self.scopes,
@@ -329,6 +371,14 @@ def in_half(config: Config) -> bool:
     if asked not in ('no', 'bf16'):
         raise ValueError(f'--mixed_precision {asked}: need no or bf16')
     return 'bf16' in (config.loop.precision, asked)
+
+
+def judged_by(config: dict[str, Any]) -> Any:
+    """What says which of two checkpoints is better, of a configuration's plain values."""
+    loop, data = config['loop'], config['data']
+    names = ('validation', 'size', 'offsets', 'masks')
+    samples = [data.get(name) for name in names] + data.get('strides', [])[:1]
+    return json.loads(json.dumps([loop.get('metric'), loop.get('validate_most'), samples]))
 
 
 def time_left(seconds: float) -> str:

@@ -125,14 +125,16 @@ class TiedIntrinsics(nn.Module):
         """
         Camera of the pictures at a place of each sample, (B, 4), as their windows show it.
 
+        A scope that is not known, -1, has the mean of all.
+
         :param zooms: False for clips that are not trained on: their zoom is not known.
         """
-        log_focal = self.log_focal[batch.scope]
+        log_focal = _and_mean(self.log_focal)[batch.scope]
         if self.log_zoom is not None and zooms:
             log_zoom = self.log_zoom[batch.clip, batch.frames[:, place]]
             log_focal = log_focal + log_zoom
         fx = log_focal.exp()
-        centre = 0.5 + self.centre[batch.scope]
+        centre = 0.5 + _and_mean(self.centre)[batch.scope]
         left, top, width, height, flag = batch.window[:, place].unbind(-1)
         n_x, n_y = (centre[:, 0] - left) / width, (centre[:, 1] - top) / height
         n_x = torch.where(flag > 0, 1 - n_x, n_x)
@@ -147,6 +149,11 @@ class TiedIntrinsics(nn.Module):
             for row, count in zip(self.log_zoom, self.lengths, strict=True)
         ]
         return torch.stack(parts).mean()
+
+
+def _and_mean(values: Tensor) -> Tensor:
+    """Values of all scopes (S, ...), and last, where -1 finds it, their mean."""
+    return torch.cat([values, values.mean(0, keepdim=True)])
 
 
 DEPTHS: dict[str, Callable[[], nn.Module]] = {

@@ -2,7 +2,7 @@
 """The networks that a configuration asks for, new or begun with a checkpoint's weights."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ class Teacher(nn.Module):
 def networks_of(
     config: Config,
     samples: Samples,
-    scopes: int,
+    scopes: Sequence[str],
     half: bool,
     tell: Callable[[str], None],
     anew: bool = True,
@@ -41,20 +41,21 @@ def networks_of(
     Make the networks of a training, and the teacher where there is one.
 
     :param samples: to train on: their clips' lengths are needed for zooms.
+    :param scopes: names of those that recorded them.
     :param anew: False where a checkpoint's weights follow: then no other ones are looked for.
     """
     wanted = config.networks
     tied = None
     if wanted.intrinsics == 'tied':
         frames = [len(clip.numbers) for clip in samples.clips] if wanted.zooms else None
-        tied = TiedIntrinsics(scopes, frames, wanted.focal)
+        tied = TiedIntrinsics(len(scopes), frames, wanted.focal)
     start = wanted.depth_init if anew else 'none'
     nets = Networks(
         wanted.depth, wanted.motion, wanted.intrinsics, wanted.appearance, tied, half, start,
         wanted.normalised,
     )  # fmt: skip
     if wanted.start and anew:
-        lacking = load_weights(Path(wanted.start).expanduser(), nets)
+        lacking = load_weights(Path(wanted.start).expanduser(), nets, scopes)
         tell(f'begun with {wanted.start}; anew: {", ".join(lacking) or "nothing"}')
     return nets, _teacher(Path(wanted.teacher).expanduser()) if wanted.teacher else None
 

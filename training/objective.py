@@ -95,11 +95,24 @@ def project(
 def sample(source: Tensor, pixels: Tensor) -> Tensor:
     """
     Read a picture (B, C, H, W) bilinearly at pixels (B, h, w, 2) u, v [px]; the border goes on.
+
+    Of a pixel that is no number see `readable`.
     """
     H, W = source.shape[-2:]
     size = pixels.new_tensor([W, H])
     grid = (2 * pixels + 1) / size - 1  # a pixel's centre is at (u + 1/2) / W of the picture
-    return F.grid_sample(source, grid, 'bilinear', 'border', align_corners=False)
+    return F.grid_sample(source, readable(grid), 'bilinear', 'border', align_corners=False)
+
+
+def readable(grid: Tensor) -> Tensor:
+    """
+    The same with 0 for what is no number, where torch's grid_sample on CPUs ends the process; its
+    gradient is NaN there, masked out or not, so that training stops with a line.
+    """
+    finite = torch.isfinite(grid)
+    if grid.requires_grad:
+        grid.register_hook(lambda gradient: gradient.masked_fill(~finite, float('nan')))
+    return torch.where(finite, grid, torch.zeros_like(grid))
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-import onnxslim
 
 from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bundle import MANIFEST, Bundle, Graph, open_bundle, write_manifest
@@ -160,6 +159,7 @@ def quantized(graph: Graph, pictures: list[np.ndarray]) -> bytes:
     """The graph with int8 convolutions and products, in ONNX's own quantisation operators."""
     import endosfm3d_ros.engines.openvino  # noqa: F401, I001 - silences the telemetry that NNCF shares
     import nncf
+    import onnxslim
 
     nncf.set_log_level(logging.ERROR)
     model = onnxslim.slim(onnx.load_model_from_string(graph.data))
@@ -219,7 +219,7 @@ def _samples(
     size = graph.width, graph.height
 
     def small(depth: np.ndarray) -> np.ndarray:
-        return cv2.resize(depth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
+        return cv2.resize(depth.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
 
     truth = read_truth_folder(RENDERED.parent)
     for number, frame in enumerate(open_frames(RENDERED)):

@@ -10,6 +10,7 @@ from training.data.sample import Batch
 from training.model import Networks, Step, enlarged
 from training.networks.appearance_flow import refined_target, registered, visible
 from training.objective import (
+    Projection,
     depth_inconsistency,
     distilled,
     photometric,
@@ -112,13 +113,12 @@ def joint_step(
         source = batch.images[:, n]
         step = nets.step(source, target)
         cameras = nets.cameras(batch, step, n)
-        refined, visible_there = _refined(nets, source, target, batch.usable[:, 0])
+        refined, visible_there = refined_for(nets, source, target, batch.usable[:, 0])
         for scale, one in enumerate(inverse):
             depth = 1 / enlarged(one, size)
             there = project(depth, step.T_source_target, *cameras)
-            warped = sample(source, there.pixels)
-            usable = sample(batch.usable[:, n], there.pixels) > 0.99
-            mask = batch.usable[:, 0] * usable * there.inside * visible_there
+            warped, seen = warp(batch, n, there)
+            mask = seen * visible_there
             if weights.similarity == 'ms-ssim':
                 alike = photometric(warped, refined, mask, multi_scale=True)
             else:
@@ -146,7 +146,19 @@ def joint_step(
     return losses
 
 
-def _refined(
+def warp(batch: Batch, number: int, there: Projection) -> tuple[Tensor, Tensor]:
+    """
+    A source as the target should see it, (B, 3, H, W), and where both show it, (B, 1, H, W) of 0
+    and 1.
+
+    :param number: of the source; there: where the target's pixels lie in it.
+    """
+    usable = sample(batch.usable[:, number], there.pixels) > 0.99
+    mask = batch.usable[:, 0] * usable * there.inside
+    return sample(batch.images[:, number], there.pixels), mask
+
+
+def refined_for(
     nets: Networks, source: Tensor, target: Tensor, usable: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The target as bright as the source, and where the source shows it; as it is without nets."""

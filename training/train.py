@@ -4,6 +4,7 @@
 import argparse
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from accelerate import PartialState
@@ -14,6 +15,7 @@ from training.data.open import open_data
 from training.loop import Loop, State
 from training.processes import asked_for, on_cpu, start
 
+PATIENCE = timedelta(days=1)  # the first process may read terabytes while the others wait
 GOES_ON = ('loop', 'data')  # parts that may change when a run goes on
 
 
@@ -33,7 +35,7 @@ def train(config: Config, folder: Path) -> State:
 
     :raises ValueError, OSError: it stopped; what was learnt is kept.
     """
-    place = PartialState(cpu=on_cpu())
+    place = PartialState(cpu=on_cpu(), timeout=PATIENCE)
 
     def tell(line: str) -> None:
         if place.is_main_process:

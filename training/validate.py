@@ -2,9 +2,11 @@
 """Figures of networks on samples that they do not train on, lazy answers beside them."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from endosfm3d_ros.evaluation.bootstrap import over_videos
 from endosfm3d_ros.evaluation.depth import depth_errors
@@ -13,23 +15,36 @@ from endosfm3d_ros.evaluation.protocols import WORLDS, Protocol
 from endosfm3d_ros.evaluation.trajectory import constant_forward, no_motion, trajectory_errors
 from training.data.dataset import Samples
 from training.data.sample import Batch, batched
-from training.model import Networks, enlarged
-from training.steps import Weights, joint_step
+from training.model import Networks, Step, enlarged
+from training.objective import photometric, project
+from training.steps import refined_for, warp
 
 BATCH = 4
 TYPICAL_MM = 50.0  # scenes lie there where nothing says where
-PHOTOMETRIC = Weights(smoothness=0.0, centre=0.0)
+LEAST_SEEN = 0.1  # of a picture's usable pixels, or the warp shows nothing
 
 
 @torch.no_grad()
 def validate(
-    nets: Networks, samples: Samples, device: torch.device, most: int, rules: Protocol = WORLDS
+    nets: Networks,
+    samples: Samples,
+    device: torch.device,
+    most: int,
+    rules: Protocol = WORLDS,
+    taught: bool = True,
 ) -> dict[str, float]:
     """
     Score the networks.
 
+    K of a tied scope that training does not know is the motion network's. Where nothing taught it
+    that, focal is not scored, and the photometric error is by the data's own K or, where that is
+    not known, by the mean of the known scopes': a guess, the same for every checkpoint. With given
+    K pictures that lack it have no photometric error.
+
     :param most: samples, evenly spread.
-    :return: photometric and unit_mm (what the networks' unit is worth; where no depth is known, so
+    :param taught: see `training.networks_of.teaches_focal`.
+    :return: photometric (of a source whose warp leaves less than LEAST_SEEN in view, that of the
+        source as it is) and unit_mm (what the networks' unit is worth; where no depth is known, so
         that what is seen lies at TYPICAL_MM) always; where depth is known abs_rel, a1, and abs_rel
         of a flat wall (constant) and of light falloff (light); where K is known focal (mean of
         |f / f* - 1|) and focal_bias.
@@ -40,27 +55,32 @@ def validate(
     typical: list[float] = []
     for batch in _batches(samples, device, most):
         typical += _typical_units(nets, batch)
-        losses = joint_step(nets, batch, PHOTOMETRIC)
-        found.setdefault('photometric', []).append(losses.figures['photometric'])
+        found.setdefault('photometric', []).extend(_photometric_errors(nets, batch, taught))
         for scores in _depth_scores(nets, batch, rules):
             units.append(scores.pop('scale'))
             for name, value in scores.items():
                 found.setdefault(name, []).append(value)
-        for error in _focal_errors(nets, batch):
+        for error in _focal_errors(nets, batch, taught):
             found.setdefault('focal', []).append(abs(error))
             found.setdefault('focal_bias', []).append(error)
     nets.train()
     unit = float(np.exp(np.mean(np.log(units or typical))))
-    return {'unit_mm': unit} | {name: float(np.mean(v)) for name, v in found.items()}
+    return {'unit_mm': unit} | {name: float(np.mean(v)) for name, v in found.items() if v}
 
 
 @torch.no_grad()
 def by_clip(
-    nets: Networks, samples: Samples, device: torch.device, rules: Protocol = WORLDS
+    nets: Networks,
+    samples: Samples,
+    device: torch.device,
+    rules: Protocol = WORLDS,
+    taught: bool = True,
 ) -> dict[str, dict[str, float]]:
     """
-    Score every frame of every clip, and the path of those whose poses are known.
+    Score every target of every clip, and the path of those whose poses are known. Of a frame
+    that lacks its neighbours depth is scored.
 
+    :param taught: see `validate`.
     :return: by clip: abs_rel, constant, light, a1, scale, scale_spread (standard deviation
         of its log), focal, and of paths ate_sim3,
         snippet_ate, snippet_rmse with still_ate and forward_ate of lazy ones; what is not known is
@@ -68,9 +88,10 @@ def by_clip(
     """
     nets.eval()
     found: dict[str, dict[str, list[float]]] = {}
-    for batch in _batches(samples, device, len(samples)):
+    alone = (batched([one]).to(device) for one in samples.alone())
+    for batch in chain(_batches(samples, device, len(samples)), alone):
         for number, (name, scores) in enumerate(
-            zip(batch.name, _all_scores(nets, batch, rules), strict=True)
+            zip(batch.name, _all_scores(nets, batch, rules, taught), strict=True)
         ):
             clip = samples.clips[int(batch.clip[number])].name
             for key, value in scores.items():
@@ -105,6 +126,7 @@ def zoom_strays(nets: Networks, samples: Samples, device: torch.device) -> float
     How far K strays from the truth's over a clip that was trained on: the standard deviation of
     log f / f* over its frames, a mean of the clips.
     """
+    nets.eval()
     found: dict[int, list[float]] = {}
     for start in range(0, len(samples), BATCH):
         last = min(start + BATCH, len(samples))
@@ -114,6 +136,7 @@ def zoom_strays(nets: Networks, samples: Samples, device: torch.device) -> float
         ratios = (said[:, 0] / batch.camera[:, 0, 0]).log()
         for clip, ratio in zip(batch.clip, ratios, strict=True):
             found.setdefault(int(clip), []).append(float(ratio))
+    nets.train()
     return float(np.mean([np.std(values) for values in found.values()]))
 
 
@@ -149,13 +172,56 @@ def path_errors(
 
 
 def _batches(samples: Samples, device: torch.device, most: int) -> Iterator[Batch]:
-    """Samples of one scope's knowledge together, at most so many, evenly spread."""
+    """Samples of one scope's knowledge together, at most so many, evenly spread; made in turn."""
     places = np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int))
-    chosen = [samples[int(place)] for place in places]
     for known in (True, False):
-        some = [one for one in chosen if (int(one.scope) >= 0) == known]
+        some = [int(one) for one in places if (samples.scope_of(int(one)) >= 0) == known]
         for start in range(0, len(some), BATCH):
-            yield batched(some[start : start + BATCH]).to(device)
+            yield batched([samples[one] for one in some[start : start + BATCH]]).to(device)
+
+
+def _cameras(
+    nets: Networks, batch: Batch, step: Step, source: int, taught: bool
+) -> tuple[Tensor, Tensor]:
+    """K (B, 4) of target and source to warp by, see `validate`."""
+    if nets.tied is None or _knows_camera(nets, batch, taught):
+        return nets.cameras(batch, step, source)
+    own = batch.camera[:, 0], batch.camera[:, source]
+    known = torch.isfinite(torch.cat(own, 1)).all(1)[:, None]
+    means = (nets.tied(batch, place, zooms=False) for place in (0, source))
+    target, there = (torch.where(known, a, b) for a, b in zip(own, means, strict=True))
+    return target, there
+
+
+def _photometric_errors(nets: Networks, batch: Batch, taught: bool) -> list[float]:
+    """
+    Photometric error of each picture whose K is known, a mean of sources and scales.
+
+    Who throws a source out of view is scored by the source as it is, not by the nothing that is
+    left.
+    """
+    target, usable = batch.images[:, 0], batch.usable[:, 0]
+    size = (target.shape[-2], target.shape[-1])
+    inverse = nets.inverse_depths(target)
+    errors: list[list[float]] = [[] for _ in batch.name]
+    for n in range(1, batch.images.shape[1]):
+        source = batch.images[:, n]
+        step = nets.step(source, target)
+        cameras = _cameras(nets, batch, step, n, taught)
+        refined, visible_there = refined_for(nets, source, target, usable)
+        for one in inverse:
+            there = project(1 / enlarged(one, size), step.T_source_target, *cameras)
+            warped, mask = warp(batch, n, there)
+            mask = mask * visible_there
+            lost = mask.sum((1, 2, 3)) < LEAST_SEEN * usable.sum((1, 2, 3))
+            lost = lost[:, None, None, None]
+            warped = torch.where(lost, source, warped)
+            mask = torch.where(lost, usable * batch.usable[:, n], mask)
+            for k, found in enumerate(errors):
+                part = slice(k, k + 1)
+                found.append(float(photometric(warped[part], refined[part], mask[part])))
+    known = torch.isfinite(batch.camera).all(2).all(1) | (nets.intrinsics != 'given')
+    return [float(np.mean(one)) for one, sure in zip(errors, known, strict=True) if sure]
 
 
 def _typical_units(nets: Networks, batch: Batch) -> list[float]:
@@ -184,18 +250,27 @@ def _depth_scores(nets: Networks, batch: Batch, rules: Protocol) -> Iterator[dic
             }
 
 
-def _focal_errors(nets: Networks, batch: Batch) -> Iterator[float]:
+def _knows_camera(nets: Networks, batch: Batch, taught: bool) -> bool:
+    """Whether training taught the networks what they say of K here, or the data say it."""
+    return taught or nets.tied is None or bool((batch.scope >= 0).all())
+
+
+def _focal_errors(nets: Networks, batch: Batch, taught: bool) -> Iterator[float]:
+    if batch.images.shape[1] < 2 or not _knows_camera(nets, batch, taught):
+        return
     said, _ = nets.cameras(batch, nets.step(batch.images[:, 1], batch.images[:, 0]), 1)
     ratio = (said[:, :2] / batch.camera[:, 0, :2]).log().mean(1).exp() - 1
     yield from (float(one) for one in ratio if torch.isfinite(one))
 
 
-def _all_scores(nets: Networks, batch: Batch, rules: Protocol) -> Iterator[dict[str, float]]:
+def _all_scores(
+    nets: Networks, batch: Batch, rules: Protocol, taught: bool
+) -> Iterator[dict[str, float]]:
     for place in range(len(batch)):
         one = batch.only(place)
         scores: dict[str, float] = {}
         for found in _depth_scores(nets, one, rules):
             scores = found
-        for error in _focal_errors(nets, one):
+        for error in _focal_errors(nets, one, taught):
             scores['focal'] = abs(error)
         yield scores

@@ -22,24 +22,25 @@ def open_frames(
 
     :param path: what to read; `pattern:1920x1080@30` needs no file.
     :param topic: image topic of a bag; may be left out when there is one only.
-    :param rate: frame rate [Hz]; needed for pictures, overrides what a video announces; a bag
-        keeps its stamps.
+    :param rate: frame rate [Hz]; needed for pictures, overrides what a video or a pattern
+        announces; a bag keeps its stamps.
     :param frame_id: the optical frame; a bag's messages bring their own unless one is given here.
     :param decode: for bags: takes an Image or CompressedImage message, gives (H, W, 3) uint8 RGB.
     :return: the frames, with `name`, `rate` and `count`; iterate as often as wanted.
     :raises ValueError: one line on what was found, what is needed and what to do.
     """
     path = Path(path)
-    if path.name.startswith(PREFIX) and not path.exists():
-        return pattern_frames(str(path))
-    if not path.exists():
+    is_pattern = path.name.startswith(PREFIX) and not path.exists()
+    if not is_pattern and not path.exists():
         raise ValueError(f'{path}: no such file or folder')
-    if is_bag(path):
+    if not is_pattern and is_bag(path):
         if decode is None:
             raise ValueError(f'{path}: a bag needs the function that decodes its image messages')
         return BagFrames(path, decode, topic, rate, frame_id)
     if topic is not None:
         raise ValueError(f'{path}: --topic {topic} is for bags, this is none')
+    if is_pattern:
+        return pattern_frames(str(path), rate, frame_id)
     if path.is_dir():
         return PictureFrames(path, rate, frame_id)
     return VideoFrames(path, rate, frame_id)

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read a run's .mcap back, without ROS: topics, facts, and messages with both of their times."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mcap.exceptions import McapError
-from mcap.reader import make_reader
-from mcap.records import Schema
+from mcap.reader import NonSeekingReader, make_reader
+from mcap.records import Message, Schema
 from mcap.summary import Summary
 from rosbags.typesys.store import Typestore
+from zstandard import ZstdError
 
 from endosfm3d_ros.bags.definitions import typestore_of
-from endosfm3d_ros.bags.recording import FACTS_RECORD
+from endosfm3d_ros.bags.recording import FACTS_RECORD, part_of
+
+BROKEN = (McapError, ValueError, RuntimeError, struct.error, ZstdError)
+"""What readers and decompressors raise at bytes that changed: a checksum is a ValueError."""
 
 
 class Stored(NamedTuple):
@@ -64,7 +69,7 @@ class RunBag:
         """
         self.path = Path(path)
         if not self.path.is_file():
-            part = self.path.with_name(self.path.name + '.part')
+            part = part_of(self.path)
             found = f', only {part.name} of a run that broke off' if part.is_file() else ''
             raise ValueError(f'{self.path}: no such recording{found}')
         try:
@@ -77,7 +82,7 @@ class RunBag:
                     if record.name == FACTS_RECORD
                     for key, value in record.metadata.items()
                 }
-        except McapError as error:
+        except BROKEN as error:
             raise self._broken(str(error) or type(error).__name__) from error
         if summary is None or summary.statistics is None:
             raise self._broken('no index at its end')
@@ -86,7 +91,8 @@ class RunBag:
 
     def messages(self, topic: str) -> Iterator[Stored]:
         """
-        The messages of a topic in the order of receipt.
+        The messages of a topic in the order they were written, which is that of receipt; their
+        times may jump back, where a clock did or a clip was looped.
 
         :raises ValueError: no such topic in the bag.
         """
@@ -98,16 +104,22 @@ class RunBag:
         return self._messages(topic)
 
     def _messages(self, topic: str) -> Iterator[Stored]:
+        for schema, record in self._records(topic):
+            message = self._typestore(schema).deserialize_cdr(
+                record.data, self.topics[topic].type_name
+            )
+            yield Stored(
+                record.log_time, record.publish_time, message, record.data, record.sequence
+            )
+
+    def _records(self, topic: str) -> Iterator[tuple[Schema | None, Message]]:
+        """The messages as they are stored, each chunk checked for changed bytes."""
         with self.path.open('rb') as file:
             try:
-                for schema, _, record in make_reader(file).iter_messages(topics=[topic]):
-                    message = self._typestore(schema).deserialize_cdr(
-                        record.data, self.topics[topic].type_name
-                    )
-                    yield Stored(
-                        record.log_time, record.publish_time, message, record.data, record.sequence
-                    )
-            except McapError as error:
+                reader = NonSeekingReader(file, validate_crcs=True)
+                for schema, _, record in reader.iter_messages([topic], log_time_order=False):
+                    yield schema, record
+            except BROKEN as error:
                 raise self._broken(str(error) or type(error).__name__) from error
 
     def _typestore(self, schema: Schema | None) -> Typestore:

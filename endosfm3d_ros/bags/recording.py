@@ -67,8 +67,8 @@ def check_name(path: Path, overwrite: bool = False) -> None:
     Refuse a name that a recording can not have.
 
     :param path: the file to write.
-    :param overwrite: a file of that name may be replaced.
-    :raises ValueError: it is no .mcap, or it is there already.
+    :param overwrite: a file of that name may be replaced, and what broke off under it.
+    :raises ValueError: it is no .mcap, or it is there already, or one that broke off is.
     """
     if path.suffix != '.mcap':
         raise ValueError(f'{path}: a recording is one .mcap file; give it a name like run.mcap')
@@ -76,6 +76,17 @@ def check_name(path: Path, overwrite: bool = False) -> None:
         raise ValueError(
             f'{path}: this file is there already; choose another name, or add --overwrite'
         )
+    part = part_of(path)
+    if part.exists() and part.stat().st_size and not overwrite:
+        raise ValueError(
+            f'{part}: what is left of a recording that broke off; `mcap recover` may mend it: '
+            'move it, choose another name, or add --overwrite'
+        )
+
+
+def part_of(path: Path) -> Path:
+    """Where a recording lies until it is whole."""
+    return path.with_name(path.name + '.part')
 
 
 class McapWriter:
@@ -95,10 +106,10 @@ class McapWriter:
         :param path: the .mcap file to write.
         :param overwrite: replace a file of that name at the end, instead of refusing.
         :param compression: of every chunk: zstd (small), lz4 (a quarter of the CPU time), none.
-        :raises ValueError: the name does not fit, the file exists, or it cannot be written.
+        :raises ValueError: as `check_name`, or it cannot be written.
         """
         self.path = Path(path)
-        self.part_path = self.path.with_name(self.path.name + '.part')
+        self.part_path = part_of(self.path)
         self.counts: dict[str, int] = {}
         self._channels: dict[str, tuple[int, str]] = {}
         self._schemas: dict[str, int] = {}
@@ -195,12 +206,17 @@ class McapWriter:
                 facts.unlink()  # they are of the bag that was there before
 
     def abandon(self) -> None:
-        """Stop without giving the file its final name; `<path>.part` stays, readable."""
+        """
+        Stop without giving the file its final name; `<path>.part` stays, readable, if it holds a
+        message.
+        """
         with self._lock:
             with suppress(OSError):  # a full disk may be why
                 self._writer.finish()
             with suppress(OSError):
                 self._file.close()
+            if not any(self.counts.values()):
+                self.part_path.unlink(missing_ok=True)
 
     @contextmanager
     def _disk_errors(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ its centre follows the optical axis. Here one picture is measured, with an hones
 over time is the zoom filter's work.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -18,6 +18,8 @@ from endosfm3d_ros.core.rim import Border, Box, brightness, measure_rim
 COARSE_WIDTH = 320  # the search over the whole picture runs at about this width [px]
 DARKEST_PICTURE = 48  # a border is darker than this, grey levels
 SMALLEST = 32  # a smaller picture is not searched [px]
+SEARCHED = 5  # pictures: of so many that have a border and no rim one is searched for a rim
+LIT = 0.02  # of a picture is brighter than its border, or it shows nothing
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class FieldOfView:
     :param rim_blur: softness of the rim, as the sigma of a Gaussian [px].
     :param rim_points: rim points that agree with the circle.
     :param rms_px: their root mean square distance from it [px].
+    :param rests: pictures after this one that are not searched for a rim: it has none.
     """
 
     width: int
@@ -44,6 +47,7 @@ class FieldOfView:
     rim_blur: float = 0.0
     rim_points: int = 0
     rms_px: float = 0.0
+    rests: int = field(default=0, compare=False)
 
     @property
     def box(self) -> Box:
@@ -118,7 +122,8 @@ def find_field_of_view(image_rgb: np.ndarray, previous: FieldOfView | None = Non
 
     :param image_rgb: (H, W, 3) uint8.
     :param previous: what the picture before gave: its circle is then refined, cheaper than the
-        search over the whole picture, which follows by itself where the refinement fails.
+        search over the whole picture, which follows by itself where the refinement fails; where
+        that found nothing, one picture of SEARCHED is searched.
     :return: a circle only where a sharp rim against a dark, flat border is seen; all is visible
         where nothing says otherwise.
     """
@@ -129,17 +134,29 @@ def find_field_of_view(image_rgb: np.ndarray, previous: FieldOfView | None = Non
     if border is None:
         return FieldOfView(width, height, everything)
     rim = None
-    if previous and previous.circle and (previous.width, previous.height) == (width, height):
+    if previous and (previous.width, previous.height) != (width, height):
+        previous = None
+    if previous and previous.rests and not previous.circle:
+        opening = _opening(image, border, None)
+        return FieldOfView(width, height, opening, rests=previous.rests - 1)
+    if previous and previous.circle:
         rim = measure_rim(image, previous.circle, previous.opening, border, previous.rim_blur)
     if rim is None:
         opening = _opening(image, border, None)
         guess = _coarse_circle(image, opening, border)
         rim = measure_rim(image, guess, opening, border) if guess else None
         if rim is None:
-            return FieldOfView(width, height, opening)
+            return FieldOfView(
+                width, height, opening, rests=SEARCHED - 1 if _lit(image, border) else 0
+            )
     opening = _opening(image, border, rim.circle)
     found = (rim.circle, rim.sigma, rim.blur, rim.points, rim.rms)
     return FieldOfView(width, height, opening, *found)
+
+
+def _lit(image: np.ndarray, border: Border) -> bool:
+    """Whether a picture shows something: one that comes out of the black is searched at once."""
+    return float(np.mean(image[::16, ::16].max(2) > border.area_limit)) > LIT
 
 
 def _in_opening(centre: np.ndarray, step: float, low: int, high: int, size: int) -> np.ndarray:
@@ -182,7 +199,7 @@ def _coarse_circle(image: np.ndarray, opening: Box, border: Border) -> Circle | 
     bright = (small > border.area_limit).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(bright)
     area = stats[1:, cv2.CC_STAT_AREA]
-    if len(area) == 0 or area.max() < 0.02 * bright.size:
+    if len(area) == 0 or area.max() < LIT * bright.size:
         return None
     large = np.concatenate([[False], area > 0.1 * area.max()])  # text and logos are small
     contours, _ = cv2.findContours(

@@ -259,7 +259,9 @@ class CameraEstimate:
         zoom = self.zoom.measure_zoom(measured, field.circle_sigma[2] / radius)
         if zoom.doubts:
             return replace(self, zoom=zoom)
-        if self.doubts and len(self.zoom.doubts) >= GATE_PATIENCE:  # believed at last: it jumped
+        doubts = self.zoom.doubts
+        if len(doubts) >= GATE_PATIENCE and abs(measured - doubts[-1]) < GATE_AGREEMENT:
+            # they were believed at last, and not the rim of before: it jumped
             return replace(self, zoom=zoom, centre=(u, v), jumped=True)
         step_u, step_v = CENTRE_BLEND * (u - self.centre[0]), CENTRE_BLEND * (v - self.centre[1])
         centre = (self.centre[0] + step_u, self.centre[1] + step_v)

@@ -285,8 +285,9 @@ class LocalMap:
         keyframes = [replace(view, log_focal=view.log_focal + moved) for view in self.keyframes]
         lens = Lens(scope.centre + self.shift, scope.distortion)
         nobody = np.zeros(0, int)
+        known = self.landmarks
         landmarks = with_others_carried(
-            self.landmarks, nobody, self.keyframes, keyframes, self._lens, lens
+            known, nobody, known.places, self.keyframes, keyframes, self._lens, lens
         )
         return replace(
             self,
@@ -297,14 +298,16 @@ class LocalMap:
             asking=None,
         )
 
-    def forgotten(self) -> 'LocalMap':
+    def forgotten(self, zoomed: float = 0.0, sigma: float = LOOSE_ZOOM) -> 'LocalMap':
         """
-        An empty map that knows the scope, whose zoom may have changed meanwhile, and what depth
-        maps are worth.
+        An empty map that knows the scope and what depth maps are worth.
+
+        :param zoomed: by how much log zoom is larger now than at the newest keyframe, sigma of it;
+            default: for a time that nothing was seen.
         """
         if not self.keyframes:
             return self
-        scope = self.scope.zoomed(0.0, LOOSE_ZOOM**2)
+        scope = self.scope.zoomed(zoomed, sigma**2)
         return LocalMap(
             self.size,
             self.sigma_px,
@@ -406,7 +409,13 @@ class LocalMap:
             self,
             keyframes=tuple(keyframes),
             landmarks=with_others_carried(
-                landmarks, picked, self.keyframes, keyframes, self._lens, lens
+                landmarks,
+                picked,
+                self.landmarks.places,
+                self.keyframes,
+                keyframes,
+                self._lens,
+                lens,
             ),
             left_out=self._left_out(picked),
             log_scale=float(scene.log_scale.mean()) + grown,

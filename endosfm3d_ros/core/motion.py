@@ -9,6 +9,7 @@ import numpy as np
 
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Intrinsics, Motion
+from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.prepare import Window
 
@@ -19,7 +20,7 @@ class View:
     One frame, prepared and looked at.
 
     :param picture: (h, w, 3) uint8 RGB network picture; texture: (h, w) uint8 of it.
-    :param mask: (h, w) bool, inside the field of view.
+    :param inside: the field of view, on the network picture.
     :param window: of the network picture; size: (width, height) of the input picture [px].
     :param coming: the network's depth map, on its way while the tracks are followed; see `depth`.
     :param estimate: the camera after this frame's rim.
@@ -32,7 +33,7 @@ class View:
 
     picture: np.ndarray
     texture: np.ndarray
-    mask: np.ndarray
+    inside: Inside
     window: Window
     size: tuple[int, int]
     coming: 'Future[DepthMap]'

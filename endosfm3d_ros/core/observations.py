@@ -61,9 +61,8 @@ def views_of(
     pixels = np.full((N, K, 2), np.nan)
     log_depth, depth_sigma = np.full((N, K), np.nan), np.ones((N, K))
     for k, view in enumerate(keyframes):
-        place = np.clip(np.searchsorted(view.ids, ids), 0, len(view.ids) - 1)
-        seen = view.ids[place] == ids
-        there = place[seen]
+        seen = np.isin(ids, view.ids)
+        there = np.searchsorted(view.ids, ids[seen])
         pixels[seen, k] = view.pixels[there]
         log_depth[seen, k] = view.log_depth[there]
         depth_sigma[seen, k] = np.maximum(view.depth_sigma[there], least[seen])

@@ -170,25 +170,38 @@ class Odometry:
         moved = float(told.scope.focal.sum() - self.scope.focal.sum())
         return replace(self, map=told, log_focal=self.log_focal + moved)
 
-    def lost(self) -> 'Odometry':
-        """After frames that showed nothing: the map is gone, what is known of the scope stays."""
+    def lost(self, sight: Sight) -> 'Odometry':
+        """
+        After frames that showed nothing: the map is gone, what is known of the scope stays, and
+        its zoom is what this frame's rim says.
+        """
+        log_focal = self.log_focal - self.map.gap
+        if np.isfinite(sight.log_zoom):
+            zoomed = sight.log_zoom - float(self.scope.focal[1])
+            gone = self.map.forgotten(zoomed, max(sight.log_zoom_sigma, ZOOM_FLOOR))
+            log_focal = float(self.scope.focal[0]) + sight.log_zoom
+        else:
+            gone = self.map.forgotten()
         return replace(
             self,
-            map=self.map.forgotten(),
-            log_focal=self.log_focal - self.map.gap,
+            map=gone,
+            log_focal=log_focal,
             followed=self.followed.forgotten(),
             due=False,
         )
 
     def restarted(self) -> 'Odometry':
         """
-        An odometry at its origin that knows the scope, for lengths of another scale.
+        An odometry at its origin that knows the scope, as it is zoomed now, for lengths of another
+        scale.
 
         What a depth map's millimetre is worth in the world stays: a robot that measured the path
         measured it with that.
         """
         focal = self.log_focal - self.map.gap
-        return Odometry(self.map.forgotten(), log_focal=focal, offset=self.offset)
+        zoomed = focal - float(self.scope.focal.sum())
+        gone = self.map.forgotten(zoomed, ZOOM_NOISE)
+        return Odometry(gone, log_focal=focal, offset=self.offset)
 
     # one frame
 
@@ -303,18 +316,13 @@ class Odometry:
     def _begun_again(self, sight: Sight, known: bool) -> tuple['Odometry', Placed]:
         """Open a map at the place that was last told."""
         T_world_cam = inverse(self.T_cam_world) @ self.correction
-        now = self.lost()
-        if np.isfinite(sight.log_zoom):
-            focal = float(now.scope.focal[0]) + sight.log_zoom
-        else:
-            focal = now.log_focal
+        now = self.lost(sight)
         now = replace(
             now,
             map=replace(now.map, number=self.maps),
             maps=self.maps + 1,
             T_cam_world=inverse(T_world_cam),
             correction=np.eye(4),
-            log_focal=focal,
             left=self._worth_keeping,
             followed=now.followed.seen_in(sight),
         )
@@ -325,7 +333,7 @@ class Odometry:
             0,
             0.0,
             nothing.covariance,
-            focal,
+            now.log_focal,
             ZOOM_FLOOR,
             Agreement(self.offset).of(sight.coming.result(), sight),
             float(self.offset[0]),

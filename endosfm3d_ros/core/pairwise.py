@@ -56,7 +56,7 @@ class Pairwise:
             motion, points = self._step(view, self.before)
         else:
             motion = tracks.unknown_motion(view.dt) if self.begun else tracks.no_motion()
-        allowed = tracks.trackable(view.picture, view.mask)
+        allowed = tracks.trackable(view.picture, view.inside)
         points = tracks.refill(view.texture, allowed, points)
         camera = view.window.network_camera(view.input_camera)
         before = _Before(view.window, view.texture, camera, view.depth.depth, points)

@@ -12,6 +12,7 @@ from endosfm3d_ros.core import camera_told, tracks, validity
 from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unknown_depth
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
+from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Moved, Mover, View
 from endosfm3d_ros.core.network_motion import (
@@ -19,6 +20,7 @@ from endosfm3d_ros.core.network_motion import (
     NetworkMotion,
     network_step,
 )
+from endosfm3d_ros.core.overlays import Box
 from endosfm3d_ros.core.pairwise import Pairwise
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.core.ready import get_ready
@@ -41,8 +43,17 @@ class _Past:
     field: FieldOfView
     rim_seen_ns: int
     window: Window
+    covered: tuple[Box, ...]
+    inside: Inside
     picture: np.ndarray
     verdict: validity.Validity
+
+    def holds(self, field: FieldOfView) -> bool:
+        """Whether a field of view is that of before as far as the network picture shows it."""
+        before, half = self.field, 0.5 * self.window.width / self.window.network_width
+        if not (field.circle and before.circle and field.opening == before.opening):
+            return False
+        return max(abs(a - b) for a, b in zip(field.circle, before.circle, strict=True)) < half
 
 
 @dataclass(frozen=True)
@@ -190,7 +201,8 @@ class Pipeline:
         dt = (frame.stamp_ns - past.stamp_ns) * 1e-9 if past else 0.0
         look = self._look(frame, state, dt)
         window = choose_window(look.field, self.sizes, past.window if past else None)
-        picture, mask = prepare(frame.image, window), window.mask(look.field, frame.covered)
+        picture, inside = prepare(frame.image, window), _inside(look.field, window, frame, past)
+        mask = inside.mask
         verdict = self._judge(picture, mask, window, past)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
         depth = self._depth_of(picture, mask, verdict.valid)
@@ -201,8 +213,8 @@ class Pipeline:
         rim = self._believes_rim(look.measured, estimate)
         view = View(
             picture=picture,
-            texture=tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), mask),
-            mask=mask,
+            texture=tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), inside),
+            inside=inside,
             window=window,
             size=(look.field.width, look.field.height),
             coming=depth,
@@ -224,7 +236,7 @@ class Pipeline:
         trajectory = state.trajectory.advance(motion)
         now = _Past(
             frame.stamp_ns, frame.frame_id, frame.image.shape[:2], look.field, look.rim_seen_ns,
-            window, picture, verdict,
+            window, frame.covered, inside, picture, verdict,
         )  # fmt: skip
         begun = estimate if verdict.valid or state.estimate else None
         taken = state.network_k_taken or said is not None
@@ -235,7 +247,8 @@ class Pipeline:
         )  # fmt: skip
         trust, log_focal_sigma = camera_told.trust(estimate, given, off)
         zoom, zoom_sigma = camera_told.zoom(estimate, moved, given)
-        log_scale_sigma = float(np.median(view.depth.log_sigma[mask])) if mask.any() else 1.0
+        some = view.depth.log_sigma[::4, ::4][mask[::4, ::4]]
+        log_scale_sigma = float(np.median(some)) if len(some) else 1.0
         bend = estimate.distortion
         picture, depth_map, camera = straightened(picture, depth_map, camera, bend)
         return Reconstruction(
@@ -299,7 +312,7 @@ class Pipeline:
     def _look(self, frame: Frame, state: _State, dt: float) -> _Look:
         """
         Measure the visible part; a rim that is lost for a moment, or in doubt, is held where it
-        was.
+        was, and so is one that moved by less than the network picture shows.
         """
         image, past, now = frame.image, state.past, frame.stamp_ns
         if not self.settings.find_circle:
@@ -314,7 +327,7 @@ class Pipeline:
             return _Look(past.field, found, past.rim_seen_ns) if held else _Look(found, found, now)
         agility = self.settings.zoom_agility
         doubtful = state.estimate and state.estimate.predict(dt, agility).see(found).doubts
-        return _Look(past.field if doubtful else found, found, now)
+        return _Look(past.field if doubtful or past.holds(found) else found, found, now)
 
     def _judge(
         self, picture: np.ndarray, mask: np.ndarray, window: Window, past: _Past | None
@@ -376,6 +389,13 @@ class Pipeline:
         depth = np.where(known, said.depth * np.float32(scale), np.float32(np.nan))
         log_sigma = said.log_sigma if stated.all() else np.where(stated, said.log_sigma, 1.0)
         return replace(said, depth=depth, log_sigma=log_sigma.astype(np.float32, copy=False))
+
+
+def _inside(field: FieldOfView, window: Window, frame: Frame, past: _Past | None) -> Inside:
+    """What of the network picture shows the scene; the same object while it is the same."""
+    if past and (past.field, past.window, past.covered) == (field, window, frame.covered):
+        return past.inside
+    return Inside(window.mask(field, frame.covered))
 
 
 def _gone_on(mover: Mover, view: View, tell: bool) -> tuple[Mover, Moved]:

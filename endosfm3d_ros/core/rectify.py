@@ -15,6 +15,7 @@ from endosfm3d_ros.core.overlays import Box
 
 FOCAL_PER_WIDTH = 0.04, 10.0  # fields of view of 170 and 6 degrees
 FX_PER_FY = 0.4, 2.5  # pixels of squeezed video are no more oblong
+CLOSE, OUTSIDE = 0.1, -9.0  # pixels: an undone one is the same again; none of a picture
 COEFFICIENTS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
 
 
@@ -89,6 +90,20 @@ def rectify(image: np.ndarray, calibration: Calibration) -> np.ndarray:
     return cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
 
 
+def unrectified(values: np.ndarray, calibration: Calibration) -> np.ndarray:
+    """
+    The way back, to compare what belongs to a rectified picture with the input's own pixels.
+
+    :param values: (h, w) float32 or (h, w, 3) uint8; calibration: with K of these pixels.
+    :return: the same as the lens made it; NaN or black where the rectified picture does not reach.
+    """
+    if not any(calibration.distortion):
+        return values
+    beyond = float('nan') if values.ndim == 2 else 0.0
+    u, v = _way_back(calibration)
+    return cv2.remap(values, u, v, cv2.INTER_LINEAR, borderValue=(beyond,) * 3)
+
+
 def rectified_boxes(boxes: tuple[Box, ...], calibration: Calibration) -> tuple[Box, ...]:
     """Where rectangles of the distorted picture lie in the rectified one: what holds each."""
     if not any(calibration.distortion):
@@ -120,3 +135,25 @@ def _maps(calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
         else cv2.initUndistortRectifyMap
     )
     return undo(K, D, np.eye(3), K, size, cv2.CV_16SC2)
+
+
+@lru_cache(maxsize=2)
+def _way_back(calibration: Calibration) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel of the raw picture lies in the rectified one: u, v (h, w) float32 [px]."""
+    camera, D = calibration.camera, np.array(calibration.distortion)
+    K = camera.matrix
+    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    pixels = np.stack([u, v], axis=-1).reshape(-1, 1, 2).astype(np.float64)
+    if calibration.model == 'equidistant':
+        rays = cv2.fisheye.undistortPoints(pixels, K, D)
+        seen = cv2.fisheye.distortPoints(rays, K, D)
+    else:
+        until = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 50, 1e-6)
+        rays = cv2.undistortPointsIter(pixels, K, D, np.eye(3), np.eye(3), until)
+        still = np.zeros(3)
+        seen = cv2.projectPoints(cv2.convertPointsToHomogeneous(rays), still, still, K, D)[0]
+    there = rays * K.diagonal()[:2] + K[:2, 2]
+    is_off = ~(np.abs(seen - pixels).max(-1) < CLOSE)  # beyond what the model can undo
+    there[is_off] = OUTSIDE
+    u, v = there.reshape(camera.height, camera.width, 2).astype(np.float32).transpose(2, 0, 1)
+    return u, v

@@ -4,6 +4,7 @@ What is told of a frame, without the lens's distortion: ray and pixel agree by K
 depth_image_proc, RViz and everybody who takes a CameraInfo with D = 0 expect.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.core.lens import distorted, undistorted
+from endosfm3d_ros.core.lens import bent_by, distorted, magnified, undistorted
 
 
 def straightened(
@@ -30,7 +31,7 @@ def straightened(
         return picture, depth_map, camera
     side = np.array([camera.width / 2 / camera.fx, 0.0])
     flat = camera.zoomed(float(side[0] / undistorted(side, distortion)[0]))
-    there = _pixels(distorted(_plane(flat), distortion), camera)
+    there = _pixels(flat, camera, lambda squared: magnified(squared, distortion)[0])
     depth = _seen(depth_map.depth, there, float('nan'))
     log_sigma = np.nan_to_num(_seen(depth_map.log_sigma, there, 1.0), nan=1.0)
     return _seen(picture, there, 0.0), replace(depth_map, depth=depth, log_sigma=log_sigma), flat
@@ -49,24 +50,26 @@ def as_the_lens_saw(
         return values, flat
     side = np.array([flat.width / 2 / flat.fx, 0.0])
     camera = flat.zoomed(float(side[0] / distorted(side, distortion)[0]))
-    there = _pixels(undistorted(_plane(camera), distortion), flat)
+    there = _pixels(camera, flat, lambda squared: 1 / bent_by(squared, distortion))
     return _seen(values, there, float('nan') if values.ndim == 2 else 0.0), camera
 
 
-def _plane(camera: Intrinsics) -> np.ndarray:
-    """Every pixel in focal lengths from the principal point: (h, w, 2) float32."""
-    x = (np.arange(camera.width) - camera.cx) / camera.fx
-    y = (np.arange(camera.height) - camera.cy) / camera.fy
-    return np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32)
+def _pixels(
+    of: Intrinsics, to: Intrinsics, stretch: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Where each pixel of one picture is in another: u, v (h, w) float32 each [px].
+
+    :param stretch: how much farther from the axis, at r^2 in focal lengths.
+    """
+    x = ((np.arange(of.width) - of.cx) / of.fx).astype(np.float32)[None, :]
+    y = ((np.arange(of.height) - of.cy) / of.fy).astype(np.float32)[:, None]
+    farther = stretch(x * x + y * y).astype(np.float32, copy=False)
+    u = farther * (x * np.float32(to.fx)) + np.float32(to.cx)
+    v = farther * (y * np.float32(to.fy)) + np.float32(to.cy)
+    return u, v
 
 
-def _pixels(plane: np.ndarray, camera: Intrinsics) -> np.ndarray:
-    """The other way: (h, w, 2) float32 [px]."""
-    scale, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
-    return (plane * scale + centre).astype(np.float32)
-
-
-def _seen(values: np.ndarray, there: np.ndarray, beyond: float) -> np.ndarray:
-    """A picture at pixels (h, w, 2) of it, linearly."""
-    u, v = there[..., 0], there[..., 1]
-    return cv2.remap(values, u, v, cv2.INTER_LINEAR, borderValue=(beyond,) * 3)
+def _seen(values: np.ndarray, there: tuple[np.ndarray, np.ndarray], beyond: float) -> np.ndarray:
+    """A picture at pixels of it, linearly."""
+    return cv2.remap(values, *there, cv2.INTER_LINEAR, borderValue=(beyond,) * 3)

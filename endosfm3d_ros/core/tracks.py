@@ -10,6 +10,7 @@ import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, skew, unproject_pixels
+from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.warp import Warp
 
 DARKEST = 4.0  # grey levels added before the logarithm
@@ -27,6 +28,7 @@ ALIKE = 0.8  # of the other's sharpness: a picture that has less is blurred, and
 AGAIN_PX, AGAIN_MISFIT = 2.0, 1.6  # so near to where it ought to be, and fitting so well
 SCOUTS = 48  # tracks, and fewer than twice as many, tell how the picture moved at large
 MISFIT = 2.5  # medians: a patch that fits worse is another one
+LEAST_MISFIT = 1.0  # grey levels, of a median: a picture that comes twice has none
 REPROJECTION_PX = 1.5  # an inlier's distance at most
 MIN_INLIERS = 12
 PIXEL_SIGMA = 0.3  # what a track is known to at least [px]
@@ -53,7 +55,7 @@ _NEAR: dict[str, Any] = {
 _LOG = np.log(np.arange(256, dtype=np.float32) + np.float32(DARKEST))
 
 
-def texture(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def texture(grey: np.ndarray, inside: Inside) -> np.ndarray:
     """
     What of a picture belongs to the tissue: log brightness less its shading, at even contrast.
 
@@ -63,25 +65,18 @@ def texture(grey: np.ndarray, mask: np.ndarray) -> np.ndarray:
     What is no picture has no say in it (Knutsson and Westin 1993, normalised convolution): its
     edge would drag along what lies beside it.
 
-    :param grey: (h, w) uint8.
-    :param mask: (h, w) bool, inside the field of view.
+    :param grey: (h, w) uint8; inside: the field of view.
     :return: (h, w) uint8 about 128; 128 outside.
     """
     brightness = cv2.LUT(grey, _LOG)
-    if mask.all():
+    if inside.everywhere:
         detail = brightness - cv2.GaussianBlur(brightness, (0, 0), FINE_PX)
         contrast = np.sqrt(cv2.GaussianBlur(detail * detail, (0, 0), COARSE_PX))
     else:
-        inside = mask.astype(np.float32)
-        detail = inside * (brightness - _blurred(brightness * inside, inside, FINE_PX))
-        contrast = np.sqrt(_blurred(detail * detail, inside, COARSE_PX))
+        lit = brightness * inside.as_float
+        detail = inside.as_float * (brightness - inside.blurred(lit, FINE_PX))
+        contrast = np.sqrt(inside.blurred(detail * detail, COARSE_PX))
     return np.clip(128.0 + 40.0 * detail / (contrast + LEAST_CONTRAST), 0, 255).astype(np.uint8)
-
-
-def _blurred(values: np.ndarray, inside: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Mean of the values (0 outside) by a Gaussian over what is inside."""
-    share = cv2.GaussianBlur(inside, (0, 0), sigma_px)
-    return cv2.GaussianBlur(values, (0, 0), sigma_px) / np.maximum(share, np.float32(1e-3))
 
 
 def unknown_motion(dt: float) -> Motion:
@@ -99,21 +94,18 @@ def no_motion() -> Motion:
     return Motion(np.eye(4), np.zeros((6, 6)), known=True)
 
 
-def trackable(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def trackable(picture: np.ndarray, inside: Inside) -> np.ndarray:
     """
     Where corners may be taken: inside the field of view, off its rim and off highlights.
 
-    :param picture: (h, w, 3) uint8 RGB.
-    :param mask: (h, w) bool, inside the field of view.
+    :param picture: (h, w, 3) uint8 RGB; inside: the field of view.
     :return: (h, w) uint8, 255 where allowed.
     """
     red, green, blue = cv2.split(picture)
     darkest = cv2.min(cv2.min(red, green), blue)
     highlight = (darkest >= HIGHLIGHT_LEVEL).astype(np.uint8)
     wide = cv2.dilate(highlight, np.ones((HIGHLIGHT_PX, HIGHLIGHT_PX), np.uint8))
-    inside = np.pad(mask.astype(np.uint8), 1)  # beyond the picture nothing is visible
-    distance = cv2.distanceTransform(inside, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    return ((distance > RIM_PX) & (wide == 0)).astype(np.uint8) * 255
+    return ((inside.from_edge > RIM_PX) & (wide == 0)).astype(np.uint8) * 255
 
 
 def refill(grey: np.ndarray, allowed: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -204,7 +196,7 @@ def follow_from(
     held, fits, error = _on_patches(anchor, now, anchored, there, warp)
     ok &= fits & (np.linalg.norm(held - there, axis=1) < SLIDE_PX)
     if ok.any():
-        ok &= error <= MISFIT * np.median(error[ok])
+        ok &= error <= MISFIT * max(float(np.median(error[ok])), LEAST_MISFIT)
     return held.astype(np.float32), ok
 
 

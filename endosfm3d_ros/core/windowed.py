@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from endosfm3d_ros.core import tracks
+from endosfm3d_ros.core.agreement import Agreement
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.intrinsics import CameraEstimate
@@ -47,25 +48,11 @@ class Windowed:
 
     def moved(self, view: View) -> tuple['Windowed', Moved]:
         """See `Mover`."""
-        dt = view.dt + self.waited_s
-        reference = self.reference or view.given
-        size, to_map = _map_picture(view, reference)
-        log_zoom, sigma = _zoom(view)
         estimate = view.estimate
         before = self.odometry
         if before is None and view.given is None:
             estimate = _with_guess(view)
-        sight = Sight(
-            texture=view.texture,
-            allowed=tracks.trackable(view.picture, view.mask),
-            window=view.window,
-            size=size,
-            coming=view.coming,
-            log_zoom=log_zoom,
-            log_zoom_sigma=sigma,
-            to_map=to_map,
-            dt=dt,
-        )
+        sight = self._sight(view, tracks.trackable(view.picture, view.inside))
         if before is None:
             scope = self.learnt or _scope(view, estimate, self.straight)
             before = Odometry.begun(scope, sight)
@@ -89,15 +76,25 @@ class Windowed:
             T_world_cam=placed.T_world_cam,
             begun=True,
             waited_s=0.0,
-            reference=reference,
+            reference=self.reference or view.given,
         )
         return now, moved
 
     def passed(self, view: View) -> tuple['Windowed', Moved]:
-        """See `Mover`; the map waits, and the tracks are looked for where they were."""
+        """
+        See `Mover`; the map waits, the tracks are looked for where they were, and the depth map is
+        taken to be off by what the last one was off by.
+        """
         motion = tracks.unknown_motion(view.dt) if self.begun else tracks.no_motion()
-        number = self.odometry.map.number if self.odometry else 0
-        moved = Moved(motion, view.estimate, view.depth, 'none', float('nan'), map_number=number)
+        moved = Moved(motion, view.estimate, view.depth, 'none', float('nan'))
+        if self.odometry:
+            off = Agreement(self.odometry.offset)
+            moved = replace(
+                moved,
+                depth=off.of(view.depth, self._sight(view, np.zeros((0, 0), np.uint8))),
+                stretch=float(np.exp(off.smooth[0])),
+                map_number=self.odometry.map.number,
+            )
         return replace(self, begun=True, waited_s=self.waited_s + view.dt), moved
 
     def settled(self) -> 'Windowed':
@@ -124,6 +121,22 @@ class Windowed:
         covariance[1] = covariance[:, 1] = 0.0
         covariance[1, 1] = TIED**2
         return replace(scope, lens=scope.lens * [1, 0, 1, 1, 1], covariance=covariance, number=-1)
+
+    def _sight(self, view: View, allowed: np.ndarray) -> Sight:
+        """A frame as the odometry sees it; allowed: see `Sight`."""
+        size, to_map = _map_picture(view, self.reference or view.given)
+        log_zoom, sigma = _zoom(view)
+        return Sight(
+            texture=view.texture,
+            allowed=allowed,
+            window=view.window,
+            size=size,
+            coming=view.coming,
+            log_zoom=log_zoom,
+            log_zoom_sigma=sigma,
+            to_map=to_map,
+            dt=view.dt + self.waited_s,
+        )
 
     def _motion(self, placed: Placed, dt: float) -> Motion:
         """The step from the last place that was told; dt since the frame before [s]."""
@@ -200,7 +213,7 @@ def _told(view: View, estimate: CameraEstimate, after: Odometry, placed: Placed)
     if not view.rim and not estimate.doubts and placed.known:
         noise = max(placed.log_focal_sigma, ZOOM_NOISE)
         zoom = zoom.follow_zoom(placed.log_focal - reference, noise)
-    if not after.map.solution:
+    if not after.map.solution and scope.number < 0:
         return replace(estimate, zoom=zoom)
     return replace(
         estimate,

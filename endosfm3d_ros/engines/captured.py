@@ -55,10 +55,12 @@ class CapturedPlans:
 
     All memory is taken here. A frame copies its pictures into page-locked memory, launches the
     one graph (copy in; each plan on a stream of its own, forked and joined again; copy out) and
-    waits for it.
+    waits for it. Where CUDA captures no graph, a frame gives all of that to the streams itself:
+    slower, and the same.
 
     :param cuda: CUDA.
     :param plans: a plan of k inputs takes the last k pictures.
+    :ivar why_not_captured: one line; empty where there is a graph.
     :raises EngineError: the plans disagree on the pictures, or two outputs have one name.
     """
 
@@ -72,7 +74,10 @@ class CapturedPlans:
         for plan, stream in zip(self._plans, self._streams, strict=True):
             plan.enqueue(stream)  # a plan may set itself up in its first run: never captured
             cuda.synchronize(stream)
-        self._graph = self._capture()
+        self._graph, self.why_not_captured = self._capture()
+        if self._graph is None:
+            self._frame()
+            cuda.synchronize(self._streams[0])
 
     def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
         """
@@ -83,7 +88,10 @@ class CapturedPlans:
         for place, picture in zip(self._pictures, pictures, strict=True):
             np.copyto(place, picture)
         stream = self._streams[0]
-        self._cuda.launch(self._graph, stream)
+        if self._graph is None:
+            self._frame()
+        else:
+            self._cuda.launch(self._graph, stream)
         self._cuda.synchronize(stream)
         return self._said
 
@@ -125,10 +133,23 @@ class CapturedPlans:
                 said[tensor.name] = array
         return said, copies
 
-    def _capture(self) -> int:
+    def _capture(self) -> tuple[int | None, str]:
+        """A frame as one graph, or why there is none; no stream is left writing down."""
+        main = self._streams[0]
+        try:
+            self._cuda.begin_capture(main)
+            try:
+                self._frame()
+            except BaseException:
+                self._cuda.discard_capture(main)
+                raise
+            return self._cuda.end_capture(main), ''
+        except EngineError as error:
+            return None, str(error).split(';')[0]
+
+    def _frame(self) -> None:
         """Copies in; fork; every plan and its copies out on its own stream; join."""
         cuda, (main, *others) = self._cuda, self._streams
-        cuda.begin_capture(main)
         for copy in self._copies_in:
             cuda.copy_in(*copy, main)
         if others:
@@ -142,4 +163,3 @@ class CapturedPlans:
         for stream, joined in zip(others, self._joined, strict=True):
             cuda.record(joined, stream)
             cuda.wait(main, joined)
-        return cuda.end_capture(main)

@@ -67,8 +67,21 @@ def prove_gpu() -> Gpu:
     for attribute in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
         ask('cuDeviceGetAttribute', ctypes.byref(value), attribute, 0)
         capability.append(value.value)
-    major, minor = divmod(version.value, 1000)
-    return Gpu(name.value.decode(), '.'.join(map(str, capability)), f'{major}.{minor // 10}')
+    return Gpu(name.value.decode(), '.'.join(map(str, capability)), _dotted(version.value))
+
+
+def spoken_cuda() -> str:
+    """The newest CUDA that the driver speaks, like '13.0'; '' where no GPU works."""
+    try:
+        return prove_gpu().driver
+    except EngineError:
+        return ''
+
+
+def packaged_cuda() -> int:
+    """The CUDA whose packages run here: 12 with a driver that speaks no newer one, else 13."""
+    spoken = spoken_cuda()
+    return 12 if spoken and int(spoken.split('.')[0]) < 13 else 13
 
 
 class CudaFloor(Protocol):
@@ -118,6 +131,10 @@ class CudaFloor(Protocol):
         """What was written down, ready to be launched as a whole."""
         ...
 
+    def discard_capture(self, stream: int) -> None:
+        """What was written down is forgotten, whole or not; the stream does again what it gets."""
+        ...
+
     def launch(self, graph: int, stream: int) -> None:
         """Do it."""
         ...
@@ -143,7 +160,8 @@ class Cuda:
             from cuda.bindings import runtime as cudart
         except ImportError as error:
             raise EngineError(
-                f'cuda-python can not be imported ({error}); run: pip install cuda-python'
+                f'cuda-python can not be imported ({error}); '
+                f"run: pip install 'cuda-python<{packaged_cuda() + 1}'"
             ) from error
         self._cudart, self._taken = cudart, ExitStack()
 
@@ -203,10 +221,18 @@ class Cuda:
         """See `CudaFloor`."""
         cudart = self._cudart
         (written,) = self._do(cudart.cudaStreamEndCapture, stream)
-        (graph,) = self._do(cudart.cudaGraphInstantiate, written, 0)
-        self._do(cudart.cudaGraphDestroy, written)
+        try:
+            (graph,) = self._do(cudart.cudaGraphInstantiate, written, 0)
+        finally:
+            cudart.cudaGraphDestroy(written)
         self._taken.callback(cudart.cudaGraphExecDestroy, graph)
         return int(graph)
+
+    def discard_capture(self, stream: int) -> None:
+        """See `CudaFloor`."""
+        code, written = self._cudart.cudaStreamEndCapture(stream)
+        if not int(code):  # else nothing was begun, or it was broken: ended all the same
+            self._cudart.cudaGraphDestroy(written)
 
     def launch(self, graph: int, stream: int) -> None:
         """See `CudaFloor`."""
@@ -228,9 +254,23 @@ class Cuda:
         :raises EngineError: the code is not 0.
         """
         code, *said = call(*arguments)
+        if code == self._cudart.cudaError_t.cudaErrorInsufficientDriver:
+            _, spoken = self._cudart.cudaDriverGetVersion()
+            _, needed = self._cudart.cudaRuntimeGetVersion()
+            raise EngineError(
+                f'{call.__name__} says {code.name}: the driver speaks CUDA {_dotted(spoken)}, '
+                f'cuda-python needs {_dotted(needed)}; update the driver, or '
+                f"run: pip install 'cuda-python<{packaged_cuda() + 1}'"
+            )
         if int(code):
             raise EngineError(
                 f'{call.__name__} says {code.name}: the GPU does not answer as it should; look at '
                 'nvidia-smi and the kernel log (dmesg), then start the node again'
             )
         return tuple(said)
+
+
+def _dotted(version: int) -> str:
+    """CUDA's own number of a version, 13010, as '13.1'; 0 is none."""
+    major, minor = divmod(version, 1000)
+    return f'{major}.{minor // 10}' if version else 'none'

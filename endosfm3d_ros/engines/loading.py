@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.engines.cuda import prove_gpu
@@ -20,6 +21,11 @@ KINDS = {
 # what a kind runs in place of fp32 where the bundle has it; int8 is in a bundle only when its
 # accuracy was measured and found within bounds
 PREFERRED = {'openvino': 'int8'}
+PACKAGES = {
+    'openvino': 'openvino',
+    'onnxruntime-cpu': 'onnxruntime',
+    'onnxruntime-cuda': 'onnxruntime-gpu',
+}
 ON_GPU = ('tensorrt', 'onnxruntime-cuda')
 
 
@@ -117,24 +123,35 @@ def make(graph: Graph, kind: str, options: Options) -> Engine:
     """
     folder = cache_folder(options.cache)
     if kind == 'tensorrt':
-        from endosfm3d_ros.engines.tensorrt import TensorRtEngine
-
-        try:
-            return TensorRtEngine(graph, folder)
-        except EngineError:
-            if not options.auto_compile:
-                raise
-        from endosfm3d_ros.engines import tensorrt_build
-
-        tensorrt_build.compile_graph(graph, folder, tensorrt_build.Options())
-        return TensorRtEngine(graph, folder)
+        return _tensorrt(graph, folder, options)
+    try:
+        if kind == 'openvino':
+            from endosfm3d_ros.engines.openvino import OpenVinoEngine
+        else:
+            from endosfm3d_ros.engines import onnxruntime
+    except (ImportError, AttributeError) as error:  # the second: half of a package
+        raise EngineError(
+            f'{kind} can not be imported ({" ".join(str(error).split())[:200]}); '
+            f'run: pip install --force-reinstall {PACKAGES[kind]}'
+        ) from error
     if kind == 'openvino':
-        from endosfm3d_ros.engines.openvino import OpenVinoEngine
-
-        keep = folder / 'openvino' if options.cache else None
-        return OpenVinoEngine(graph, options.threads, keep)
-    from endosfm3d_ros.engines import onnxruntime
-
+        return OpenVinoEngine(
+            graph, options.threads, folder / 'openvino' if options.cache else None
+        )
     if kind == 'onnxruntime-cuda':
         return onnxruntime.OnnxRuntimeCudaEngine(graph)
     return onnxruntime.OnnxRuntimeEngine(graph, options.threads)
+
+
+def _tensorrt(graph: Graph, folder: Path, options: Options) -> Engine:
+    from endosfm3d_ros.engines.tensorrt import TensorRtEngine
+
+    try:
+        return TensorRtEngine(graph, folder)
+    except EngineError:
+        if not options.auto_compile:
+            raise
+    from endosfm3d_ros.engines import tensorrt_build
+
+    tensorrt_build.compile_graph(graph, folder, tensorrt_build.Options())
+    return TensorRtEngine(graph, folder)

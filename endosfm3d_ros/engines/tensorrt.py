@@ -7,6 +7,7 @@ TensorRT's runtime, which kills a process that has no GPU.
 """
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,11 +18,17 @@ import numpy as np
 from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.engines import plans
 from endosfm3d_ros.engines.captured import CapturedPlans, Plan, Tensor
-from endosfm3d_ros.engines.cuda import Cuda, CudaFloor, Gpu, prove_gpu
+from endosfm3d_ros.engines.cuda import (
+    Cuda,
+    CudaFloor,
+    Gpu,
+    packaged_cuda,
+    prove_gpu,
+    spoken_cuda,
+)
 from endosfm3d_ros.engines.engine import EngineError, check_inputs
 
 OLDEST, NEWEST = (10, 12), (12, 0)  # versions from the first to before the second
-INSTALL = "pip install 'tensorrt-cu13>=10.12,<12' cuda-python"
 
 
 class TensorRtEngine:
@@ -43,6 +50,8 @@ class TensorRtEngine:
         weakref.finalize(self, cuda.close)
         self._captured = CapturedPlans(cuda, [plan])
         self.runtime = f'TensorRT {machine.version} ({record.precision}) on {record.gpu}'
+        if self._captured.why_not_captured:
+            self.runtime += f' (not captured: {self._captured.why_not_captured})'
         noise = np.random.default_rng(0).integers(0, 256, (graph.height, graph.width, 3), np.uint8)
         said = self.run(*(noise for tensor in plan.tensors if tensor.is_input))
         if strange := [name for name, value in said.items() if not np.isfinite(value).all()]:
@@ -93,6 +102,8 @@ def load_plan(graph: Graph, cache: Path, machine: Machine) -> tuple[Plan, plans.
     plans.check_gpu(record, machine.gpu().capability, graph)
     try:
         plan = machine.plan(data)
+    except NotStartedError:
+        raise
     except EngineError as error:
         raise EngineError(f'{error}; run: {plans.how_to_build(graph)}') from error
     inputs = [tensor for tensor in plan.tensors if tensor.is_input]
@@ -109,6 +120,12 @@ def described(plan: Plan) -> list[list[Any]]:
     ]
 
 
+def how_to_install() -> str:
+    """The command that installs TensorRT and CUDA of what this machine's driver speaks."""
+    cuda = packaged_cuda()
+    return f"pip install 'tensorrt-cu{cuda}>=10.12,<12' 'cuda-python<{cuda + 1}'"
+
+
 def import_tensorrt() -> ModuleType:
     """
     Import TensorRT, of a version that this code was written for.
@@ -119,20 +136,30 @@ def import_tensorrt() -> ModuleType:
         import tensorrt as trt
     except (ImportError, OSError, RuntimeError) as error:
         why = ' '.join(str(error).split()) or type(error).__name__
-        raise EngineError(f'TensorRT can not be imported ({why[:200]}); run: {INSTALL}') from error
+        raise EngineError(
+            f'TensorRT can not be imported ({why[:200]}); run: {how_to_install()}'
+        ) from error
     version = str(getattr(trt, '__version__', 'unknown'))
     digits = version.split('.')[:2]
     found = tuple(int(d) for d in digits) if all(d.isdigit() for d in digits) else (0, 0)
     if not OLDEST <= found < NEWEST:
-        raise EngineError(f'TensorRT {version} is here, needed 10.12 to 11; run: {INSTALL}')
+        raise EngineError(
+            f'TensorRT {version} is here, needed 10.12 to 11; run: {how_to_install()}'
+        )
     return trt
 
 
 @dataclass
 class Said:
-    """What TensorRT says, kept for the one line of an error."""
+    """
+    What TensorRT says, kept for the one line of an error.
+
+    :ivar worst: the last error.
+    :ivar warning: the last warning: that CUDA does not start is no more to TensorRT.
+    """
 
     worst: str = ''
+    warning: str = ''
 
     def line(self) -> str:
         """The last error."""
@@ -140,7 +167,7 @@ class Said:
 
 
 def make_logger(trt: ModuleType, said: Said) -> Any:
-    """A logger that keeps the last error instead of printing pages."""
+    """A logger that keeps the last error and the last warning instead of printing pages."""
 
     class Logger(trt.ILogger):  # type: ignore[name-defined]
         def __init__(self) -> None:
@@ -149,8 +176,31 @@ def make_logger(trt: ModuleType, said: Said) -> Any:
         def log(self, severity: Any, text: str) -> None:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 said.worst = ' '.join(text.split())[:300]
+            elif severity == trt.ILogger.Severity.WARNING:
+                said.warning = ' '.join(text.split())[:300]
 
     return Logger()
+
+
+class NotStartedError(EngineError):
+    """TensorRT itself does not start here; no other plan would help."""
+
+
+def start(make: Callable[[Any], Any], logger: Any, said: Said) -> Any:
+    """
+    Make the first of TensorRT's objects, a runtime or a builder.
+
+    :param make: its class.
+    :raises NotStartedError: CUDA does not start, with a driver that is too old for instance.
+    """
+    try:
+        return make(logger)
+    except TypeError as error:  # all that the bindings make of it
+        raise NotStartedError(
+            f'TensorRT can not start: {said.worst or said.warning or said.line()} (the driver '
+            f'speaks CUDA {spoken_cuda() or "none"}: update it, or take a TensorRT made for it); '
+            f'run: {how_to_install()}'
+        ) from error
 
 
 class TensorRtPlan:
@@ -165,7 +215,7 @@ class TensorRtPlan:
     def __init__(self, trt: ModuleType, data: bytes) -> None:
         self._said = Said()
         self._logger = make_logger(trt, self._said)  # TensorRT keeps no reference
-        self._runtime = runtime = trt.Runtime(self._logger)
+        self._runtime = runtime = start(trt.Runtime, self._logger, self._said)
         self._engine = engine = runtime.deserialize_cuda_engine(data)
         if engine is None:
             raise EngineError(f'TensorRT does not take the plan: {self._said.line()}')

@@ -24,6 +24,7 @@ from endosfm3d_ros.engines.tensorrt import (
     described,
     import_tensorrt,
     make_logger,
+    start,
 )
 
 GIBI = 1 << 30
@@ -96,7 +97,7 @@ def build(
     """
     said = Said()
     logger = make_logger(trt, said)
-    builder = trt.Builder(logger)
+    builder = start(trt.Builder, logger, said)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):

@@ -28,7 +28,8 @@ def read_truth(path: Path, topics: Mapping[str, str] | None = None) -> Truth:
     """
     if not path.exists():
         raise ValueError(f'{path}: no such truth; need a folder with truth.npz, or a bag')
-    if is_bag(path):
+    is_folder = (path / 'truth.npz').is_file()  # runs may lie in it
+    if is_bag(path) and not is_folder:
         return read_truth_bag(path, topics)
     if topics:
         raise ValueError(f'{path}: --truth-topic is for bags, this is none')

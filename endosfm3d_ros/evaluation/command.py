@@ -36,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--truth-topic', action='append', default=[], metavar='ROLE=NAME',
         help='a topic of a truth bag: pose, camera_info, depth or depth_camera_info; repeat',
     )  # fmt: skip
+    parser.add_argument(
+        '--node', metavar='NAME',
+        help='whose run, where several nodes were recorded, like /left/endosfm3d',
+    )  # fmt: skip
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures here')
 
 
@@ -70,7 +74,7 @@ def evaluate(arguments: argparse.Namespace) -> dict[str, Evaluation]:
     found = {}
     for bag, truth in zip(bags, truths, strict=True):
         known = read_truth(truth, topics)
-        one = against_truth(read_run(bag, read_facts(bag)), known, rules)
+        one = against_truth(read_run(bag, read_facts(bag), arguments.node), known, rules)
         if one is None:
             raise ValueError(f'{bag}: the run has no whole frame; nothing to score')
         found[str(bag)] = one

@@ -24,6 +24,7 @@ from endosfm3d_ros.evaluation.protocols import WORLDS, Protocol
 from endosfm3d_ros.evaluation.scoring import DepthPicture, DepthScore, score_depth
 from endosfm3d_ros.evaluation.trajectory import (
     SNIPPET,
+    Similarity,
     TrajectoryErrors,
     align,
     constant_forward,
@@ -42,9 +43,10 @@ class Estimate:
     """
     What a run said, frame by frame.
 
-    :param stamps_ns: (N,) int64, rising.
+    :param stamps_ns: (N,) int64, in the order of receipt; one may come twice.
     :param cameras: N cameras at the input picture's size.
-    :param T_odom_cam: (N, 4, 4) maps points of each camera into odom [mm, nominal].
+    :param T_odom_cam: (N, 4, 4) maps points of each camera into odom [mm, nominal]; NaN where it
+        was withheld.
     :param epochs: (N,) whole numbers: odometry starts again with each.
     """
 
@@ -95,6 +97,7 @@ class Evaluation:
     :param truth_frames: frames that the truth knows.
     :param truth_unmatched: of these, how many the run has no frame for.
     :param matched_by: what the two clocks were compared by.
+    :param truth_topics: of a bag, that the truth was read from, by role.
     :param depth: of the run; None where no depth could be scored.
     :param depth_unscaled: the same, the run's millimetres taken at their word.
     :param depth_silent: depth images that say nothing where the truth does: in no error, but in
@@ -119,6 +122,7 @@ class Evaluation:
     truth_frames: int
     truth_unmatched: int
     matched_by: str
+    truth_topics: dict[str, str]
     depth: DepthErrors | None
     depth_unscaled: DepthErrors | None
     depth_silent: int
@@ -170,7 +174,7 @@ def compare(
         int(stamp): int(frame) for stamp, frame in zip(stamps_ns, matches.truth, strict=True)
     }
     scores, silent = score_depth(pictures, truth, frames, protocol)
-    path = _longest_epoch(estimate.epochs[matches.run])
+    path = _longest_epoch(estimate.epochs[matches.run], estimate.T_odom_cam[matches.run])
     order = matches.truth[path]
     T_odom_cam, T_world_cam = estimate.T_odom_cam[matches.run][path], truth.T_world_cam[order]
     seconds = (stamps_ns - stamps_ns[0]) * 1e-9
@@ -182,6 +186,7 @@ def compare(
         truth_frames=len(truth.stamps),
         truth_unmatched=len(truth.stamps) - len(matches.run),
         matched_by=matches.how,
+        truth_topics=dict(truth.topics),
         depth=mean_depth_errors([one.ours for one in scores], silent),
         depth_unscaled=mean_depth_errors([one.unscaled for one in scores], silent),
         depth_silent=silent,
@@ -230,7 +235,9 @@ def _series(
     T_world_cam: np.ndarray,
     scores: list[DepthScore],
 ) -> Series:
-    similarity = align(T_odom_cam[:, :3, 3], T_world_cam[:, :3, 3])
+    similarity = Similarity(1.0, np.eye(3), np.zeros(3))
+    if len(T_odom_cam):
+        similarity = align(T_odom_cam[:, :3, 3], T_world_cam[:, :3, 3])
     focal_true = focal_length(K_true)
     return Series(
         stamps_ns=stamps_ns.tolist(),
@@ -252,19 +259,20 @@ def _score_path(
     T_odom_cam: np.ndarray, T_world_cam: np.ndarray, order: np.ndarray
 ) -> dict[str, TrajectoryErrors | None]:
     """Errors of the run's path and of two lazy ones; None each with fewer than three frames."""
-    paths = {
-        'trajectory': T_odom_cam,
-        'trajectory_still': no_motion(len(order)),
-        'trajectory_forward': constant_forward(order),
-    }
-    enough = len(order) >= 3
+    names = 'trajectory', 'trajectory_still', 'trajectory_forward'
+    if len(order) < 3:
+        return dict.fromkeys(names)
+    paths = T_odom_cam, no_motion(len(order)), constant_forward(order)
     return {
-        name: trajectory_errors(cameras, T_world_cam, order) if enough else None
-        for name, cameras in paths.items()
+        name: trajectory_errors(cameras, T_world_cam, order)
+        for name, cameras in zip(names, paths, strict=True)
     }
 
 
-def _longest_epoch(epochs: np.ndarray) -> np.ndarray:
-    """Where the epoch with the most frames is, (N,) bool."""
-    values, counts = np.unique(epochs, return_counts=True)
-    return np.asarray(epochs == values[counts.argmax()])
+def _longest_epoch(epochs: np.ndarray, T_odom_cam: np.ndarray) -> np.ndarray:
+    """The told frames of the epoch that has most of them, (N,) bool."""
+    told = np.isfinite(T_odom_cam).all(axis=(1, 2))
+    if not told.any():
+        return told
+    values, counts = np.unique(epochs[told], return_counts=True)
+    return np.asarray(told & (epochs == values[counts.argmax()]))

@@ -67,7 +67,7 @@ def clock(stamps_ns: np.ndarray, truth_stamps: np.ndarray, half_frame: float) ->
     """
     first_truth, last_truth = round(truth_stamps[0] * 1e9), round(truth_stamps[-1] * 1e9)
     half = round(half_frame * 1e9)
-    first, last = int(stamps_ns[0]), int(stamps_ns[-1])
+    first, last = int(stamps_ns.min()), int(stamps_ns.max())
     if first <= last_truth + half and last >= first_truth - half:
         return first_truth, 'one clock'
     if FIRST_STAMP_NS <= first + half <= FIRST_STAMP_NS + last_truth - first_truth + half:

@@ -14,6 +14,7 @@ def table_of(one: Evaluation) -> str:
     lines = [
         f'  {one.matched} frames met their truth by {one.matched_by}; {one.unmatched} of the run '
         f'and {one.truth_unmatched} of the truth did not. Protocol {one.protocol}.',
+        *_topics(one),
         *_depth(one),
         *_path(one),
         *_camera(one),
@@ -32,6 +33,11 @@ def videos_table(found: dict[str, dict[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
+def _topics(one: Evaluation) -> list[str]:
+    named = ', '.join(f'{role} {topic}' for role, topic in one.truth_topics.items())
+    return [f'  truth: {named}'] if named else []
+
+
 def _depth(one: Evaluation) -> list[str]:
     if one.depth is None:
         return [f'  depth: no depth image met a depth truth{_silent(one)}']
@@ -40,7 +46,7 @@ def _depth(one: Evaluation) -> list[str]:
         'this run': one.depth,
         'this run, not scaled': one.depth_unscaled,
         'a flat wall': one.depth_constant,
-        'light falloff': one.depth_light,
+        _light(one): one.depth_light,
     }
     interval = _interval(vars(one.intervals['abs_rel']))
     return [
@@ -51,13 +57,20 @@ def _depth(one: Evaluation) -> list[str]:
     ]
 
 
+def _light(one: Evaluation) -> str:
+    """With its own count, where pictures are missing that it would need."""
+    if one.depth is None or one.depth_light is None or one.depth_light.frames == one.depth.frames:
+        return 'light falloff'
+    return f'light falloff, {one.depth_light.frames} images'
+
+
 def _silent(one: Evaluation) -> str:
     return f'; {one.depth_silent} images say nothing' if one.depth_silent else ''
 
 
 def _path(one: Evaluation) -> list[str]:
     if one.trajectory is None:
-        return ['  path: fewer than three frames met their truth']
+        return ['  path: fewer than three places met their truth']
     names = (
         'ate_sim3', 'ate_se3', 'rpe_translation', 'rpe_rotation', 'snippet_ate', 'snippet_rmse'
     )  # fmt: skip

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of a clip: cameras of every frame, depth of some; and the folder it lies in."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -27,6 +29,7 @@ class Truth:
     :param read_depth: frame number -> its depth.
     :param of_pictures: whether there is one stamp for each picture of the clip, in their order;
         else for each pose.
+    :param topics: of a bag, that it was read from, by role.
     """
 
     stamps: np.ndarray
@@ -36,6 +39,7 @@ class Truth:
     depth_frames: frozenset[int]
     read_depth: Callable[[int], DepthTruth]
     of_pictures: bool = True
+    topics: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_depth_picture(path: Path) -> np.ndarray:
@@ -66,13 +70,11 @@ def read_truth_folder(folder: Path) -> Truth:
         raise ValueError(
             f'{folder} holds no truth.npz: need the folder that was made with the clip'
         )
-    with np.load(path) as stored:
-        if missing := sorted({'K', 'T_world_cam', 'stamps'} - set(stored.files)):
-            raise ValueError(f'{path}: {missing[0]} is missing, found {", ".join(stored.files)}')
-        stamps, K, T_world_cam = (
-            stored[name].astype(np.float64) for name in ('stamps', 'K', 'T_world_cam')
-        )
-        circle = stored['circle'].astype(np.float64) if 'circle' in stored.files else None
+    stored = _arrays(path)
+    if missing := sorted({'K', 'T_world_cam', 'stamps'} - set(stored)):
+        raise ValueError(f'{path}: {missing[0]} is missing, found {", ".join(stored)}')
+    stamps, K, T_world_cam = (stored[name] for name in ('stamps', 'K', 'T_world_cam'))
+    circle = stored.get('circle')
     count = len(stamps)
     if K.shape != (count, 3, 3) or T_world_cam.shape != (count, 4, 4) or not count:
         raise ValueError(
@@ -89,6 +91,17 @@ def read_truth_folder(folder: Path) -> Truth:
     return Truth(
         stamps, K, T_world_cam, circle, frozenset(by_frame), partial(_read_picture, by_frame)
     )
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, float64, by name."""
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name].astype(np.float64) for name in stored.files}
+    except (BadZipFile, EOFError, TypeError, ValueError, zlib.error) as error:
+        raise ValueError(
+            f'{path}: no archive of arrays ({error}); need one as np.savez writes it, whole'
+        ) from error
 
 
 def _read_picture(files: dict[int, Path], frame: int) -> DepthTruth:

@@ -2,19 +2,20 @@
 """The truth of a clip as ROS topics of a bag: poses, camera infos and depth images."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from endosfm3d_ros.bags.bag_frames import read_messages, topics_of
+from endosfm3d_ros.bags.nodes import STATUS, nodes_in
+from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.evaluation.sampling import DepthTruth
 from endosfm3d_ros.evaluation.truth import Truth
 from endosfm3d_ros.report import messages
 
 NAMESPACE = '/ground_truth'
-RUN = '/endosfm3d'  # another run as the truth
 TYPES = {
     'pose': ('nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped'),
     'camera_info': ('sensor_msgs/msg/CameraInfo',),
@@ -22,10 +23,16 @@ TYPES = {
     'depth_camera_info': ('sensor_msgs/msg/CameraInfo',),
 }
 USUAL = {
-    'pose': (f'{NAMESPACE}/pose', f'{NAMESPACE}/odometry', f'{RUN}/odometry'),
-    'camera_info': (f'{NAMESPACE}/camera_info', f'{RUN}/input/camera_info'),
-    'depth': (f'{NAMESPACE}/depth/image', f'{RUN}/depth/image'),
-    'depth_camera_info': (f'{NAMESPACE}/depth/camera_info', f'{RUN}/depth/camera_info'),
+    'pose': (f'{NAMESPACE}/pose', f'{NAMESPACE}/odometry'),
+    'camera_info': (f'{NAMESPACE}/camera_info',),
+    'depth': (f'{NAMESPACE}/depth/image',),
+    'depth_camera_info': (f'{NAMESPACE}/depth/camera_info',),
+}
+OF_RUN = {  # another run as the truth
+    'pose': 'odometry',
+    'camera_info': 'input/camera_info',
+    'depth': 'depth/image',
+    'depth_camera_info': 'depth/camera_info',
 }
 OPTIONAL = ('depth', 'depth_camera_info')
 
@@ -39,9 +46,11 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
         world), `camera_info` (of the input picture; one message stands for all that follow),
         `depth` (Image 32FC1 [m] or 16UC1 [mm]; shows all of the input, unless) `depth_camera_info`
         (says which window). Default: /ground_truth/..., else another run's own topics, else the
-        only topic of the type.
+        only topic of the type. Of a run all are taken or none, but for what is named: a true
+        pose beside a run does not make its depth true.
     """
-    topics = _choose(path, topics_of(path), dict(names or {}))
+    found = topics_of(path)
+    topics = _choose(path, found, dict(names or {}))
     poses = _by_stamp(path, topics['pose'], messages.pose)
     if not poses:
         raise ValueError(f'{path}: topic {topics["pose"]} holds no message')
@@ -52,6 +61,7 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
     cameras = [_held(infos, stamp) for stamp in stamps_ns]
     depth: dict[int, int] = {}
     depth_infos: dict[int, Any] = {}
+    lenses: dict[int, Lens] = {}
     if 'depth' in topics:
         numbers = {stamp: number for number, stamp in enumerate(stamps_ns)}
         for received_ns, message in read_messages(path, topics['depth']):
@@ -59,15 +69,20 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
                 depth[number] = received_ns
         if 'depth_camera_info' in topics:
             depth_infos = _by_stamp(path, topics['depth_camera_info'], messages.camera)
+        if run := _run_of('depth', topics['depth'], found):
+            lenses = _lenses(path, topics['camera_info'], f'{run}/{STATUS}', found)
 
     def read_depth(frame: int) -> DepthTruth:
         stamp = stamps_ns[frame]
         for _, message in read_messages(path, topics['depth'], depth[frame]):
             if messages.stamp_ns(message) == stamp:
-                window = _held(depth_infos, stamp) if depth_infos else None
-                return DepthTruth(
-                    messages.depth_mm(message), window, cameras[frame] if window else None
-                )
+                seen, window = messages.depth_mm(message), None
+                if depth_infos:
+                    window = _held(depth_infos, stamp)
+                if lenses and (lens := _held(lenses, stamp)).bends:
+                    window = window or cameras[frame].resized(*seen.shape[::-1])
+                    seen, window = lens.saw(seen, window)
+                return DepthTruth(seen, window, cameras[frame] if window else None)
         raise ValueError(f'{path}: the depth image of stamp {stamp} ns is gone')
 
     return Truth(
@@ -78,6 +93,7 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
         depth_frames=frozenset(depth),
         read_depth=read_depth,
         of_pictures=False,
+        topics=topics,
     )
 
 
@@ -87,12 +103,19 @@ def _choose(path: Path, found: dict[str, str], names: dict[str, str]) -> dict[st
         raise ValueError(
             f'no part {unknown[0]!r} of a truth; there are {", ".join(sorted(TYPES))}'
         )
-    chosen = {}
+    chosen: dict[str, str] = {}
+    runs = nodes_in(found)
+    run = runs[0] if len(runs) == 1 else None
     for role, types in TYPES.items():
-        fitting = [topic for topic, kind in sorted(found.items()) if kind in types]
+        there = [topic for topic, kind in sorted(found.items()) if kind in types]
+        fitting = there
         if role not in names and role in OPTIONAL:
             fitting = [topic for topic in fitting if 'depth' in topic]
-        usual = next((topic for topic in USUAL[role] if topic in fitting), None)
+        if role not in names:
+            others = tuple(f'{one}/' for one in runs if one != run)
+            fitting = [topic for topic in fitting if not topic.startswith(others)]
+        known = (*USUAL[role], f'{run}/{OF_RUN[role]}')
+        usual = next((topic for topic in known if topic in fitting), None)
         only = fitting[0] if len(fitting) == 1 and role != 'depth_camera_info' else None
         topic = names.get(role) or usual or only
         if topic is not None and topic not in fitting:
@@ -102,13 +125,28 @@ def _choose(path: Path, found: dict[str, str], names: dict[str, str]) -> dict[st
             )
         if topic is None and role not in OPTIONAL:
             raise ValueError(
-                f'{path}: no {role} of the truth: need {" or ".join(USUAL[role][:-1])} '
+                f'{path}: no {role} of the truth: need {" or ".join(USUAL[role])} '
                 f'({" or ".join(types)}), or --truth-topic {role}=NAME; of that type there are '
-                f'{", ".join(fitting) or "none"}'
+                f'{", ".join(there) or "none"}'
             )
         if topic is not None:
             chosen[role] = topic
+        if role == 'pose':
+            run = _run_of(role, chosen[role], found)
     return chosen
+
+
+def _run_of(role: str, topic: str, found: Collection[str]) -> str | None:
+    """The node that sent this part of the truth; None where it is of no run."""
+    return next((one for one in nodes_in(found) if topic == f'{one}/{OF_RUN[role]}'), None)
+
+
+def _lenses(path: Path, camera_info: str, status: str, found: Collection[str]) -> dict[int, Lens]:
+    """What a run undid in its depth, by stamp: found from the motion, else given."""
+    given = _by_stamp(path, camera_info, messages.lens)
+    said = _by_stamp(path, status, messages.status) if status in found else {}
+    told = {stamp: float(one.get('distortion') or 'nan') for stamp, one in said.items()}
+    return given | {stamp: Lens(one) for stamp, one in told.items() if np.nan_to_num(one)}
 
 
 def _by_stamp(path: Path, topic: str, read: Any) -> dict[int, Any]:

@@ -35,23 +35,23 @@ def build_report(
     """
     figures = Figures(summarise(run, evaluation))
     moments = run.moments(choose_moments(run)) if pictures else []
-    span = shown.depth_range(moments)
-    unit = 'nominal mm' if figures.value('scale.state') == 'nominal' else 'mm'
+    unit = run.rows[-1].unit if run.rows else ''
+    path = _path(run, evaluation, unit)
     parts = {
         'title': figures.text('clip', 'A run'),
         'subtitle': sections.subtitle(figures),
         'keys': sections.key_figures(figures),
         'trust': sections.trust(figures),
-        'pictures': _pictures(moments, span, unit, pictures),
-        'views': _views(moments, run, evaluation, unit),
+        'pictures': _pictures(run, moments, pictures),
+        'views': _views(moments, run, path, unit if evaluation is None else None),
         'intrinsics': sections.intrinsics(run, evaluation),
         'errors': _section('Against the truth', error_tables.errors(figures, evaluation)),
         'timing': sections.timing(run, figures),
         'machine': sections.machine(figures),
         'style': _asset('page.css'),
         'script': _asset('page.js'),
-        'data': _script_data({'unit': unit, 'clouds': [shown.cloud(one) for one in moments],
-                              'path': _path(run, evaluation, unit)}),
+        'data': _script_data({'clouds': [shown.cloud(one) for one in moments],
+                              'path': path}),
     }  # fmt: skip
     out.write_text(Template(_asset('page.html')).substitute(parts), encoding='utf-8')
 
@@ -69,9 +69,7 @@ def _section(title: str, body: str) -> str:
     return f'<section><h2>{title}</h2>{body}</section>' if body else ''
 
 
-def _pictures(
-    moments: list[Moment], span: shown.DepthRange | None, unit: str, wanted: bool
-) -> str:
+def _pictures(run: Run, moments: list[Moment], wanted: bool) -> str:
     """The contact sheet: a column for each moment; picture, depth, confidence."""
     if not wanted:
         return _section(
@@ -79,23 +77,34 @@ def _pictures(
             '<p class="none">Left out on request: this page shows nothing of the patient.</p>',
         )
     if not moments:
-        return _section(
-            'Pictures', '<p class="none">No frame was answered: there is nothing to show.</p>'
-        )
-    start = moments[0].row.stamp_ns
+        return _section('Pictures', f'<p class="none">{_why_nothing(run)}</p>')
+    units = sorted({one.row.unit for one in moments})
+    spans = {
+        unit: shown.depth_range([one for one in moments if one.row.unit == unit]) for unit in units
+    }
+    times = run.times
     columns = ''.join(
-        _column(number, moment, start, span) for number, moment in enumerate(moments)
+        _column(number, moment, f'{times[moment.row.key]:.1f} s', spans[moment.row.unit])
+        for number, moment in enumerate(moments)
     )
     note = '<p class="hint">Any picture opens larger; moving over it reads its depth.</p>'
     return _section(
         'Picture, depth and confidence',
-        f'<div class="sheet">{columns}</div>{_colour_bars(span, unit)}{note}',
+        f'<div class="sheet">{columns}</div>{_colour_bars(spans)}{note}',
     )
 
 
-def _column(number: int, moment: Moment, start: int, span: shown.DepthRange | None) -> str:
+def _why_nothing(run: Run) -> str:
+    """Why there is no picture to show."""
+    if not run.rows:
+        return 'No frame was answered: there is nothing to show.'
+    if all(np.isnan(row.coverage) for row in run.rows):
+        return 'The depth of every frame was withheld, for want of a scale: nothing to show.'
+    return 'No frame was recorded with picture, depth and confidence: there is nothing to show.'
+
+
+def _column(number: int, moment: Moment, time: str, span: shown.DepthRange | None) -> str:
     """One moment."""
-    time = f'{(moment.row.stamp_ns - start) * 1e-9:.1f}'
     addresses = (
         ('Picture', shown.photograph(moment.image)),
         ('Depth', shown.depth_picture(moment.depth, span)),
@@ -103,7 +112,7 @@ def _column(number: int, moment: Moment, start: int, span: shown.DepthRange | No
     )
     height, width = moment.depth.shape
     images = ''.join(
-        f'<img src="{address}" alt="{name} at {time} s" width="{width}" height="{height}">'
+        f'<img src="{address}" alt="{name} at {time}" width="{width}" height="{height}">'
         for name, address in addresses
     )
     reason = (
@@ -113,45 +122,45 @@ def _column(number: int, moment: Moment, start: int, span: shown.DepthRange | No
     )
     return (
         f'<figure class="moment" data-moment="{number}"><button type="button" '
-        f'aria-label="Enlarge the moment at {time} s">'
-        f'{images}</button><figcaption><span>{time} s</span>{reason}</figcaption></figure>'
+        f'aria-label="Enlarge the moment at {time}">'
+        f'{images}</button><figcaption><span>{time}</span>{reason}</figcaption></figure>'
     )
 
 
-def _colour_bars(span: shown.DepthRange | None, unit: str) -> str:
-    """What the colours mean."""
+def _colour_bars(spans: dict[str, shown.DepthRange | None]) -> str:
+    """What the colours mean; depths in another unit have a bar of their own."""
     ends = ''.join(
         f'<span style="left:{share * 100:g}%">{share:g}</span>' for share in (0, 0.5, 1)
     )
     depth = ''
-    if span:
-        ticks = ''.join(
-            f'<span style="left:{span.position(tick) * 100:.2f}%">{tick:g}</span>'
-            for tick in span.ticks()
-        )
-        depth = _colour_bar(f'Depth, {unit}', shown.TURBO, ticks)
-    confidence = _colour_bar('Confidence', shown.CONFIDENCE, ends)
+    for unit, span in spans.items():
+        if span:
+            ticks = ''.join(
+                f'<span style="left:{span.position(tick) * 100:.2f}%">{tick:g}</span>'
+                for tick in span.ticks()
+            )
+            depth += _colour_bar(f'Depth, {unit}', shown.TURBO, ticks)
+    confidence = _colour_bar('Confidence', shown.CONFIDENCE, ends, 'ends')
     nothing = '<div class="nothing"><b>Not known</b><i></i></div>'
     return f'<div class="bars">{depth}{confidence}{nothing}</div>'
 
 
-def _colour_bar(title: str, colours: np.ndarray, ticks: str) -> str:
+def _colour_bar(title: str, colours: np.ndarray, ticks: str, style: str = '') -> str:
     stops = ','.join(f'rgb({r} {g} {b})' for r, g, b in colours[:: len(colours) // 24])
     return (
-        f'<div class="colours"><b>{title}</b><div><i '
+        f'<div class="{" ".join(["colours", style]).strip()}"><b>{title}</b><div><i '
         f'style="background:linear-gradient(90deg,{stops})"></i>'
         f'{ticks}</div></div>'
     )
 
 
-def _views(moments: list[Moment], run: Run, evaluation: Evaluation | None, unit: str) -> str:
-    """The two views that turn."""
+def _views(moments: list[Moment], run: Run, path: dict[str, Any], unit: str | None) -> str:
+    """The two views that turn; unit: of the path, None where it is aligned to the truth."""
     parts = []
     if moments:
-        start = moments[0].row.stamp_ns
+        times = run.times
         choices = ''.join(
-            f'<button type="button" data-moment="{number}">'
-            f'{(one.row.stamp_ns - start) * 1e-9:.1f} s</button>'
+            f'<button type="button" data-moment="{number}">{times[one.row.key]:.1f} s</button>'
             for number, one in enumerate(moments)
         )
         parts.append(
@@ -161,8 +170,8 @@ def _views(moments: list[Moment], run: Run, evaluation: Evaluation | None, unit:
             'keys to turn it"></canvas>'
             f'<div class="choices">{choices}</div></figure>'
         )
-    if len(run.rows) > 1:
-        aligned = evaluation is not None
+    if path:
+        aligned = unit is None
         keys = '<span class="key a">this run</span>' + (
             '<span class="key truth">truth</span>' if aligned else ''
         )
@@ -183,16 +192,19 @@ def _views(moments: list[Moment], run: Run, evaluation: Evaluation | None, unit:
 
 def _path(run: Run, evaluation: Evaluation | None, unit: str) -> dict[str, Any]:
     """
-    Positions and some views, in odom's axes [mm]; with truth, run and truth in the truth's
-    millimetres.
+    Positions and some views at the last scale, in odom's axes [mm]; with truth, run and truth in
+    the truth's millimetres.
     """
-    if len(run.rows) < 2:
+    rows = [row for row, is_kept in zip(run.rows, run.last_scale, strict=True) if is_kept]
+    rows = [row for row in rows if np.isfinite(row.T_odom_cam).all()]
+    if len(run.rows) < 2 or not rows:
         return {}
-    rows, positions, truth = list(run.rows), run.estimate.T_odom_cam[:, :3, 3], np.empty((0, 3))
+    positions = np.array([row.T_odom_cam[:3, 3] for row in rows])
+    truth = np.empty((0, 3))
     if evaluation:
         turn, by_stamp = (
             np.array(evaluation.series.path_rotation),
-            {row.stamp_ns: row for row in run.rows},
+            {row.stamp_ns: row for row in reversed(run.rows)},
         )
         rows = [by_stamp[stamp] for stamp in evaluation.series.path_stamps_ns]
         positions, truth = (

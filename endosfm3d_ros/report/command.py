@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='what was measured beside the bag (default: BAG.facts.json, where the demo left it)',
     )
     parser.add_argument(
+        '--node',
+        metavar='NAME',
+        help='whose run, where several nodes were recorded, like /left/endosfm3d',
+    )
+    parser.add_argument(
         '--no-pictures',
         action='store_true',
         help='nothing that could show a patient: only curves and figures',
@@ -50,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         figures = out.with_suffix('.json')
         if arguments.facts and figures.exists() and figures.samefile(arguments.facts):
             raise ValueError(f'{figures}: the figures would replace these facts; give --out')
-        one = read_run(arguments.bag, read_facts(arguments.bag, arguments.facts))
+        one = read_run(arguments.bag, read_facts(arguments.bag, arguments.facts), arguments.node)
         evaluation = against_truth(one, read_truth(arguments.truth)) if arguments.truth else None
         build_report(one, out, pictures=not arguments.no_pictures, evaluation=evaluation)
         summary = json.dumps(summarise(one, evaluation), indent=2, allow_nan=False)

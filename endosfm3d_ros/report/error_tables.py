@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The section of the page that lays the run's errors beside those of lazy answers."""
 
+from html import escape
+
 from endosfm3d_ros.evaluation.compare import Evaluation
 from endosfm3d_ros.report.figures import Figures, table
 
@@ -14,12 +16,20 @@ def errors(figures: Figures, evaluation: Evaluation | None) -> str:
             f'<p class="lead">{figures.number("evaluation.matched")} frames met their truth, '
             f'{figures.number("evaluation.unmatched")} did not. Beside every error stands what '
             'an answer without '
-            'any thought would score on the same frames and pixels.</p>',
+            f'any thought would score on the same frames and pixels.{_topics(evaluation)}</p>',
             _depth_table(figures, evaluation),
             _path_table(figures, evaluation),
             _camera_table(figures),
         ]
     )
+
+
+def _topics(evaluation: Evaluation) -> str:
+    """Where the truth was read from, if from a bag."""
+    named = (
+        f'{role} <code>{escape(name)}</code>' for role, name in evaluation.truth_topics.items()
+    )
+    return f' The truth: {", ".join(named)}.' if evaluation.truth_topics else ''
 
 
 def _depth_table(figures: Figures, evaluation: Evaluation) -> str:
@@ -39,7 +49,10 @@ def _depth_table(figures: Figures, evaluation: Evaluation) -> str:
     )
     groups = [('This run', 'depth'), ('A flat wall', 'depth_constant')]
     if evaluation.depth_light:
-        groups.append(('Light falloff', 'depth_light'))
+        light = 'Light falloff'
+        if evaluation.depth_light.frames != evaluation.depth.frames:
+            light += f', {figures.number("evaluation.depth_light.frames")} images'
+        groups.append((light, 'depth_light'))
     rows = [
         (name, *(figures.number(f'evaluation.{group}.{column}', form) for column, form in columns))
         for name, group in groups
@@ -66,7 +79,7 @@ def _depth_table(figures: Figures, evaluation: Evaluation) -> str:
 
 def _path_table(figures: Figures, evaluation: Evaluation) -> str:
     if not evaluation.trajectory:
-        return '<p class="none">Fewer than three frames met their truth: no path to compare.</p>'
+        return '<p class="none">Fewer than three places met their truth: no path to compare.</p>'
     columns = (
         ('ate_sim3', '.2f'),
         ('ate_se3', '.2f'),

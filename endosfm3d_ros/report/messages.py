@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.evaluation.lens import Lens
 
 MM_PER_M = 1e3
 
@@ -54,6 +55,11 @@ def camera(message: Any) -> Intrinsics:
     return Intrinsics.from_matrix(
         np.asarray(message.k).reshape(3, 3), message.width, message.height
     )
+
+
+def lens(message: Any) -> Lens:
+    """Read the distortion of a CameraInfo."""
+    return Lens(0.0, message.distortion_model, tuple(float(d) for d in message.d))
 
 
 def camera_motion(message: Any) -> np.ndarray:

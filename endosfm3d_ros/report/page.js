@@ -262,7 +262,7 @@ function showLarger() {
       const u = Math.min(cloud.width - 1, Math.floor((event.clientX - box.left) / box.width * cloud.width));
       const v = Math.min(cloud.height - 1, Math.floor((event.clientY - box.top) / box.height * cloud.height));
       const depth = cloud.depth[Math.max(0, v) * cloud.width + Math.max(0, u)];
-      return depth ? `${depth.toPrecision(3)} ${data.unit}` : 'not known';
+      return depth ? `${depth.toPrecision(3)} ${cloud.unit}` : 'not known';
     };
     moment.querySelector('button').addEventListener('click', () => {
       place.replaceChildren(...[...moment.querySelectorAll('img')].map((image) => image.cloneNode()));

@@ -94,8 +94,9 @@ def cloud(moment: Moment) -> dict[str, Any]:
     """
     The points of a moment on a coarser grid of its own pixels.
 
-    :return: width, height, fx, fy, cx, cy of the grid [px], step [mm], depth (uint16 little
-        endian, multiples of step, 0 = unknown) and colour (RGB bytes), both row by row in base64.
+    :return: unit of the depth, width, height, fx, fy, cx, cy of the grid [px], step [mm], depth
+        (uint16 little endian, multiples of step, 0 = unknown) and colour (RGB bytes), both row by
+        row in base64.
     """
     height, width = moment.depth.shape
     stride = int(np.ceil(np.sqrt(height * width / MOST_POINTS)))
@@ -113,6 +114,7 @@ def cloud(moment: Moment) -> dict[str, Any]:
     stored = np.where(known, np.maximum(np.nan_to_num(depth) / step, 1), 0).round().astype('<u2')
     camera = moment.row.camera
     return {
+        'unit': moment.row.unit,
         'width': depth.shape[1],
         'height': depth.shape[0],
         'fx': round(camera.fx / stride, 4),

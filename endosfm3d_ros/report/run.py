@@ -3,25 +3,38 @@
 A run as its bag tells it: one row per frame, and the pictures of the moments somebody asks for.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from endosfm3d_ros.bags.nodes import STATUS, choose_node
 from endosfm3d_ros.bags.reading import RunBag, Stored
 from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.core.scale import NOMINAL
-from endosfm3d_ros.core.straighten import as_the_lens_saw
 from endosfm3d_ros.evaluation.compare import Estimate
+from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.evaluation.scoring import DepthPicture
 from endosfm3d_ros.report import messages
 
-NODE = '/endosfm3d'
-STATUS, ODOMETRY, DEPTH = f'{NODE}/status', f'{NODE}/odometry', f'{NODE}/depth/image'
-RGB, CONFIDENCE = f'{NODE}/rgb/image', f'{NODE}/depth/confidence'
-INPUT_CAMERA, CAMERA = f'{NODE}/input/camera_info', f'{NODE}/depth/camera_info'
+ODOMETRY, DEPTH, RGB, CONFIDENCE = 'odometry', 'depth/image', 'rgb/image', 'depth/confidence'
+INPUT_CAMERA, CAMERA = 'input/camera_info', 'depth/camera_info'
+
+
+class Key(NamedTuple):
+    """
+    Which frame of a run.
+
+    :param turn: how often its stamp came before: a clip may be looped, a clock jump back.
+    :param stamp_ns: the frame's own stamp [ns].
+    """
+
+    turn: int
+    stamp_ns: int
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Row:
     """
     What was said about one frame, without its pictures.
 
-    :param stamp_ns: the frame's own stamp [ns].
+    :param key: which frame.
     :param receipt_ns: when the recorder had its depth image; its status, where depth is withheld
         [ns].
     :param valid: whether the picture showed something that can be reconstructed.
@@ -39,8 +52,10 @@ class Row:
     :param scale_sigma: standard deviation of its log; NaN while nothing is known.
     :param k_trust: 0 (a guess) to 1 (a calibration).
     :param k_sigma: standard deviation of the log of the focal lengths.
+    :param camera_model: pinhole_approximation, straightened or given; '' where it does not say.
     :param distortion: of the input picture's lens (`core/lens.py`), undone in every output; 0
         before it is told from none, NaN in bags of before it was asked; distortion_sigma of it.
+    :param lens: of the input picture, by that or by the calibration that was given.
     :param zoom: focal length over that at the epoch's start; zoom_sigma of its log.
     :param epoch: counts restarts of odometry and filters.
     :param motion_known: False where the path was held because nothing could be said.
@@ -48,14 +63,14 @@ class Row:
     :param received: frames that reached the node so far; -1 where it does not say.
     :param lost: frames lost before the node so far; -1 where it does not say.
     :param dropped: frames replaced by a newer one in the mailbox so far; -1 where it does not say.
-    :param coverage: share of the depth image that is not NaN.
+    :param coverage: share of the depth image that is not NaN; NaN where depth was withheld.
     :param median_depth: of the depth image [mm, nominal]; NaN where it has none.
     :param camera: of the network picture.
     :param input_camera: the same camera at the input picture's size.
-    :param T_odom_cam: (4, 4) [mm, nominal].
+    :param T_odom_cam: (4, 4) [mm, nominal]; NaN where it was withheld.
     """
 
-    stamp_ns: int
+    key: Key
     receipt_ns: int
     valid: bool
     reason: str
@@ -64,8 +79,10 @@ class Row:
     scale_sigma: float
     k_trust: float
     k_sigma: float
+    camera_model: str
     distortion: float
     distortion_sigma: float
+    lens: Lens
     zoom: float
     zoom_sigma: float
     epoch: int
@@ -79,6 +96,16 @@ class Row:
     camera: Intrinsics
     input_camera: Intrinsics
     T_odom_cam: np.ndarray
+
+    @property
+    def stamp_ns(self) -> int:
+        """The frame's own stamp [ns]."""
+        return self.key.stamp_ns
+
+    @property
+    def unit(self) -> str:
+        """What its lengths are in."""
+        return 'nominal mm' if self.scale_state in ('', NOMINAL) else 'mm'
 
 
 @dataclass(frozen=True)
@@ -104,12 +131,14 @@ class Run:
     A run's bag and what was measured beside it.
 
     :param bag: where its messages are.
+    :param node: full name of the node that ran.
     :param facts: what the bag cannot know (see `summary.summarise`).
-    :param rows: frames with every output, by stamp.
+    :param rows: frames with every output, in the order of receipt.
     :param incomplete: frames of which some output is missing in the bag.
     """
 
     bag: RunBag
+    node: str
     facts: dict[str, Any]
     rows: tuple[Row, ...]
     incomplete: int
@@ -119,10 +148,25 @@ class Run:
         return np.array([getattr(row, name) for row in self.rows])
 
     @property
+    def last_scale(self) -> np.ndarray:
+        """Whether each frame's millimetres are worth what the last one's are, (N,) bool."""
+        scales = [(row.scale_state, float(np.nan_to_num(row.scale))) for row in self.rows]
+        return np.array([scale == scales[-1] for scale in scales], bool)
+
+    @property
     def seconds(self) -> np.ndarray:
-        """Time since the first frame, (N,) [s]."""
-        stamps = self.column('stamp_ns')
-        return (stamps - stamps[0]) * 1e-9 if len(stamps) else np.empty(0)
+        """Time since the first frame, (N,) [s]; where stamps jump back a usual step goes by."""
+        if not self.rows:
+            return np.empty(0)
+        steps = np.diff(self.column('stamp_ns')) * 1e-9
+        ahead = steps > 0
+        usual = float(np.median(steps[ahead])) if ahead.any() else 1.0
+        return np.concatenate([[0.0], np.cumsum(np.where(ahead, steps, usual))])
+
+    @property
+    def times(self) -> dict[Key, float]:
+        """The same by frame [s]."""
+        return dict(zip((row.key for row in self.rows), self.seconds.tolist(), strict=True))
 
     @property
     def estimate(self) -> Estimate:
@@ -141,100 +185,103 @@ class Run:
         What the evaluation needs of the pictures: every depth image, one after the other, in the
         input's own pixels.
         """
-        rows = {row.stamp_ns: row for row in self.rows}
+        rows = {row.key: row for row in self.rows}
         beside = self._pictures_beside()
-        for stored in self.bag.messages(DEPTH) if rows and DEPTH in self.bag.topics else ():
-            if row := rows.get(messages.stamp_ns(stored.message)):
-                depth = messages.depth_mm(stored.message)
-                image, bend = beside(row.stamp_ns), np.nan_to_num(row.distortion)
-                depth, camera = as_the_lens_saw(depth, row.camera, bend)
+        for key, stored in self._by_key(DEPTH) if rows else ():
+            if row := rows.get(key):
+                depth, camera = row.lens.saw(messages.depth_mm(stored.message), row.camera)
+                image = beside(key)
                 if image is not None:
-                    image, _ = as_the_lens_saw(image, row.camera, bend)
+                    image, _ = row.lens.saw(image, row.camera)
                 yield DepthPicture(row.stamp_ns, depth, camera, row.input_camera, image)
 
-    def _pictures_beside(self) -> Callable[[int], np.ndarray | None]:
+    def _pictures_beside(self) -> Callable[[Key], np.ndarray | None]:
         """
-        What finds the network picture of a stamp, when asked for rising stamps; None if missing.
+        What finds the network picture of a frame, when asked for one after the other; None where
+        it is missing, and the next one is kept for its own frame.
         """
-        stream = self.bag.messages(RGB) if RGB in self.bag.topics else iter(())
-        waiting: dict[int, Stored] = {}
+        stream = self._by_key(RGB)
+        ahead: list[tuple[Key, Stored]] = []
 
-        def find(stamp_ns: int) -> np.ndarray | None:
-            while stamp_ns not in waiting:
-                stored = next(stream, None)
-                if stored is None:
+        def find(key: Key) -> np.ndarray | None:
+            while not ahead or ahead[0][0] < key:
+                ahead[:] = islice(stream, 1)
+                if not ahead:
                     return None
-                waiting[messages.stamp_ns(stored.message)] = stored
-            found = waiting[stamp_ns].message
-            for old in [stamp for stamp in waiting if stamp <= stamp_ns]:
-                del waiting[old]
-            return messages.picture(found)
+            return messages.picture(ahead.pop()[1].message) if ahead[0][0] == key else None
 
         return find
 
     def moments(self, rows: Iterable[Row]) -> list[Moment]:
-        """The pictures of some frames, by stamp; frames that lack one are left out."""
-        wanted = {row.stamp_ns: row for row in rows}
+        """The pictures of some frames, in their order; frames that lack one are left out."""
+        wanted = {row.key: row for row in rows}
         readers = {RGB: messages.picture, DEPTH: messages.depth_mm, CONFIDENCE: messages.picture}
-        found: dict[int, list[np.ndarray]] = {stamp: [] for stamp in sorted(wanted)}
+        found: dict[Key, list[np.ndarray]] = {key: [] for key in wanted}
         for topic, read in readers.items():
-            for stored in self.bag.messages(topic) if wanted and topic in self.bag.topics else ():
-                if (stamp := messages.stamp_ns(stored.message)) in found:
-                    found[stamp].append(read(stored.message))
+            for key, stored in self._by_key(topic) if wanted else ():
+                if key in found:
+                    found[key].append(read(stored.message))
         return [
-            Moment(wanted[stamp], *pictures)
-            for stamp, pictures in found.items()
+            Moment(wanted[key], *pictures)
+            for key, pictures in found.items()
             if len(pictures) == len(readers)
         ]
 
+    def _by_key(self, topic: str) -> Iterator[tuple[Key, Stored]]:
+        return _by_key(self.bag, f'{self.node}/{topic}')
 
-def read_run(path: Path, facts: dict[str, Any] | None = None) -> Run:
+
+def _by_key(bag: RunBag, topic: str) -> Iterator[tuple[Key, Stored]]:
+    """The messages of a topic with the frames they are of; nothing where it is not in the bag."""
+    turns: Counter[int] = Counter()
+    for stored in bag.messages(topic) if topic in bag.topics else ():
+        stamp_ns = messages.stamp_ns(stored.message)
+        yield Key(turns[stamp_ns], stamp_ns), stored
+        turns[stamp_ns] += 1
+
+
+def read_run(path: Path, facts: dict[str, Any] | None = None, node: str | None = None) -> Run:
     """
     Read everything about a run but its pictures.
 
     :param path: the run's bag, one .mcap file.
     :param facts: see `summary.summarise`; what is not in them is taken from what the bag says of
         itself.
+    :param node: full name of the node, where the bag holds runs of several.
     """
     bag = RunBag(path)
-    if STATUS not in bag.topics:
-        found = ', '.join(sorted(bag.topics)) or 'none'
-        raise ValueError(f'{path} is no run of endosfm3d: need the topic {STATUS}, found {found}')
+    node = choose_node(path, bag.topics, node)
     readers: dict[str, Callable[[Stored], dict[str, Any]]] = {
         STATUS: _status_fields,
         ODOMETRY: lambda stored: {'T_odom_cam': messages.camera_motion(stored.message)},
-        INPUT_CAMERA: lambda stored: {'input_camera': messages.camera(stored.message)},
+        INPUT_CAMERA: _input_camera_fields,
         CAMERA: lambda stored: {'camera': messages.camera(stored.message)},
         DEPTH: _depth_fields,
     }
-    fields: dict[int, dict[str, Any]] = {}
-    for topic, read in readers.items():
-        for stored in bag.messages(topic) if topic in bag.topics else ():
-            stamp = messages.stamp_ns(stored.message)
-            fields.setdefault(stamp, {'stamp_ns': stamp}).update(read(stored))
-    for row in _without_depth(list(fields.values())):
-        row.update(coverage=0.0, median_depth=float('nan'))
-    whole = [row for _, row in sorted(fields.items()) if set(row) == set(Row.__dataclass_fields__)]
+    fields: dict[Key, dict[str, Any]] = {}
+    for topic, read in readers.items():  # the status first: whole rows come in its order
+        for key, stored in _by_key(bag, f'{node}/{topic}'):
+            fields.setdefault(key, {'key': key}).update(read(stored))
+    for row in fields.values():
+        if np.nan_to_num(row.get('distortion', 0.0)):
+            row['lens'] = Lens(row['distortion'])
+    for row in _withheld(list(fields.values())):
+        row.update(coverage=float('nan'), median_depth=float('nan'))
+        row.setdefault('T_odom_cam', np.full((4, 4), np.nan))
+    whole = [row for row in fields.values() if set(row) == set(Row.__dataclass_fields__)]
     rows = tuple(Row(**row) for row in whole)
-    return Run(bag, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))
+    return Run(bag, node, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))
 
 
-def _without_depth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _withheld(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
-    Frames whose depth was withheld (`require_metric`): all where none came; else those of a
-    nominal scale before the first one, which was not.
+    Frames whose lengths were withheld (`require_metric`): all where no depth came; else those of
+    a nominal scale before the first one, which was not.
     """
-    told = [row for row in rows if 'coverage' in row]
-    if not told:
-        return rows
-    first = min(told, key=lambda row: row['stamp_ns'])
-    if first.get('scale_state', NOMINAL) == NOMINAL:
+    first = next((place for place, row in enumerate(rows) if 'coverage' in row), len(rows))
+    if first < len(rows) and rows[first].get('scale_state', NOMINAL) == NOMINAL:
         return []
-    return [
-        row
-        for row in rows
-        if row['stamp_ns'] < first['stamp_ns'] and row.get('scale_state') == NOMINAL
-    ]
+    return [row for row in rows[:first] if row.get('scale_state') == NOMINAL]
 
 
 def choose_moments(run: Run, count: int = 6) -> list[Row]:
@@ -256,7 +303,9 @@ def _facts_of(bag: RunBag) -> dict[str, Any]:
     """What whoever wrote the bag noted in it, under the names of the summary."""
     names = {'source': 'clip', 'model': 'bundle', 'runtime': 'runtime'}
     noted: dict[str, Any] = {names[name]: bag.facts[name] for name in names if name in bag.facts}
-    return {**noted, 'mode': 'live' if 'recorder' in bag.facts else 'offline'}
+    wrote = {'recorder': 'live', 'runtime': 'offline'}  # only the end of each notes it
+    mode = next((mode for name, mode in wrote.items() if name in bag.facts), None)
+    return {**noted, 'mode': mode}
 
 
 def _status_fields(stored: Stored) -> dict[str, Any]:
@@ -271,11 +320,19 @@ def _status_fields(stored: Stored) -> dict[str, Any]:
         'valid': said['valid'].lower() == 'true',
         'reason': said.get('reason', ''),
         'scale_state': said.get('scale_state', ''),
+        'camera_model': said.get('camera_model', ''),
         'motion_known': said.get('motion_known', 'true').lower() == 'true',
         'epoch': int(float(said.get('epoch', '0'))),
         'inliers': int(float(said.get('inliers', '0'))),
         **{name: int(float(said.get(name, '-1'))) for name in ('received', 'lost', 'dropped')},
         **{name: number(name) for name in NUMBERS},
+    }
+
+
+def _input_camera_fields(stored: Stored) -> dict[str, Any]:
+    return {
+        'input_camera': messages.camera(stored.message),
+        'lens': messages.lens(stored.message),  # one found from the motion replaces it
     }
 
 

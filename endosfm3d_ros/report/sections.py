@@ -5,11 +5,14 @@ from html import escape
 
 import numpy as np
 
+from endosfm3d_ros.bags.nodes import USUAL
 from endosfm3d_ros.evaluation.compare import Evaluation
 from endosfm3d_ros.report import charts
 from endosfm3d_ros.report.figures import NONE, Figures, table
 from endosfm3d_ros.report.run import Run
 from endosfm3d_ros.report.summary import latencies_ms
+
+MOST_CELLS = 100_000  # of a strip: a clock that jumps by hours must not make it endless
 
 
 def subtitle(figures: Figures) -> str:
@@ -19,6 +22,8 @@ def subtitle(figures: Figures) -> str:
     )
     size = f'{figures.number("input.width")} × {figures.number("input.height")} px'
     parts = [f'{figures.number("duration_s", ".1f", "s")} of video', size, mode]
+    if figures.value('node') != USUAL:
+        parts.append(figures.text('node'))
     if figures.value('bundle'):
         runtime = f' on {figures.text("runtime")}' if figures.value('runtime') else ''
         parts.append(f'{figures.text("bundle")}{runtime}')
@@ -33,7 +38,9 @@ def key_figures(figures: Figures) -> str:
             figures.percent('frames.out_fraction'),
             f'{answered[0]} of {figures.number("frames.sent")}',
         )
-    latency = 'none', 'offline: no clock runs'
+    latency = 'none', 'not measured'
+    if figures.value('mode') == 'offline':
+        latency = 'none', 'offline: no clock runs'
     if figures.value('latency_ms.p50') is not None:
         within = figures.number('latency_ms.p95', '.1f', 'ms')
         latency = figures.number('latency_ms.p50', '.1f', 'ms'), f'95 % within {within}'
@@ -42,6 +49,9 @@ def key_figures(figures: Figures) -> str:
         ends = (figures.number(f'intrinsics.zoom_{end}', '.2f') for end in ('min', 'max'))
         zoom = ' – '.join(ends)
     epochs = 'epoch' if figures.value('epochs') == 1 else 'epochs'
+    part = ''
+    if figures.value('scale.frames') < figures.value('frames.out'):
+        part = f', of {figures.number("scale.frames")} frames at the last scale'
     cells = (
         ('Frames answered', *answered),
         ('Valid', figures.percent('valid_fraction'), 'of the frames answered'),
@@ -50,7 +60,7 @@ def key_figures(figures: Figures) -> str:
         (
             'Path',
             figures.number('path_length_mm', '.0f', _unit(figures)),
-            f'{figures.number("epochs")} {epochs}',
+            f'{figures.number("epochs")} {epochs}{part}',
         ),
     )
     return ''.join(
@@ -69,32 +79,50 @@ def trust(figures: Figures) -> str:
     )
     if figures.value('intrinsics.k_sigma') is not None:
         focal += f'; one σ is {figures.percent("intrinsics.k_sigma")}'
-    if figures.value('intrinsics.distortion'):
-        lens = (
-            'The lens bends straight lines: c = '
-            f'{figures.number("intrinsics.distortion", ".3f")}, one σ '
-            f'{figures.number("intrinsics.distortion_sigma", ".3f")} (division model), found from '
-            'the motion and undone in every picture but the input.'
-        )
-    else:
-        lens = 'Ideal pinhole: the motion told no distortion of the lens.'
     rows = [
         ('Lengths', figures.text('scale.statement')),
-        ('Camera', f'{focal}. {lens}'),
+        ('Camera', f'{focal}. {_lens(figures)}'),
         (
             'Depth',
             f'Known in {figures.percent("depth.coverage", ".0f")} of the picture (median over '
             'valid frames). '
-            'The rest is NaN, shown hatched: nothing is filled in.',
+            'The rest is NaN, shown hatched: nothing is filled in.'
+            if figures.value('depth.coverage') is not None
+            else 'Not told in any valid frame.',
         ),
         (
             'Path',
-            'Errors add up along it, and no loop is closed. The step was known in '
+            (
+                'Errors add up along it, and no loop is closed.'
+                if figures.value('path_length_mm') is not None
+                else 'Not told in any frame.'
+            )
+            + ' The step was known in '
             f'{figures.percent("motion_known_fraction", ".0f")} of the frames, with '
             f'{figures.number("inliers_median", ".0f")} tracks that agree (median).',
         ),
     ]
     return ''.join(f'<div><dt>{name}</dt><dd>{words}</dd></div>' for name, words in rows)
+
+
+def _lens(figures: Figures) -> str:
+    """What bends straight lines, and who says so."""
+    if figures.value('intrinsics.distortion'):
+        return (
+            'The lens bends straight lines: c = '
+            f'{figures.number("intrinsics.distortion", ".3f")}, one σ '
+            f'{figures.number("intrinsics.distortion_sigma", ".3f")} (division model), found from '
+            'the motion and undone in every picture but the input.'
+        )
+    if figures.value('intrinsics.given_distortion'):
+        return (
+            'The lens bends straight lines as the given calibration says '
+            f'({figures.text("intrinsics.given_distortion.model")}), undone in every picture but '
+            'the input.'
+        )
+    if figures.value('intrinsics.camera_model') == 'given':
+        return 'Ideal pinhole: the given calibration has no distortion of the lens.'
+    return 'Ideal pinhole: the motion told no distortion of the lens.'
 
 
 def intrinsics(run: Run, evaluation: Evaluation | None) -> str:
@@ -106,9 +134,8 @@ def intrinsics(run: Run, evaluation: Evaluation | None) -> str:
     shaded = charts.spans_of(seconds, ~run.column('valid'))
     sigma = run.column('k_sigma')
     truth = evaluation.series if evaluation else None
-    truth_seconds = (
-        (np.array(truth.stamps_ns) - run.rows[0].stamp_ns) * 1e-9 if truth else np.empty(0)
-    )
+    times = {key.stamp_ns: time for key, time in reversed(run.times.items())}
+    truth_seconds = np.array([times[stamp] for stamp in truth.stamps_ns] if truth else [])
 
     def values(name: str) -> np.ndarray:
         return np.array([getattr(row.input_camera, name) for row in run.rows])
@@ -171,6 +198,16 @@ def timing(run: Run, figures: Figures) -> str:
             ]  # fmt: skip
             title = f'Frames by latency, {figures.text("latency_ms.definition")}'
             pair = charts.histogram(title, latency, 'ms', marks) + pair
+        if figures.value('frames.repeated'):
+            parts.append(
+                f'<p class="note">{figures.number("frames.repeated")} frames bear a stamp that '
+                'came before: the clip was looped, or a clock jumped back.</p>'
+            )
+        if figures.value('latency_ms.ahead'):
+            parts.append(
+                f'<p class="note">{figures.number("latency_ms.ahead")} frames bear stamps ahead '
+                "of the recorder's clock: the clocks do not agree, and no latency is right.</p>"
+            )
         parts.append(f'<div class="grid two">{pair}</div>')
     return ''.join(parts)
 
@@ -247,6 +284,7 @@ def _validity(run: Run, figures: Figures) -> str:
     """One cell per frame of the input: valid, not valid, no answer."""
     seconds = run.seconds
     step = 1 / run.facts['rate_hz'] if run.facts.get('rate_hz') else _step(seconds)
+    step = max(step, float(seconds[-1]) / MOST_CELLS)
     places = (seconds / step).round().astype(int)
     slots = [''] * (int(places[-1]) + 1)
     for place, row in zip(places, run.rows, strict=True):

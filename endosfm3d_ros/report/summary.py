@@ -10,15 +10,18 @@ from typing import Any
 
 import numpy as np
 
+from endosfm3d_ros.core.scale import CONSTANT, KINEMATIC, NOMINAL
 from endosfm3d_ros.evaluation.compare import Evaluation
-from endosfm3d_ros.report.run import Run
+from endosfm3d_ros.report.run import Row, Run
 
+FEW = 10  # frames that a node has taken before the first one of a recording from its start on
 LATENCY = 'from the source stamp of a picture to the receipt of its depth image in the recorder'
-NOMINAL = (
+OFFLINE = 'offline: every frame is waited for, no latency exists'
+NOT_ANCHORED = (
     'The scale is not anchored: every length is right up to one unknown factor. '
     'Millimetres are nominal: proportions hold, absolute lengths do not.'
 )
-ANCHORS = {'constant': 'a factor that was given', 'kinematics': 'by the motion of the robot'}
+ANCHORS = {CONSTANT: 'a factor that was given', KINEMATIC: 'by the motion of the robot'}
 
 
 def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
@@ -30,14 +33,17 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
     dropped_by_mailbox}, cpu_ms_per_frame {player, node, recorder}, machine {cores, cpu_model,
     load_average_1min_before, load_average_1min_after, ...} and versions {name: text}.
 
-    :return: clip, mode, bundle, runtime: text. duration_s. input, picture: {width, height} of what
-        came in and of what depth belongs to. frames: {sent, received, lost_on_wire,
-        dropped_by_mailbox, out, unanswered, incomplete, out_fraction}. latency_ms: {p50, p95, p99,
-        max, definition}. cpu_ms_per_frame, machine, versions: as the facts. topics: {name: {type,
-        count}}. valid_fraction, invalid_reasons {reason: frames}. depth: {coverage, median_mm}.
-        intrinsics: {fx_min, fx_max, ... cy_max, zoom_min, zoom_max, k_trust, k_sigma, trust_word,
-        distortion, distortion_sigma}, the last five as at the end. path_length_mm, epochs,
-        motion_known_fraction, inliers_median. scale: {state, factor, sigma, statement}.
+    :return: node, clip, mode, bundle, runtime: text. duration_s. input, picture: {width, height}
+        of what came in and of what depth belongs to. frames: {sent, received, lost_on_wire,
+        dropped_by_mailbox, out, unanswered, incomplete, repeated, out_fraction}; repeated: under
+        a stamp that came before. latency_ms: {p50, p95, p99, max, ahead, definition}; ahead:
+        frames whose stamp is later than their receipt. cpu_ms_per_frame, machine, versions: as the
+        facts. topics: {name: {type, count}}. valid_fraction, invalid_reasons {reason: frames}.
+        depth: {coverage, median_mm}. intrinsics: {fx_min, fx_max, ... cy_max, zoom_min, zoom_max,
+        camera_model, given_distortion {model, coefficients}, k_trust, k_sigma, trust_word,
+        distortion, distortion_sigma}, all but the ranges as at the end. path_length_mm, epochs,
+        motion_known_fraction, inliers_median. scale: {state, frames, factor, sigma, statement} as
+        at the end; frames: how many have this scale, path_length_mm and median_mm are theirs.
         evaluation: see `Evaluation.as_json`, None without truth.
     """
     facts = run.facts
@@ -45,6 +51,7 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
     clip = facts.get('clip')
     valid = run.column('valid')
     return {
+        'node': run.node,
         'clip': PurePath(clip).name if clip else None,
         'mode': facts.get('mode'),
         'bundle': facts.get('bundle'),
@@ -68,7 +75,7 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
         ),
         'depth': {
             'coverage': _median(run.column('coverage')[valid] if last else np.empty(0)),
-            'median_mm': _median(run.column('median_depth')),
+            'median_mm': _median(run.column('median_depth')[run.last_scale]),
         },
         'intrinsics': _intrinsics(run),
         'path_length_mm': _path_length(run) if last else None,
@@ -90,14 +97,13 @@ def trust_word(trust: float) -> str:
 
 def _frames(run: Run) -> dict[str, Any]:
     """
-    Where every frame went; counters of the node stand in for what was not measured beside the
-    bag.
+    Where every frame went; what the node counted meanwhile stands in for what was not measured
+    beside the bag.
     """
     facts = run.facts.get('frames') or {}
-    last = run.rows[-1] if run.rows else None
     said = {'received': 'received', 'lost_on_wire': 'lost', 'dropped_by_mailbox': 'dropped'}
     frames = {
-        name: facts[name] if facts.get(name) is not None else _counter(getattr(last, field, -1))
+        name: facts[name] if facts.get(name) is not None else _counted(run, field)
         for name, field in said.items()
     }
     out = len(run.rows)
@@ -112,31 +118,49 @@ def _frames(run: Run) -> dict[str, Any]:
         'out': out,
         'unanswered': unanswered,
         'incomplete': run.incomplete,
+        'repeated': sum(row.key.turn > 0 for row in run.rows),
         'out_fraction': out / sent if sent else None,
     }
 
 
-def _counter(count: int) -> int | None:
-    return count if count >= 0 else None
+def _counted(run: Run, counter: str) -> int | None:
+    """
+    What a counter of the node rose by during the run; None where it does not say.
+
+    It counts since the node became active: before a recording that came later, and from nothing
+    again where the node did.
+    """
+    counts = run.column(counter)
+    counts = counts[counts >= 0]
+    if not len(counts):
+        return None
+    first = run.rows[0]
+    is_from_start = first.received - max(first.dropped, 0) <= FEW
+    before = counts[0] if is_from_start else int(counter == 'received')
+    steps = np.diff(counts)
+    return int(before + np.where(steps < 0, counts[1:], steps).sum())
 
 
 def _latency(run: Run) -> dict[str, Any]:
-    """Percentiles of what the recorder saw; None offline, where no clock runs."""
+    """Percentiles of what the recorder saw; None where it saw none."""
     latency = latencies_ms(run)
     measured = len(latency) > 0
     percentiles = np.percentile(latency, [50, 95, 99, 100]) if measured else [None] * 4
     names = ('p50', 'p95', 'p99', 'max')
     return {
         **{name: _plain(value) for name, value in zip(names, percentiles, strict=True)},
-        'definition': LATENCY
-        if measured
-        else 'offline: every frame is waited for, no latency exists',
+        'ahead': int((latency < 0).sum()) if measured else None,
+        'definition': LATENCY if measured else OFFLINE if _is_offline(run) else 'not measured',
     }
+
+
+def _is_offline(run: Run) -> bool:
+    return run.facts.get('mode') == 'offline'
 
 
 def latencies_ms(run: Run) -> np.ndarray:
     """Latency of each frame [ms]; empty for an offline run."""
-    if run.facts.get('mode') == 'offline' or not run.rows:
+    if _is_offline(run) or not run.rows:
         return np.empty(0)
     latency = (run.column('receipt_ns') - run.column('stamp_ns')) * 1e-6
     return latency if latency.any() else np.empty(0)
@@ -158,6 +182,8 @@ def _intrinsics(run: Run) -> dict[str, Any]:
         **ranges,
         'zoom_min': float(zoom.min()) if len(zoom) else None,
         'zoom_max': float(zoom.max()) if len(zoom) else None,
+        'camera_model': last.camera_model or None if last else None,
+        'given_distortion': _given_distortion(last),
         'k_trust': _plain(last.k_trust) if last else None,
         'k_sigma': _plain(last.k_sigma) if last else None,
         'distortion': _plain(last.distortion) if last else None,
@@ -166,10 +192,23 @@ def _intrinsics(run: Run) -> dict[str, Any]:
     }
 
 
-def _path_length(run: Run) -> float:
-    """Sum of the steps within each epoch [mm, nominal]."""
+def _given_distortion(last: Row | None) -> dict[str, Any] | None:
+    """Model and coefficients of a calibration; None where none was given, or none that bends."""
+    if last is None or last.lens.coefficient or not last.lens.bends:
+        return None
+    return {'model': last.lens.model, 'coefficients': list(last.lens.distortion)}
+
+
+def _path_length(run: Run) -> float | None:
+    """
+    Sum of the steps within each epoch [mm], of frames at the scale of the last one; None where
+    all were withheld.
+    """
+    if not np.isfinite(run.estimate.T_odom_cam).any():
+        return None
     steps = np.linalg.norm(np.diff(run.estimate.T_odom_cam[:, :3, 3], axis=0), axis=1)
-    return float(steps[np.diff(run.column('epoch')) == 0].sum())
+    kept = (np.diff(run.column('epoch')) == 0) & run.last_scale[1:] & run.last_scale[:-1]
+    return float(np.nansum(steps[kept]))
 
 
 def _scale(run: Run) -> dict[str, Any]:
@@ -177,9 +216,17 @@ def _scale(run: Run) -> dict[str, Any]:
     last = run.rows[-1] if run.rows else None
     state = last.scale_state if last else ''
     anchor = ANCHORS.get(state, state)
-    statement = f'The scale is anchored: {anchor}.' if state not in ('', 'nominal') else NOMINAL
+    is_anchored = state not in ('', NOMINAL)
+    statement = f'The scale is anchored: {anchor}.' if is_anchored else NOT_ANCHORED
+    frames = int(run.last_scale.sum())
+    if frames < len(run.rows):
+        statement += (
+            f' So it is in {frames} of {len(run.rows)} frames, and path length and median depth '
+            'are theirs; the lengths of the others are scaled otherwise.'
+        )
     return {
-        'state': state or 'nominal',
+        'state': state or NOMINAL,
+        'frames': frames,
         'factor': _plain(last.scale) if last else None,
         'sigma': _plain(last.scale_sigma) if last else None,
         'statement': statement,

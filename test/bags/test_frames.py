@@ -109,6 +109,16 @@ def test_a_given_rate_and_frame_id_override_those_of_a_video(tmp_path: Path):
     assert frames[0].frame_id == 'left_optical'
 
 
+def test_a_given_rate_and_frame_id_override_those_of_a_pattern():
+    source = open_frames('pattern:64x48@30', rate=5.0, frame_id='scope')
+    frames = list(source)
+    assert (source.rate, len(frames)) == (5.0, 50)
+    assert frames[1].stamp_ns - frames[0].stamp_ns == 200_000_000
+    assert frames[0].frame_id == 'scope'
+    with pytest.raises(ValueError, match='--topic /x is for bags'):
+        open_frames('pattern:64x48@30', topic='/x')
+
+
 def test_a_truncated_video_gives_what_is_there_and_says_how_much_is_missing(tmp_path: Path):
     path = write_video(tmp_path / 'clip.avi', pictures(40))
     whole = frames_of_cv2(path)

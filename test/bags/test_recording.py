@@ -166,6 +166,40 @@ def test_a_run_that_raises_leaves_no_bag_but_a_readable_part(tmp_path: Path):
     assert RunBag(tmp_path / 'run.mcap.part').topics['/image'].count == 1
 
 
+def test_what_broke_off_is_not_written_over_by_the_next_recording(tmp_path: Path):
+    path, part = tmp_path / 'run.mcap', tmp_path / 'run.mcap.part'
+    with pytest.raises(ZeroDivisionError):
+        write_then_fail(path)
+    before = part.read_bytes()
+    with pytest.raises(ValueError, match=r'run\.mcap\.part: what is left of a recording'):
+        McapWriter(path)
+    assert part.read_bytes() == before
+    write_run(path, overwrite=True)
+    assert RunBag(path).topics and not part.exists()
+
+
+def test_a_recording_that_broke_off_before_its_first_message_leaves_nothing(tmp_path: Path):
+    McapWriter(tmp_path / 'run.mcap').abandon()
+    assert not list(tmp_path.iterdir())
+    write_run(tmp_path / 'run.mcap')
+
+
+@pytest.mark.parametrize('compression', ['zstd', 'lz4', 'none'])
+def test_changed_bytes_are_told_and_never_taken_for_a_message(tmp_path: Path, compression: str):
+    path = tmp_path / 'run.mcap'
+    write_run(path, compression=compression)
+    whole, told = path.read_bytes(), 0
+    for place in range(200, len(whole) - 1500, 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            bag = RunBag(path)
+            for topic in bag.topics:
+                list(bag.messages(topic))
+        except ValueError as error:
+            told += 'not a whole recording' in str(error)
+    assert told > 5
+
+
 def test_a_run_that_is_killed_leaves_no_bag_and_keeps_the_old_one(tmp_path: Path):
     old, new = tmp_path / 'old.mcap', tmp_path / 'new.mcap'
     write_run(old)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from endosfm3d_ros.core import field_of_view
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 
 SHARED = Path(__file__).resolve().parents[2].parent / 'shared' / 'data'
@@ -243,6 +244,27 @@ def test_refining_gives_what_the_search_gives_and_falls_back_to_it():
     half = find_field_of_view(smaller, first)
     assert (half.width, half.height) == (WIDTH // 2, HEIGHT // 2)
     assert half.circle[2] == pytest.approx(ROUND[2] / 2, abs=0.3)
+
+
+def test_a_picture_between_bars_is_searched_for_a_rim_now_and_then(monkeypatch):
+    searched = []
+    coarse = field_of_view._coarse_circle
+    monkeypatch.setattr(
+        field_of_view, '_coarse_circle', lambda *a: searched.append(1) or coarse(*a)
+    )
+    bars = np.zeros((HEIGHT, WIDTH))
+    bars[:, 80:-80] = 1
+    found = None
+    for seed in range(10):
+        found = find_field_of_view(picture(tissue(seed), bars), found)
+        assert found.box == (80, 0, WIDTH - 80, HEIGHT)
+    assert len(searched) == 2
+    pictures = [picture(tissue(seed), stop(ROUND, 1.0)) for seed in range(5)]
+    for image in pictures:
+        found = find_field_of_view(image, found)
+    assert found.circle is not None
+    black = find_field_of_view(shapes()['black'], None)
+    assert find_field_of_view(pictures[0], black).circle is not None  # at once
 
 
 def test_equal_pictures_give_equal_answers():

@@ -157,6 +157,17 @@ def test_a_rim_that_stays_elsewhere_is_believed_at_once_and_says_that_it_jumped(
     assert estimate.zoom.zoom == pytest.approx(1.5, rel=0.01)
 
 
+def test_a_rim_that_was_elsewhere_for_three_pictures_and_is_back_did_not_jump() -> None:
+    estimate = CameraEstimate.start(field(330, 240, 200), None, 75.0, 0.35)
+    for _ in range(20):
+        estimate = estimate.predict(0.04).see(field(330, 240, 200))
+    for away in (True, True, True, False, False):
+        rim = field(340, 250, 260) if away else field(330, 240, 200)
+        estimate = estimate.predict(0.04).see(rim)
+        assert not estimate.jumped
+    assert estimate.zoom.zoom == pytest.approx(1.0, abs=1e-3)
+
+
 def test_a_rim_that_comes_late_sets_the_focal_length_as_an_early_one_would() -> None:
     nothing = FieldOfView(640, 480, (0, 0, 640, 480))
     late = CameraEstimate.start(nothing, None, 75.0, 0.35).see(nothing).see(field(330, 240, 200))

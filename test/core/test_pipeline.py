@@ -197,6 +197,18 @@ def test_another_scope_is_an_event_and_an_unknown_step_not_a_motion() -> None:
     assert len(jumps) == 1 and not jumps[0].motion.known
 
 
+def test_what_is_picture_stays_while_the_rim_moves_by_less_than_the_picture_shows() -> None:
+    """Its border does not flicker, and what follows from it is not computed again."""
+    pipeline, seen = Pipeline(flat_depth, SIZES), []
+    for number in range(12):
+        radius = (90.0, 90.2, 89.9)[number % 3] if number < 10 else 91.5
+        said = pipeline.step(frame(number, disc(radius, number)))
+        seen.append((pipeline._state.past.inside, np.isfinite(said.depth)))
+    assert all(inside is seen[0][0] for inside, _ in seen[:10])
+    assert all(np.array_equal(known, seen[0][1]) for _, known in seen[:10])
+    assert seen[11][0] is not seen[0][0]
+
+
 def test_a_rim_lost_for_half_a_second_puts_no_depth_on_the_border() -> None:
     pipeline = Pipeline(flat_depth, SIZES)
     for number in range(10):
@@ -369,6 +381,41 @@ def test_another_scale_multiplies_lengths_by_no_more_and_no_less_than_it_says() 
         said = pipeline.step(frame(number))
         assert np.nanmedian(said.depth) == pytest.approx(2 * np.nanmedian(before.depth), rel=0.03)
     assert np.nanmedian(before.depth) < 1.15 * DISTANCE and said.epoch == 1
+
+
+def test_depth_that_is_unknown_at_a_keyframe_and_a_picture_after_it_stops_nothing() -> None:
+    blind = [False]
+
+    def network(picture: np.ndarray) -> DepthMap:
+        said = flat_depth(picture)
+        return replace(said, depth=np.full_like(said.depth, np.nan)) if blind[0] else said
+
+    for settings in (FIXED, Settings()):
+        pipeline = Pipeline(network, SIZES, settings)
+        for number in range(40):
+            blind[0] = number in (20, 21, 22, 23)
+            said = pipeline.step(frame(number))
+            pipeline.settle()
+        assert said.motion.known and np.isfinite(said.depth).any()
+
+
+def test_a_picture_with_another_rim_is_off_by_what_the_one_before_was_off_by() -> None:
+    depth = [DISTANCE]
+
+    def swelling(picture: np.ndarray) -> DepthMap:
+        return replace(flat_depth(picture), depth=np.full(picture.shape[:2], depth[0], np.float32))
+
+    pipeline = Pipeline(swelling, SIZES)
+    for number in range(30):
+        depth[0] = DISTANCE * min(1.3, 1.0 + 0.02 * number)  # the map holds its first scale
+        before = pipeline.step(frame(number, disc(70, number)))
+    for number in range(30, 36):
+        said = pipeline.step(frame(number, disc(100, number)))
+        if any('jumped' in event for event in said.events):
+            break
+    assert not said.motion.known and said.map_number == before.map_number
+    assert np.nanmedian(said.depth) == pytest.approx(np.nanmedian(before.depth), rel=0.05)
+    assert np.nanmedian(said.depth) < 1.2 * DISTANCE
 
 
 def test_a_calibration_that_was_asked_for_and_did_not_come_is_an_error_that_changes_nothing() -> (

@@ -12,6 +12,7 @@ from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.anchor import Anchor
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Reconstruction
+from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.placed import LOST, RECOGNISED, RETURNED
 from endosfm3d_ros.core.prepare import Window
@@ -38,8 +39,8 @@ class Fickle:
 def seen(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Texture and corners of a picture."""
     mask = np.ones(picture.shape[:2], bool)
-    texture = tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), mask)
-    allowed = tracks.trackable(picture, mask)
+    texture = tracks.texture(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), Inside(mask))
+    allowed = tracks.trackable(picture, Inside(mask))
     return texture, tracks.corners(texture, allowed, np.zeros((0, 2), np.float32), 300)
 
 

@@ -11,6 +11,7 @@ import pytest
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, unproject, unproject_pixels
+from endosfm3d_ros.core.inside import Inside
 
 CAMERA = Intrinsics(280, 224, 200.0, 200.0, 140.0, 112.0)
 STEP = motion_from_vector(np.array([0.004, -0.006, 0.01]), np.array([0.3, -0.2, 0.7]))
@@ -124,7 +125,7 @@ def advance(steps: int) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]
         T_wall_cam = motion_from_vector(np.zeros(3), np.array([0.1 * step, 0.0, step]))
         grey, depth = wall(T_wall_cam, CAMERA)
         noisy = np.clip(grey + rng.normal(0, 2, grey.shape), 0, 255).astype(np.uint8)
-        pictures.append(tracks.texture(noisy, everywhere))
+        pictures.append(tracks.texture(noisy, Inside(everywhere)))
         if not step:
             allowed = np.full(grey.shape, 255, np.uint8)
             points = tracks.corners(pictures[0], allowed, np.zeros((0, 2), np.float32), 300)
@@ -160,7 +161,8 @@ def test_a_track_whose_patch_is_covered_is_not_held_to_be_followed() -> None:
     pictures, start, _ = advance(2)
     covered = pictures[2].copy()
     covered[:, :70] = tracks.texture(
-        cv2.resize(texture()[:56, :35], (70, 224)).astype(np.uint8), np.full((224, 70), True)
+        cv2.resize(texture()[:56, :35], (70, 224)).astype(np.uint8),
+        Inside(np.full((224, 70), True)),
     )
     there, ok = tracks.follow(pictures[0], pictures[1], start)
     start, there = start[ok], there[ok]
@@ -197,13 +199,22 @@ def test_no_tracks_and_one_track_are_followed_like_many() -> None:
         assert np.allclose(there, truth[1][100 : 100 + count], atol=0.5)
 
 
+def test_a_picture_that_comes_twice_costs_no_track() -> None:
+    """60 Hz of a 30 Hz video: only the mask's edge moves, as the rim is measured anew."""
+    pictures, start, _ = advance(0)
+    again = pictures[0].copy()
+    again[:40] = np.clip(again[:40].astype(int) + np.eye(40, 280, dtype=int) * 3, 0, 255)
+    there, ok = tracks.follow_from(pictures[0], start, pictures[0], again, start)
+    assert ok.all() and np.allclose(there, start, atol=0.05)
+
+
 @pytest.mark.parametrize('where', ['rim', 'highlight'])
 def test_corners_keep_off_the_rim_and_off_highlights(where: str) -> None:
     picture, mask = np.full((224, 280, 3), 100, np.uint8), np.ones((224, 280), bool)
     if where == 'rim':
         mask[:, :50] = False
-        assert not tracks.trackable(picture, mask)[:, : 50 + tracks.RIM_PX - 2].any()
+        assert not tracks.trackable(picture, Inside(mask))[:, : 50 + tracks.RIM_PX - 2].any()
     else:
         picture[100:104, 100:104] = 255
-        assert not tracks.trackable(picture, mask)[99:105, 99:105].any()
-    assert tracks.trackable(picture, mask)[60:80, 150:200].all()
+        assert not tracks.trackable(picture, Inside(mask))[99:105, 99:105].any()
+    assert tracks.trackable(picture, Inside(mask))[60:80, 150:200].all()

@@ -9,6 +9,7 @@ import pytest
 from endosfm3d_ros.core import bundle_adjustment, observations, zoom_told
 from endosfm3d_ros.core import local_map as window_of
 from endosfm3d_ros.core.bundle_adjustment import _Problem
+from endosfm3d_ros.core.carried import Lens, with_others_carried
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import LocalMap
 from endosfm3d_ros.core.observations import MOST_POINTS
@@ -296,6 +297,25 @@ def test_points_that_were_not_adjusted_stand_where_the_keyframes_see_them(
     assert 0.3 < np.median(np.abs(surprise)) / 0.6745 < 3.0
 
 
+def test_points_that_were_left_out_go_as_deep_as_their_neighbours_went() -> None:
+    """A keyframe's scale is of a map that is bent besides: it says so only where no point does."""
+    belief = Scope.guessed(float(np.log(200.0)), 0.35, CENTRE, 3.0)
+    rng = np.random.default_rng(0)
+    old = Keyframe(
+        0, np.arange(100), rng.uniform(20, 230, (100, 2)), np.full(100, 3.5), np.full(100, 0.1),
+        np.nan, 1.0, np.eye(3), np.zeros(3), float(np.log(200.0)), 0.0,
+    )  # fmt: skip
+    known = LocalMap((WIDTH, HEIGHT), NOISE_PX, Words(belief), belief).with_keyframe(old).landmarks
+    new, lens = replace(old, log_scale=0.5), Lens(CENTRE, 0.0)
+    for placed, deeper in ((np.arange(60), 1.1), (np.arange(5), np.exp(0.5))):
+        were, fits = known.places, np.full(len(placed), 0.1)
+        are = known.placed(placed, 1.1 * were[placed], fits, fits)
+        carried = with_others_carried(are, placed, were, [old], [new], lens, lens)
+        grown = carried.places[:, 2] / were[:, 2]
+        assert grown[len(placed) :] == pytest.approx(deeper)
+        assert grown[: len(placed)] == pytest.approx(1.1)
+
+
 def test_a_camera_at_rest_makes_no_point_sure() -> None:
     local_map = solved(built('rest', 200.0, 1.0))
     sigma = local_map.landmarks.track_sigma[np.isfinite(local_map.landmarks.track_sigma)]
@@ -309,6 +329,22 @@ def test_a_map_that_is_lost_again_and_again_still_knows_what_zooms_there_are() -
     covariance = local_map.belief.covariance
     assert 0.2 < np.sqrt(covariance[1, 1]) < 0.36  # scopes zoom by 1 to 2
     assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def test_a_map_that_is_left_for_another_scale_or_lost_in_view_of_the_rim_keeps_the_zoom() -> None:
+    """The next picture is a frame later: only what nobody sees may be anything."""
+    known = solved(built('orbit', 200.0, 1.1))
+    odometry = Odometry(known, log_focal=known.keyframes[-1].log_focal)
+    sigma = known.scope.log_focal_sigma
+    assert odometry.restarted().scope.log_focal_sigma < 1.1 * sigma + 0.005
+    assert odometry.restarted().log_focal == pytest.approx(known.scope.focal.sum())
+    nothing = sight(np.zeros((HEIGHT, WIDTH), np.uint8))
+    assert odometry.lost(nothing).scope.log_focal_sigma > 0.2
+    rim = replace(nothing, log_zoom=0.1, log_zoom_sigma=0.002)
+    lost = odometry.lost(rim)
+    assert lost.scope.log_focal_sigma < 1.1 * sigma + 0.005
+    assert lost.scope.focal.sum() == pytest.approx(known.scope.focal[0] + 0.1)
+    assert lost.log_focal == pytest.approx(lost.scope.focal.sum())
 
 
 def test_a_picture_that_is_only_zoomed_tells_no_focal_length() -> None:
@@ -461,7 +497,9 @@ def test_a_zoom_is_told_from_the_reference_that_is_told_though_points_have_anoth
     assert told.solution is not None
     assert told.scope.centre == pytest.approx(surest.centre, abs=0.5)
     assert told.centre == pytest.approx(told.solution.scene.shared[SHARED_CENTRE])
-    odometry = replace(Odometry(told), log_focal=newest).lost()
+    odometry = replace(Odometry(told), log_focal=newest).lost(
+        sight(np.zeros((HEIGHT, WIDTH), np.uint8))
+    )
     assert odometry.log_focal == pytest.approx(newest - told.gap) and odometry.map.gap == 0.0
 
 

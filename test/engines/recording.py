@@ -2,6 +2,7 @@
 """A CUDA and a plan that need no GPU: they write down what they are asked to do."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ SIZE = (4, 6, 3)
 
 
 class RecordingCuda:
-    """Writes down every call; memory is real, and what a graph holds is done when launched."""
+    """Writes down every call; memory is real, and what is captured is done when launched."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
@@ -30,6 +31,15 @@ class RecordingCuda:
         self.calls.append(call)
         if self.captured is not None:
             self.captured.append(call)
+        else:
+            self._do(*call)
+
+    def _do(self, what: object, *facts: Any) -> None:
+        if what in ('in', 'out'):
+            to, source, size = facts[:3]
+            self.memory[to][:size] = self.memory[source][:size]
+        elif what == 'enqueue':
+            next(p for p in self.plans if p.name == facts[0]).compute()
 
     def stream(self) -> int:
         return self._new('stream')
@@ -68,14 +78,14 @@ class RecordingCuda:
         self.graph, self.captured = self.captured, None
         return self._new('end', stream)
 
+    def discard_capture(self, stream: int) -> None:
+        self.captured = None
+        self._note('discard', stream)
+
     def launch(self, graph: int, stream: int) -> None:
         self._note('launch', graph, stream)
-        for what, *facts in self.graph:
-            if what in ('in', 'out'):
-                to, source, size = facts[:3]
-                self.memory[to][:size] = self.memory[source][:size]
-            elif what == 'enqueue':
-                next(p for p in self.plans if p.name == facts[0]).compute()
+        for call in self.graph:
+            self._do(*call)
 
     def synchronize(self, stream: int) -> None:
         self._note('synchronize', stream)

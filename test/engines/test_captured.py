@@ -22,6 +22,7 @@ def test_one_plan_is_captured_once_after_a_first_run_and_a_frame_is_one_launch(
     cuda: RecordingCuda,
 ) -> None:
     captured = CapturedPlans(cuda, [RecordingPlan(cuda, 'depth', 1, 'depth')])
+    assert captured.why_not_captured == ''
     order = [call[0] for call in cuda.calls if call[0] not in ('event', 'device', 'pinned')]
     assert order == [
         'stream', 'enqueue', 'synchronize', 'begin', 'in', 'enqueue', 'out', 'end'
@@ -57,6 +58,55 @@ def test_two_plans_fork_after_the_copies_in_and_join_before_the_end(cuda: Record
     assert depth.at['depth_0'] == motion.at['motion_1'] != motion.at['motion_0']
     said = captured.run(picture(1), picture(2))
     assert (said['depth'][0], said['motion'][0]) == (2.0, 21.0)
+
+
+@pytest.mark.parametrize('broken', ['enqueue', 'out', 'wait', 'end_capture'])
+def test_where_nothing_can_be_captured_frames_go_to_the_streams_themselves(
+    cuda: RecordingCuda, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    note = cuda._note
+
+    def fail(*call: object) -> None:
+        if cuda.captured is not None and call[0] == broken:
+            raise EngineError('not while a stream is captured; look at nvidia-smi')
+        note(*call)
+
+    def fail_at_the_end(stream: int) -> int:
+        cuda.captured = None
+        raise EngineError('not while a stream is captured; look at nvidia-smi')
+
+    monkeypatch.setattr(cuda, '_note', fail)
+    if broken == 'end_capture':
+        monkeypatch.setattr(cuda, 'end_capture', fail_at_the_end)
+    depth, motion = RecordingPlan(cuda, 'depth', 1, 'depth'), RecordingPlan(cuda, 'm', 2, 'motion')
+    captured = CapturedPlans(cuda, [depth, motion])
+    assert captured.why_not_captured == 'not while a stream is captured'
+    main = next(call[1] for call in cuda.calls if call[0] == 'stream')
+    assert (('discard', main) in cuda.calls) == (broken != 'end_capture')
+    cuda.calls.clear()
+    for one, other in ((1, 2), (5, 7)):
+        said = captured.run(picture(one), picture(other))
+        assert (said['depth'][0], said['motion'][0]) == (other, 10.0 * other + one)
+    names = [call[0] for call in cuda.calls]
+    assert names == [
+        'in', 'in', 'record', 'wait', 'enqueue', 'out', 'enqueue', 'out', 'record', 'wait',
+        'synchronize',
+    ] * 2  # fmt: skip
+
+
+def test_no_capture_is_left_open_whatever_goes_wrong(
+    cuda: RecordingCuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = RecordingPlan(cuda, 'depth', 1, 'depth')
+
+    def fail(stream: int) -> None:
+        if cuda.captured is not None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(plan, 'enqueue', fail)
+    with pytest.raises(KeyboardInterrupt):
+        CapturedPlans(cuda, [plan])
+    assert cuda.captured is None and cuda.calls[-1][0] == 'discard'
 
 
 def test_plans_that_do_not_belong_together_are_refused(cuda: RecordingCuda) -> None:

@@ -59,6 +59,22 @@ def test_captured_plans_say_on_a_gpu_what_they_say_without(cuda: Cuda) -> None:
         assert np.array_equal(said['depth'], now) and np.array_equal(said['motion'], now)
 
 
+class Waiting(Copying):
+    """A plan that waits for its stream, which CUDA does not capture."""
+
+    def enqueue(self, stream: int) -> None:
+        super().enqueue(stream)
+        self._cuda.synchronize(stream)
+
+
+def test_plans_that_can_not_be_captured_run_all_the_same(cuda: Cuda) -> None:
+    captured = CapturedPlans(cuda, [Copying(cuda, 'depth', 1), Waiting(cuda, 'motion', 2)])
+    assert 'cudaErrorStreamCapture' in captured.why_not_captured
+    before, now = np.random.default_rng(0).integers(0, 256, (2, *SIZE), np.uint8)
+    said = captured.run(before, now)
+    assert np.array_equal(said['depth'], now) and np.array_equal(said['motion'], now)
+
+
 def test_memory_is_given_back_with_the_engine(cuda: Cuda) -> None:
     floor = Cuda()
     captured = CapturedPlans(floor, [Copying(floor, 'depth', 1)])

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runtime that is chosen, and the one line that says why."""
 
+import gc
 import os
 import subprocess
 import sys
+import threading
+from enum import IntEnum
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -28,6 +34,15 @@ def no_gpu() -> Gpu:
 @pytest.fixture(scope='module')
 def graph() -> Graph:
     return open_bundle('compact').depth[0]
+
+
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that the driver tells of, and an ONNX Runtime that believes to have a provider."""
+    monkeypatch.setattr(ort, 'get_available_providers', lambda: [onnxruntime.CUDA])
+    monkeypatch.setattr(onnxruntime, 'prove_gpu', lambda: GPU)
+    monkeypatch.setattr(loading, 'prove_gpu', lambda: GPU)
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
 
 
 def test_without_a_gpu_auto_takes_openvino_and_says_so_in_one_short_line(
@@ -69,12 +84,9 @@ def test_a_gpu_s_runtime_asked_for_by_name_is_not_replaced(
 
 
 def test_a_provider_that_does_not_start_is_an_error_not_a_slow_cpu(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
+    graph: Graph, a_gpu: None
 ) -> None:
     """ONNX Runtime itself falls back without a word but in its log."""
-    monkeypatch.setattr(ort, 'get_available_providers', lambda: [onnxruntime.CUDA])
-    monkeypatch.setattr(onnxruntime, 'prove_gpu', lambda: GPU)
-    monkeypatch.setattr(loading, 'prove_gpu', lambda: GPU)
     with pytest.raises(EngineError, match='can not start CUDAExecutionProvider'):
         onnxruntime.OnnxRuntimeCudaEngine(graph)
     loaded = load([graph], 'onnxruntime')
@@ -82,17 +94,166 @@ def test_a_provider_that_does_not_start_is_an_error_not_a_slow_cpu(
     assert 'not onnxruntime-cuda: ONNX Runtime can not start' in loaded.why
 
 
-def test_bound_memory_says_what_a_plain_run_says(graph: Graph) -> None:
+def test_bound_memory_says_what_a_plain_run_says(
+    graph: Graph, cpu_session: ort.InferenceSession
+) -> None:
     """The code that a GPU runs, with the memory here; the CUDA graph alone is left out."""
-    session = onnxruntime.open_session(
-        graph, onnxruntime.session_options(graph), ['CPUExecutionProvider']
-    )
-    bound, plain = Bound(session, graph, 'cpu'), OnnxRuntimeEngine(graph)
+    bound, plain = Bound(cpu_session, graph, 'cpu'), OnnxRuntimeEngine(graph)
     for picture in gate_pictures(224, 280)[-3:]:
         said, wanted = bound.run(picture), plain.run(picture)
         assert said.keys() == wanted.keys()
         for name, value in wanted.items():
             assert np.array_equal(said[name], value)
+
+
+def test_a_gpu_without_memory_does_not_keep_auto_from_the_cpu(
+    graph: Graph, a_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime raises the builtin RuntimeError where it finds no memory on a GPU."""
+    real = onnxruntime.open_session
+    monkeypatch.setattr(
+        onnxruntime, 'open_session', lambda g, o, _: real(g, o, ['CPUExecutionProvider'])
+    )
+    why = load([graph], 'auto').why
+    assert why.startswith('engine auto: OpenVINO')
+    assert 'not onnxruntime-cuda: ONNX Runtime gives no memory for the pictures: ' in why
+
+
+@pytest.mark.parametrize(
+    'raised', [onnxruntime.ort.capi.onnxruntime_pybind11_state.EPFail, RuntimeError, ValueError]
+)
+def test_cuda_s_errors_are_an_engine_s(
+    graph: Graph, a_gpu: None, monkeypatch: pytest.MonkeyPatch, raised: type[Exception]
+) -> None:
+    asked = []
+
+    def fail(*_: Any, **settings: Any) -> None:
+        asked.append(settings)
+        raise raised('CUDA failure 2:\nout of memory')
+
+    monkeypatch.setattr(ort, 'InferenceSession', fail)
+    with pytest.raises(EngineError, match='can not load it .out of memory.'):
+        onnxruntime.OnnxRuntimeCudaEngine(graph)
+    assert all(settings['enable_fallback'] == 0 for settings in asked)
+
+
+@pytest.mark.parametrize('kind', ['openvino', 'onnxruntime-cpu', 'onnxruntime-cuda'])
+def test_a_runtime_that_does_not_import_is_one_line_with_its_cure(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    import endosfm3d_ros.engines as package
+
+    name = kind.split('-')[0]
+    monkeypatch.delattr(package, name, raising=False)
+    monkeypatch.setitem(sys.modules, f'endosfm3d_ros.engines.{name}', None)
+    cure = f'{kind} can not be imported .*; run: pip install .*{loading.PACKAGES[kind]}'
+    with pytest.raises(EngineError, match=cure):
+        loading.make(graph, kind, Options())
+
+
+class CapturingSession:
+    """
+    A session that captures its first run, whichever way it is asked to, and replays that.
+
+    :param is_stale: the replay looks at the pictures of the captured run.
+    """
+
+    def __init__(self, session: ort.InferenceSession, is_stale: bool) -> None:
+        self._session, self._is_stale, self.runs = session, is_stale, 0
+        self.threads: set[threading.Thread] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run(self, *_: Any) -> None:
+        raise AssertionError('captured with buffers that are given back')
+
+    def run_with_iobinding(self, binding: Any, options: ort.RunOptions | None = None) -> None:
+        plainly = options and options.get_run_config_entry('gpu_graph_id') == '-1'
+        self.runs += not plainly
+        self.threads.add(threading.current_thread())
+        if plainly or not self._is_stale or self.runs == 1:
+            self._session.run_with_iobinding(binding, options)
+
+
+@pytest.fixture
+def cpu_session(graph: Graph) -> ort.InferenceSession:
+    options = onnxruntime.session_options(graph)
+    return onnxruntime.open_session(graph, options, ['CPUExecutionProvider'])
+
+
+def test_what_is_captured_is_a_run_of_the_bound_memory(
+    graph: Graph, cpu_session: ort.InferenceSession
+) -> None:
+    session = CapturingSession(cpu_session, is_stale=False)
+    bound, picture = Bound(session, graph, 'cpu'), gate_pictures(224, 280)[-1]
+    wanted = OnnxRuntimeEngine(graph).run(picture)
+    assert np.array_equal(bound.run(picture)['depth'], wanted['depth'])
+    assert session.runs == 3
+
+
+def test_a_capture_that_repeats_its_first_picture_is_an_error(
+    graph: Graph, cpu_session: ort.InferenceSession
+) -> None:
+    with pytest.raises(EngineError, match="another 'depth' than run plainly"):
+        Bound(CapturingSession(cpu_session, is_stale=True), graph, 'cpu')
+
+
+@pytest.fixture
+def cuda_on_cpu(
+    a_gpu: None, cpu_session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> CapturingSession:
+    """What an engine for CUDA opens, on the CPU; it notes the threads that run it."""
+    session = CapturingSession(cpu_session, is_stale=False)
+    monkeypatch.setattr(onnxruntime, 'open_session', lambda *_: session)
+    monkeypatch.setattr(onnxruntime, 'Bound', partial(Bound, device='cpu'))
+    return session
+
+
+def test_cuda_runs_in_one_thread_whoever_calls_and_it_ends_with_the_engine(
+    graph: Graph, cuda_on_cpu: CapturingSession
+) -> None:
+    """ONNX Runtime would capture anew in each thread that the node starts at activate."""
+    engine = onnxruntime.OnnxRuntimeCudaEngine(graph)
+    picture = gate_pictures(224, 280)[-1]
+    for _ in range(2):
+        caller = threading.Thread(target=engine.run, args=(picture,))
+        caller.start()
+        caller.join()
+    engine.run(picture)
+    (own,) = cuda_on_cpu.threads
+    assert own not in (threading.current_thread(), caller) and own.is_alive()
+    del engine
+    gc.collect()
+    own.join(5.0)
+    assert not own.is_alive()
+
+
+def test_a_capture_that_is_refused_is_told_in_the_runtime(
+    graph: Graph, cuda_on_cpu: CapturingSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ' CUDA graph on ' in onnxruntime.OnnxRuntimeCudaEngine(graph).runtime
+
+    def opened(graph: Graph, options: ort.SessionOptions, providers: list[Any]) -> Any:
+        if providers[0][1]['enable_cuda_graph'] == '1':
+            raise EngineError('a part of it stays on the CPU; export it anew')
+        return cuda_on_cpu
+
+    monkeypatch.setattr(onnxruntime, 'open_session', opened)
+    runtime = onnxruntime.OnnxRuntimeCudaEngine(graph).runtime
+    assert runtime.endswith(' CUDA on NVIDIA H200 (not captured: a part of it stays on the CPU)')
+    plain = onnxruntime.OnnxRuntimeCudaEngine(graph, capture=False).runtime
+    assert plain.endswith(' CUDA on NVIDIA H200')
+
+
+def test_an_output_with_open_sides_can_not_be_bound(
+    graph: Graph, cpu_session: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = CapturingSession(cpu_session, is_stale=False)
+    value = SimpleNamespace(name='depth', type='tensor(float)', shape=['height', 280])
+    monkeypatch.setattr(session, 'get_outputs', lambda: [value], raising=False)
+    with pytest.raises(EngineError, match="'depth' is tensor.float. of .'height', 280."):
+        Bound(session, graph, 'cpu')
 
 
 def test_no_driver_a_driver_that_fails_and_one_without_a_gpu_are_told_apart(
@@ -133,6 +294,27 @@ def test_no_driver_a_driver_that_fails_and_one_without_a_gpu_are_told_apart(
     assert said('-DINIT=0', '-DCOUNT=0').startswith('the CUDA driver sees no GPU')
     found = said('-DINIT=0', '-DCOUNT=1')
     assert found == "Gpu(name='A GPU', capability='9.0', driver='13.1')"
+
+
+def test_a_driver_that_is_older_than_cuda_python_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = IntEnum('cudaError_t', {'cudaErrorInsufficientDriver': 35})
+
+    def stream(*_: int) -> tuple[IntEnum]:
+        return (code(35),)
+
+    stream.__name__ = 'cudaStreamCreateWithFlags'
+    floor = cuda.Cuda.__new__(cuda.Cuda)
+    floor._cudart = SimpleNamespace(
+        cudaError_t=code, cudaStreamCreateWithFlags=stream, cudaStreamNonBlocking=1,
+        cudaDriverGetVersion=lambda: (0, 12040), cudaRuntimeGetVersion=lambda: (0, 13050),
+    )  # fmt: skip
+    monkeypatch.setattr(cuda, 'prove_gpu', lambda: Gpu('a GPU', '8.6', '12.4'))
+    with pytest.raises(EngineError) as refusal:
+        floor.stream()
+    assert str(refusal.value) == (
+        'cudaStreamCreateWithFlags says cudaErrorInsufficientDriver: the driver speaks CUDA 12.4, '
+        "cuda-python needs 13.5; update the driver, or run: pip install 'cuda-python<13'"
+    )
 
 
 def test_openvino_keeps_what_it_compiled_where_it_is_told_to(graph: Graph, tmp_path: Path) -> None:

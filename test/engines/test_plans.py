@@ -101,6 +101,24 @@ def test_a_plan_that_fits_runs_and_names_its_runtime(
     written()
     engine = TensorRtEngine(graph, tmp_path, FakeMachine())
     assert engine.runtime == f'TensorRT {VERSION} (half) on NVIDIA H200'
+    assert_says_one(engine)
+
+
+def test_a_plan_that_can_not_be_captured_runs_and_says_so(
+    tmp_path: Path, graph: Graph, written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written()
+
+    def fail(cuda: RecordingCuda, stream: int) -> None:
+        raise EngineError('cudaStreamBeginCapture says no; look at nvidia-smi')
+
+    monkeypatch.setattr(RecordingCuda, 'begin_capture', fail)
+    engine = TensorRtEngine(graph, tmp_path, FakeMachine())
+    assert engine.runtime.endswith('H200 (not captured: cudaStreamBeginCapture says no)')
+    assert_says_one(engine)
+
+
+def assert_says_one(engine: TensorRtEngine) -> None:
     picture = np.zeros((224, 280, 3), np.uint8)
     assert (engine.run(picture)['depth'] == 1.0).all()
 

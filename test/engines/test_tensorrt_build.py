@@ -12,7 +12,7 @@ import pytest
 
 from endosfm3d_ros import cli
 from endosfm3d_ros.bundle import open_bundle
-from endosfm3d_ros.engines import tensorrt, tensorrt_build
+from endosfm3d_ros.engines import cuda, tensorrt, tensorrt_build
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.engines.tensorrt import TensorRtPlan
 from endosfm3d_ros.engines.tensorrt_build import Options, build, difference, gate_pictures
@@ -100,6 +100,38 @@ def test_what_tensorrt_says_is_in_the_one_line_of_a_failure(tmp_path: Path) -> N
     with pytest.raises(EngineError, match='can not build the graph: out of memory'):
         build(trt, b'', Options(), tmp_path / 'timing.cache', print)
     assert not (tmp_path / 'timing.cache').exists()
+
+
+@pytest.mark.parametrize(
+    ('driver', 'packages'),
+    [
+        ('12.4', "'tensorrt-cu12>=10.12,<12' 'cuda-python<13'"),
+        ('13.0', "'tensorrt-cu13>=10.12,<12' 'cuda-python<14'"),
+    ],
+)
+def test_a_driver_that_is_too_old_for_tensorrt_is_named_with_the_packages_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, driver: str, packages: str
+) -> None:
+    """TensorRT logs CUDA's error 35 as a warning, and its bindings raise a TypeError."""
+    monkeypatch.setattr(cuda, 'prove_gpu', lambda: tensorrt.Gpu('a GPU', '8.6', driver))
+    trt = fake_trt()
+
+    def fail(logger: Any) -> None:
+        logger.log(Severity.WARNING, 'Unable to determine GPU memory usage: CUDA error 35')
+        raise TypeError('pybind11::init(): factory function returned nullptr')
+
+    trt.calls.Builder.side_effect = trt.calls.Runtime.side_effect = fail
+    machine = MagicMock(version='11.4.0', plan=lambda data: TensorRtPlan(trt, data))
+    monkeypatch.setattr(tensorrt, 'plans', MagicMock())
+    for work in (
+        lambda: build(trt, b'', Options(), tmp_path / 'timing.cache', print),
+        lambda: tensorrt.load_plan(open_bundle('photometric').depth[0], tmp_path, machine),
+    ):
+        with pytest.raises(EngineError) as refusal:
+            work()
+        assert str(refusal.value).startswith('TensorRT can not start: Unable to determine GPU')
+        assert f'error 35 (the driver speaks CUDA {driver}: ' in str(refusal.value)
+        assert str(refusal.value).endswith(f'run: pip install {packages}')
 
 
 def test_a_plan_that_tensorrt_does_not_take_is_none_and_an_error() -> None:

@@ -159,7 +159,7 @@ assert tensorrt.import_tensorrt() is trt
 said, lines = tensorrt.Said(), []
 logger = tensorrt.make_logger(trt, said)
 logger.log(trt.ILogger.Severity.WARNING, 'careful')
-assert said.worst == '', said
+assert (said.worst, said.warning) == ('', 'careful'), said
 logger.log(trt.ILogger.Severity.ERROR, 'broken\\nfor good')
 assert said.line() == 'broken for good', said
 monitor = tensorrt_build.make_monitor(trt, lines.append)
@@ -173,6 +173,30 @@ assert 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 print('well')
 """
     assert run_python(code, folder, LD_LIBRARY_PATH=str(libraries)).strip() == 'well'
+
+
+def test_a_cuda_that_does_not_start_is_one_line_of_the_real_bindings(
+    bindings: tuple[Path, Path], run_python: Callable[..., str]
+) -> None:
+    """The libraries give no object, as TensorRT's own do with a driver that is too old."""
+    folder, libraries = bindings
+    code = """
+import tensorrt_bindings as trt
+from endosfm3d_ros.engines import tensorrt, tensorrt_build
+from endosfm3d_ros.engines.engine import EngineError
+from pathlib import Path
+for work in (
+    lambda: tensorrt.TensorRtPlan(trt, b'a plan'),
+    lambda: tensorrt_build.build(trt, b'', tensorrt_build.Options(), Path('none'), print),
+):
+    try:
+        work()
+    except EngineError as error:
+        print(error)
+"""
+    lines = run_python(code, folder, LD_LIBRARY_PATH=str(libraries)).splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith('TensorRT can not start: ') for line in lines), lines
 
 
 def test_bindings_without_their_libraries_are_one_line(
@@ -215,15 +239,18 @@ calls = [
     (cuda.begin_capture, 1), (cuda.end_capture, 1), (cuda.launch, 1, 2), (cuda.synchronize, 1),
 ]
 assert {call[0].__name__ for call in calls} == {
-    name for name in vars(Cuda) if not name.startswith('_')} - {'close'}
+    name for name in vars(Cuda) if not name.startswith('_')} - {'discard_capture', 'close'}
 for call, *arguments in calls:
     try:
         call(*arguments)
     except EngineError as error:
         print(str(error).split(':')[0])
+cuda.discard_capture(1)
 cuda.close()
-for name in ('cudaStreamDestroy', 'cudaEventDestroy', 'cudaFree', 'cudaFreeHost',
-             'cudaGraphInstantiate', 'cudaGraphDestroy', 'cudaGraphExecDestroy'):
+assert cuda._cudart.cudaError_t.cudaErrorInsufficientDriver == 35
+for name in ('cudaDriverGetVersion', 'cudaRuntimeGetVersion', 'cudaStreamDestroy',
+             'cudaEventDestroy', 'cudaFree', 'cudaFreeHost', 'cudaGraphInstantiate',
+             'cudaGraphDestroy', 'cudaGraphExecDestroy'):
     assert callable(getattr(runtime, name)), name
 """
     lines = run_python(code, wheels('cuda'), CUDA_VISIBLE_DEVICES='').splitlines()

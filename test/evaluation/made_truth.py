@@ -13,8 +13,12 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from endosfm3d_ros import parameters
 from endosfm3d_ros.bags.recording import McapWriter
+from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Intrinsics, Motion, Reconstruction
 from endosfm3d_ros.core.geometry import quaternion
+from endosfm3d_ros.core.rectify import Calibration
+from endosfm3d_ros.core.straighten import straightened
+from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.outputs import Outputs, Traffic
 
 FIRST_NS = 1_700_000_000_000_000_000
@@ -56,9 +60,31 @@ class Mistakes:
     frames: tuple[int, ...] = tuple(range(30))
 
 
-def write_run(path: Path, wrong: Mistakes = Mistakes()) -> Path:
-    """Write the node's own messages of a run that knows the truth but for its mistakes."""
-    outputs = Outputs(parameters.DEFAULTS)
+NO_LENS = Lens()
+
+
+def _undone(depth: np.ndarray, camera: Intrinsics, lens: Lens) -> tuple[np.ndarray, Intrinsics]:
+    """A depth image as the node sends it, the lens of the input undone."""
+    if lens.coefficient:
+        one = DepthMap(depth, np.full(depth.shape, 0.1, np.float32))
+        image = np.zeros((*depth.shape, 3), np.uint8)
+        _, one, flat = straightened(image, one, camera, lens.coefficient)
+        return one.depth, flat
+    K, D, size = camera.matrix, np.array(lens.distortion), depth.shape[::-1]
+    is_fisheye = lens.model == 'equidistant'
+    undo = cv2.fisheye.initUndistortRectifyMap if is_fisheye else cv2.initUndistortRectifyMap
+    maps = undo(K, D, np.eye(3), K, size, cv2.CV_32FC1)
+    return cv2.remap(depth, *maps, cv2.INTER_LINEAR, borderValue=float('nan')), camera
+
+
+def write_run(path: Path, wrong: Mistakes = Mistakes(), lens: Lens = NO_LENS) -> Path:
+    """
+    Write the node's own messages of a run that knows the truth but for its mistakes.
+
+    :param lens: of the input, by which the truth's pixels are bent.
+    """
+    source = 'camera_info' if lens.model else 'estimated'
+    outputs = Outputs({**parameters.DEFAULTS, 'intrinsics.source': source})
     cameras = true_cameras(max(wrong.frames) + 1)
     with McapWriter(path) as bag:
         for number in wrong.frames:
@@ -66,20 +92,26 @@ def write_run(path: Path, wrong: Mistakes = Mistakes()) -> Path:
             if number % 2:  # every other camera stands aside
                 T[:3, 3] += wrong.offset
             input_camera = true_camera(number).zoomed(wrong.focal)
+            given = Calibration(input_camera, lens.model, lens.distortion) if lens.model else None
+            depth, camera = true_depth(number), input_camera.resized(*SIZE)
+            if lens.bends:
+                depth, camera = _undone(depth, camera, lens)
             said = Reconstruction(
                 stamp_ns=FIRST_NS + number * FRAME_NS + wrong.late_ns,
                 frame_id='endoscope_optical',
                 image=np.full((SIZE[1], SIZE[0], 3), 90, np.uint8),
-                depth=true_depth(number) * np.float32(wrong.depth),
+                depth=depth * np.float32(wrong.depth),
                 confidence=np.full((SIZE[1], SIZE[0]), 0.5, np.float32),
-                camera=input_camera.resized(*SIZE),
+                camera=camera,
                 input_camera=input_camera,
                 T_odom_cam=T,
                 odom_covariance=np.eye(6),
                 motion=Motion(np.eye(4), np.eye(6), True, 50),
                 valid=True, reason='', k_trust=0.5, zoom=1.0, log_focal_sigma=0.1, epoch=0,
+                distortion=lens.coefficient,
             )  # fmt: skip
-            for topic, message in outputs.messages(said, Traffic(20.0, number + 1, 0, 0)):
+            traffic = Traffic(20.0, number + 1, 0, 0)
+            for topic, message in outputs.messages(said, traffic, calibration=given):
                 name = topic if topic.startswith('/') else f'/endosfm3d/{topic}'
                 _write(bag, name, message, said.stamp_ns)
     return path

@@ -98,6 +98,19 @@ def test_a_depth_image_that_says_nothing_counts_in_coverage_and_in_no_error(tmp_
     assert '1 images say nothing' in table_of(nothing)
 
 
+def test_places_that_were_withheld_are_no_path(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    run = perfect(truth, list(range(30)))
+    run.T_odom_cam[:20] = np.nan
+    found = compare(run, [], truth)
+    assert found.trajectory.frames == 10 and found.trajectory.ate_sim3 == pytest.approx(
+        0, abs=1e-9
+    )
+    run.T_odom_cam[:] = np.nan
+    found = compare(run, [], truth)
+    assert found.trajectory is None and found.intrinsics.fx == 0.0 and found.series.path == []
+
+
 def test_a_pixel_of_the_network_picture_reads_its_own_place_in_the_truth():
     numbered = np.arange(240 * 320, dtype=np.float32).reshape(240, 320)  # the input at half size
     camera = INPUT.cropped(200, 120, 80, 60).resized(40, 10)  # 2 and 6 input pixels a pixel

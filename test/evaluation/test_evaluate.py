@@ -2,14 +2,18 @@
 """`endosfm3d evaluate`: errors that were put in by hand come out as computed by hand."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from made_truth import FRAME_NS, Mistakes, true_cameras, write_bag, write_folder, write_run
 from nav_msgs.msg import Odometry
 
-from endosfm3d_ros.bags.recording import facts_beside
+from endosfm3d_ros.bags.reading import RunBag
+from endosfm3d_ros.bags.recording import McapWriter, facts_beside
 from endosfm3d_ros.cli import main
+from endosfm3d_ros.core.lens import rational_polynomial
+from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.evaluation.protocols import PROTOCOLS
 from endosfm3d_ros.evaluation.trajectory import align
 
@@ -81,6 +85,138 @@ def test_a_run_is_its_own_truth(tmp_path):
     found = json.loads(out.read_text())
     assert found['depth_unscaled']['abs_rel'] == 0.0
     assert found['trajectory']['ate_se3'] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_run_that_lies_in_its_truth_folder_is_not_its_own_truth(tmp_path):
+    folder = write_folder(tmp_path / 'clip')
+    bag, out = write_run(folder / 'run.mcap', Mistakes(depth=3, focal=1.3)), tmp_path / 'out.json'
+    assert main(['evaluate', str(bag), '--truth', str(folder), '--json', str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found['intrinsics']['fx'] == pytest.approx(0.3)
+    assert found['depth_unscaled']['abs_rel'] > 1.0
+
+
+def copy(bag, out, topics=None):
+    """Put the messages of a bag, or of some of its topics, into one that is being written."""
+    whole = RunBag(bag)
+    for topic in topics or whole.topics:
+        for one in whole.messages(topic):
+            kind = whole.topics[topic].type_name
+            out.write(topic, kind, one.raw, one.log_time_ns, one.publish_time_ns)
+
+
+def test_a_true_pose_beside_a_run_makes_the_rest_of_the_run_no_truth(tmp_path, capsys):
+    run = write_run(tmp_path / 'run.mcap', Mistakes(depth=3, focal=1.3))
+    truth, both = write_bag(tmp_path / 'truth.mcap'), tmp_path / 'both.mcap'
+    with McapWriter(both) as out:
+        copy(run, out)
+        copy(truth, out, ['/ground_truth/pose'])
+    assert main(['evaluate', str(both), '--truth', str(both)]) == 1
+    assert 'no camera_info of the truth: need /ground_truth/' in capsys.readouterr().err
+    with McapWriter(both, overwrite=True) as out:
+        copy(run, out)
+        copy(truth, out, ['/ground_truth/pose', '/ground_truth/camera_info'])
+    assert main(['evaluate', str(both), '--truth', str(both)]) == 0
+    said = capsys.readouterr().out
+    assert 'truth: pose /ground_truth/pose, camera_info /ground_truth/camera_info\n' in said
+    assert 'no depth image met a depth truth' in said
+    named = ['--truth-topic', 'depth=/endosfm3d/depth/image']
+    assert main(['evaluate', str(both), '--truth', str(both), *named]) == 0
+    assert 'depth /endosfm3d/depth/image' in capsys.readouterr().out
+
+
+LENSES = [
+    Lens(-0.4),
+    Lens(0.0, 'plumb_bob', (-0.3, 0.08, 0.001, -0.002, 0.0)),
+    Lens(0.0, 'rational_polynomial', tuple(rational_polynomial(-0.4))),
+    Lens(0.0, 'equidistant', (0.05, -0.01, 0.0, 0.0)),
+]
+
+
+@pytest.mark.parametrize('truth', ['folder', 'run'])
+@pytest.mark.parametrize('lens', LENSES, ids=['found', 'plumb_bob', 'polynomial', 'equidistant'])
+def test_a_lens_that_was_undone_is_no_error(tmp_path, lens, truth):
+    bag, out = write_run(tmp_path / 'run.mcap', NO_MISTAKE, lens), tmp_path / 'out.json'
+    known = write_folder(tmp_path / 'truth') if truth == 'folder' else bag
+    assert main(['evaluate', str(bag), '--truth', str(known), '--json', str(out)]) == 0
+    depth = json.loads(out.read_text())['depth_unscaled']
+    assert depth['abs_rel'] < (2e-3 if truth == 'folder' else 1e-6)  # resampled there and back
+    assert depth['coverage'] > 0.6  # a given K is kept, and the picture's edges are not
+
+
+def test_the_page_says_who_told_the_lens(tmp_path):
+    words = {
+        'the given calibration says (plumb_bob)': LENSES[1],
+        'the given calibration has no distortion': Lens(0.0, 'plumb_bob', (0.0,) * 5),
+        'the motion told no distortion': Lens(),
+    }
+    for name, (said, lens) in enumerate(words.items()):
+        bag = write_run(tmp_path / f'{name}.mcap', Mistakes(frames=(0, 1, 2)), lens)
+        assert main(['report', str(bag)]) == 0
+        page = re.sub('<[^>]+>', '', bag.with_suffix('.html').read_text())
+        assert said in page
+
+
+def renamed(bag, out, node):
+    """Put a run into one that is being written, as if the node had this name."""
+    whole = RunBag(bag)
+    for topic in whole.topics:
+        name, kind = topic.replace('/endosfm3d', node), whole.topics[topic].type_name
+        for one in whole.messages(topic):
+            out.write(name, kind, one.raw, one.log_time_ns, one.publish_time_ns)
+
+
+@pytest.mark.parametrize('node', ['/left/endosfm3d', '/theatre/scope'])
+def test_a_node_of_another_name_is_found(tmp_path, node):
+    whole, bag = write_run(tmp_path / 'whole.mcap', NO_MISTAKE, Lens(-0.3)), tmp_path / 'run.mcap'
+    with McapWriter(bag) as out:
+        renamed(whole, out, node)
+    truth, found = write_folder(tmp_path / 'truth'), tmp_path / 'out.json'
+    for known, limit in ((truth, 2e-3), (bag, 1e-6)):
+        assert main(['evaluate', str(bag), '--truth', str(known), '--json', str(found)]) == 0
+        assert json.loads(found.read_text())['depth_unscaled']['abs_rel'] < limit
+    assert main(['report', str(bag), '--truth', str(bag)]) == 0
+    page = (tmp_path / 'run.html').read_text()
+    assert 'data-moment="5"' in page and f'<i>·</i> {node}' in page
+    assert f'The truth: pose <code>{node}/odometry</code>' in page
+
+
+def test_of_several_nodes_one_is_named(tmp_path, capsys):
+    bag, truth = tmp_path / 'run.mcap', write_folder(tmp_path / 'truth')
+    with McapWriter(bag) as out:
+        renamed(write_run(tmp_path / 'a.mcap'), out, '/left/endosfm3d')
+        renamed(write_run(tmp_path / 'b.mcap', Mistakes(depth=1.1)), out, '/right/endosfm3d')
+    words = ['evaluate', str(bag), '--truth', str(truth), '--json', str(tmp_path / 'out.json')]
+    for command in (words, ['report', str(bag)]):
+        assert main(command) == 1
+        error = capsys.readouterr().err
+        assert 'several nodes, /left/endosfm3d, /right/endosfm3d' in error
+        assert '--node /left/endosfm3d' in error and error.count('\n') == 1
+    assert main([*words, '--node', '/right/endosfm3d']) == 0
+    found = json.loads((tmp_path / 'out.json').read_text())
+    assert found['depth_unscaled']['abs_rel'] == pytest.approx(0.1, rel=1e-4)
+    assert main([*words, '--node', '/up/endosfm3d']) == 1
+    assert 'need the topic /up/endosfm3d/status' in capsys.readouterr().err
+    as_truth = ['evaluate', str(bag), '--truth', str(bag), '--node', '/right/endosfm3d']
+    assert main(as_truth) == 1
+    assert 'no pose of the truth' in capsys.readouterr().err
+    assert main([*as_truth, '--truth-topic', 'pose=/left/endosfm3d/odometry']) == 0
+    said = capsys.readouterr().out
+    assert 'depth /left/endosfm3d/depth/image' in said and '/right' not in said
+
+
+def test_light_falloff_counts_the_pictures_that_it_had(tmp_path, capsys):
+    whole, bag = write_run(tmp_path / 'whole.mcap'), tmp_path / 'run.mcap'
+    rgb = '/endosfm3d/rgb/image'
+    with McapWriter(bag) as out:
+        copy(whole, out, [topic for topic in RunBag(whole).topics if topic != rgb])
+        for one in list(RunBag(whole).messages(rgb))[:12]:
+            out.write(rgb, 'sensor_msgs/msg/Image', one.raw, one.log_time_ns, one.log_time_ns)
+    truth = write_folder(tmp_path / 'truth')
+    assert main(['evaluate', str(bag), '--truth', str(truth)]) == 0
+    assert 'light falloff, 12 images' in capsys.readouterr().out
+    assert main(['report', str(bag), '--truth', str(truth)]) == 0
+    assert re.search('Light falloff, <[^>]+>12</data> images', (tmp_path / 'run.html').read_text())
 
 
 def test_depth_a_tenth_too_large_is_a_matter_of_scale_and_told_unscaled(tmp_path):
@@ -158,6 +294,20 @@ def test_two_videos_are_summed_up_frame_by_frame_and_video_by_video(tmp_path, ca
     assert fx['per_video']['mean'] == pytest.approx(0.1 / 2)
     assert (fx['per_video']['low'], fx['per_video']['high']) == pytest.approx((0.0, 0.1))
     assert 'all videos' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('spoilt', ['cut', 'empty', 'renamed'])
+def test_a_spoilt_truth_is_one_clear_line(tmp_path, spoilt, capsys):
+    bag = write_run(tmp_path / 'run.mcap', Mistakes(frames=(0, 1, 2)))
+    path = write_folder(tmp_path / 'truth', 3) / 'truth.npz'
+    stored = path.read_bytes()
+    if spoilt == 'renamed':
+        np.save(tmp_path / 'one.npy', np.zeros(3))
+        stored = (tmp_path / 'one.npy').read_bytes()
+    path.write_bytes({'cut': stored[: len(stored) // 2], 'empty': b''}.get(spoilt, stored))
+    assert main(['evaluate', str(bag), '--truth', str(path.parent)]) == 1
+    error = capsys.readouterr().err
+    assert f'{path}: no archive of arrays' in error and error.count('\n') == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small run's bag, made of the node's own messages without a network: what goes in is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -61,11 +62,20 @@ def write_run(
     latency_ms: float = 30.0,
     live: bool = True,
     withheld: int = 0,
+    anchored: tuple[int, float] | None = None,
+    left_out: tuple[str, ...] = (),
+    counters: list[Traffic] | None = None,
+    breaks_off: bool = False,
 ) -> Path:
     """
     Write a bag as the recorder would; each frame takes 1 ms longer than the one before.
 
     :param withheld: frames before the scale is anchored, of which nothing that needs it is sent.
+    :param anchored: from this frame on the robot's motion says this factor: a new epoch, where
+        depth and path are that many times as large.
+    :param counters: what the node counted until each frame.
+    :param breaks_off: the facts, which are written at the end, are missing.
+    :param left_out: private topics that were not recorded.
     """
     outputs = Outputs({**parameters.DEFAULTS, 'require_metric': withheld > 0})
     with McapWriter(path) as bag:
@@ -75,16 +85,27 @@ def write_run(
         for number, said in enumerate(frames):
             if withheld and number == withheld:
                 outputs.scale = Scale(1.0, 0.05, KINEMATIC)
+            if anchored and number >= anchored[0]:
+                outputs.scale = Scale(anchored[1], 0.05, KINEMATIC)
+                T_odom_cam = said.T_odom_cam.copy()
+                T_odom_cam[:3, 3] *= anchored[1]
+                depth = said.depth * np.float32(anchored[1])
+                said = replace(said, epoch=1, depth=depth, T_odom_cam=T_odom_cam)
             log_ns = said.stamp_ns + int((latency_ms + number) * 1e6) * live
-            for topic, message in outputs.messages(said, Traffic(20.0, number + 2, 1, 1)):
+            traffic = counters[number] if counters else Traffic(20.0, number + 2, 1, 1)
+            for topic, message in outputs.messages(said, traffic):
+                if topic in left_out:
+                    continue
                 name = topic if topic.startswith('/') else f'/endosfm3d/{topic}'
                 kind = f'{type(message).__module__.split(".")[0]}/msg/{type(message).__name__}'
                 bag.write(name, kind, serialize_message(message), log_ns, log_ns)
+        if breaks_off:
+            return path
         bag.add_facts(
             {
                 'source': '/home/somebody/clip.mp4',
                 'model': 'photometric',
-                **({'recorder': '{}'} if live else {}),
+                **({'recorder': '{}'} if live else {'runtime': 'numpy'}),
             }
         )
     return path

@@ -62,6 +62,15 @@ def _top(html):
     return labels[-1][1] / labels[-1][0] * 100
 
 
+@pytest.mark.parametrize('values', [np.arange(-50.0, -10.0), np.arange(-20.0, 20.0)])
+def test_what_is_below_zero_stays_in_the_histogram(values):
+    html = histogram('latency', values, 'ms', [Mark(float(values[5]), 'p50')])
+    bars = re.findall(r'class="bar" x="([\d.]+)"[^>]+height="([\d.]+)"', html)
+    heights = [float(height) for _, height in bars]
+    assert min(heights) > 0.5 * max(heights)  # as even as the values, none gathered at an end
+    assert '−' in html
+
+
 def test_a_timeline_has_a_cell_per_stretch():
     html = timeline('validity', ['valid', 'valid', '', 'invalid'], 4.0, [])
     cells = re.findall(r'rect class="(\w+)" x="([\d.]+)" y="0" width="([\d.]+)"', html)

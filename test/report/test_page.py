@@ -13,6 +13,7 @@ from made_run import reconstruction, write_run, write_truth
 
 from endosfm3d_ros.evaluation.compare import compare
 from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
+from endosfm3d_ros.report import charts, sections
 from endosfm3d_ros.report.build import build_report
 from endosfm3d_ros.report.command import add_arguments
 from endosfm3d_ros.report.command import run as report
@@ -165,6 +166,63 @@ def test_a_poor_run_still_makes_a_page(tmp_path, frames):
     assert not re.search(r'\bnan\b|\binf\b|None', ' '.join(page.words))
     assert not re.search(r' (d|x|y|width|height|style)="[^"]*\b(nan|inf)\b', text)
     json.dumps(summarise(run), allow_nan=False)
+
+
+def page_of(tmp_path, frames, **options):
+    run = read_run(write_run(tmp_path / 'run.mcap', frames, **options))
+    build_report(run, tmp_path / 'report.html')
+    return (tmp_path / 'report.html').read_text(encoding='utf-8')
+
+
+def test_a_moment_s_depth_is_in_the_unit_of_its_time(tmp_path):
+    frames = [reconstruction(number) for number in range(40)]
+    text = page_of(tmp_path, frames, anchored=(30, 5.0))
+    assert re.findall(r'Depth, ([a-z ]+)</b>', text) == ['mm', 'nominal mm']
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    assert {cloud['unit'] for cloud in data['clouds']} == {'mm', 'nominal mm'}
+    assert data['path']['unit'] == 'mm'
+    assert [len(piece) for piece in data['path']['run']] == [10]  # what came before is not in mm
+
+
+def test_why_there_is_no_picture_is_told(tmp_path):
+    frames = [reconstruction(number) for number in range(5)]
+    text = page_of(tmp_path, frames, withheld=5)
+    assert 'depth of every frame was withheld' in text and 'id="path"' not in text
+    assert text.count('Not told in any') == 2
+    (tmp_path / 'run.mcap').unlink()
+    text = page_of(tmp_path, frames, left_out=('rgb/image',))
+    assert 'No frame was recorded with picture, depth and confidence' in text
+    assert 'No frame was answered' not in text
+
+
+def test_pictures_and_curves_count_from_the_same_frame(tmp_path):
+    frames = [reconstruction(number, valid=number >= 50) for number in range(60)]
+    text = page_of(tmp_path, frames)
+    assert re.findall(r'<figcaption><span>([\d.]+ s)</span>', text)[0] == '2.0 s'
+    assert re.findall(r'data-moment="0">([\d.]+ s)</button>', text) == ['2.0 s']
+
+
+def test_a_clock_that_jumps_there_and_back_makes_a_page_of_its_usual_size(tmp_path, monkeypatch):
+    cells, timeline = [], charts.timeline
+    monkeypatch.setattr(
+        charts, 'timeline', lambda title, slots, *rest: (
+            cells.append(len(slots)) or timeline(title, slots, *rest)
+        )
+    )  # fmt: skip
+    frames = [reconstruction(number) for number in range(10)]
+    late = [replace(one, stamp_ns=one.stamp_ns + 10**14) for one in frames]  # by 28 hours
+    text = page_of(tmp_path, [*frames, *late, *frames])
+    assert cells[0] <= sections.MOST_CELLS + 1
+    assert '10</data> frames bear a stamp that came before' in text
+    assert 'No frame was answered' not in text
+
+
+def test_stamps_ahead_of_the_recorder_s_clock_are_told(tmp_path):
+    frames = [reconstruction(number) for number in range(10)]
+    run = read_run(write_run(tmp_path / 'run.mcap', frames, latency_ms=-3000))
+    build_report(run, tmp_path / 'report.html')
+    assert summarise(run)['latency_ms']['ahead'] == 10
+    assert "ahead of the recorder's clock" in (tmp_path / 'report.html').read_text()
 
 
 def test_a_noisy_run_of_large_pictures_stays_below_6_mb(tmp_path):

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_run import FRAME_NS, START_NS, depth_of, reconstruction, write_run
 
+from endosfm3d_ros.bags.reading import RunBag
 from endosfm3d_ros.bags.recording import McapWriter, facts_beside
+from endosfm3d_ros.cli import main
+from endosfm3d_ros.outputs import Traffic
 from endosfm3d_ros.report import messages
-from endosfm3d_ros.report.run import choose_moments, read_run
+from endosfm3d_ros.report.run import RGB, choose_moments, read_run
 from endosfm3d_ros.report.summary import summarise, trust_word
 
 
@@ -39,6 +44,79 @@ def test_frames_whose_depth_is_withheld_are_frames(tmp_path, withheld: int, live
     assert len(run.rows) == 20 and run.incomplete == 0
     assert [row.coverage > 0 for row in run.rows] == [number >= withheld for number in range(20)]
     assert len(list(run.depth_pictures())) == 20 - withheld
+    told = np.isfinite(run.estimate.T_odom_cam).all(axis=(1, 2))
+    assert told.tolist() == [number >= withheld for number in range(20)]
+    length = summarise(run)['path_length_mm']
+    assert length is None if withheld == 20 else length == pytest.approx(11.0)
+
+
+def test_lengths_before_the_scale_was_anchored_are_not_mixed_in(tmp_path) -> None:
+    said = [reconstruction(number) for number in range(40)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said, anchored=(30, 5.0)))
+    summary = summarise(run)
+    assert summary['path_length_mm'] == pytest.approx(5.0 * 9)
+    expected = np.median([np.nanmedian(depth_of(number)) * 5 for number in range(30, 40)])
+    assert summary['depth']['median_mm'] == pytest.approx(expected, rel=1e-5)
+    assert summary['scale']['frames'] == 10
+    assert (
+        'by the motion of the robot. So it is in 10 of 40 frames'
+        in (summary['scale']['statement'])
+    )
+
+
+@pytest.mark.parametrize('live', [True, False])
+def test_every_turn_of_a_looped_clip_is_told(tmp_path, live: bool) -> None:
+    said = [reconstruction(number) for number in range(10)]
+    again = [replace(one, epoch=1, depth=one.depth * 2, valid=False) for one in said]
+    run = read_run(write_run(tmp_path / 'run.mcap', said + again, live=live))
+    summary = summarise(run)
+    assert (len(run.rows), run.incomplete, summary['frames']['repeated']) == (20, 0, 10)
+    assert [row.valid for row in run.rows] == [True] * 10 + [False] * 10
+    assert summary['path_length_mm'] == pytest.approx(18.0)
+    assert run.seconds.tolist() == pytest.approx([0.04 * number for number in range(20)])
+    moments = run.moments(run.rows)
+    assert len(moments) == 20
+    np.testing.assert_allclose(moments[13].depth, depth_of(3) * 2, rtol=1e-6)
+    assert all(one.image is not None for one in run.depth_pictures())
+
+
+def test_a_missing_picture_is_missed_by_its_own_frame_only(tmp_path) -> None:
+    said = [reconstruction(number) for number in range(30)]
+    whole = RunBag(write_run(tmp_path / 'whole.mcap', said))
+    with McapWriter(tmp_path / 'run.mcap') as bag:
+        for topic in whole.topics:
+            for number, one in enumerate(whole.messages(topic)):
+                if topic != f'/endosfm3d/{RGB}' or number not in (3, 4, 20):
+                    kind = whole.topics[topic].type_name
+                    bag.write(topic, kind, one.raw, one.log_time_ns, one.publish_time_ns)
+    pictures = list(read_run(tmp_path / 'run.mcap').depth_pictures())
+    missing = [number for number, one in enumerate(pictures) if one.image is None]
+    assert (len(pictures), missing) == (30, [3, 4, 20])
+    np.testing.assert_array_equal(pictures[21].image, said[21].image)
+
+
+def test_a_missing_picture_does_not_bring_the_rest_into_memory(tmp_path, monkeypatch) -> None:
+    said = [reconstruction(number) for number in range(30)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said))
+    read, all_messages = [], RunBag.messages
+
+    def without_the_first(bag, topic):
+        for number, one in enumerate(all_messages(bag, topic)):
+            is_rgb = topic == f'/endosfm3d/{RGB}'
+            if is_rgb:
+                read.append(number)
+            if number or not is_rgb:
+                yield one
+
+    monkeypatch.setattr(RunBag, 'messages', without_the_first)
+    assert next(run.depth_pictures()).image is None
+    assert read == [0, 1]
+
+
+def test_coverage_is_of_the_depth_that_was_sent(tmp_path) -> None:
+    said = [reconstruction(number) for number in range(20)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said, withheld=12))
+    assert summarise(run)['depth']['coverage'] == pytest.approx(1 - 64 / (48 * 60))
 
 
 def test_facts_of_a_run_go_with_it(tmp_path) -> None:
@@ -83,6 +161,7 @@ def test_the_summary_counts_and_measures(tmp_path):
         'out': 20,
         'unanswered': 3,
         'incomplete': 0,
+        'repeated': 0,
         'out_fraction': 0.8,
     }
     assert summary['clip'] == 'clip.mp4'  # and not where it lay
@@ -101,6 +180,32 @@ def test_the_summary_counts_and_measures(tmp_path):
     }
     assert summary['scale']['state'] == 'nominal'
     assert 'not anchored' in summary['scale']['statement']
+
+
+def test_what_the_node_counted_before_the_recording_is_not_counted(tmp_path):
+    said = [reconstruction(number) for number in range(20)]
+    late = [Traffic(20.0, 5000 + 2 * number, 50, 400 + number) for number in range(20)]
+    restarted = [*late[:10], *(Traffic(20.0, number + 1, 1, 0) for number in range(10))]
+    unknown = [Traffic(20.0, number + 1, -1, 0) for number in range(20)]
+    waited = [Traffic(20.0, 60 + number, 0, 58) for number in range(20)]  # for its networks
+    found = []
+    for name, counters in enumerate((late, restarted, unknown, waited)):
+        bag = write_run(tmp_path / f'{name}.mcap', said, counters=counters)
+        frames = summarise(read_run(bag))['frames']
+        found.append([frames[one] for one in ('received', 'lost_on_wire', 'dropped_by_mailbox')])
+    assert found == [[39, 0, 19], [29, 1, 9], [20, None, 0], [79, 0, 58]]
+
+
+def test_a_bag_without_its_last_words_is_neither_live_nor_offline(tmp_path):
+    said = [reconstruction(number) for number in range(10)]
+    bag = write_run(tmp_path / 'run.mcap', said, breaks_off=True)
+    summary = summarise(read_run(bag))
+    assert summary['mode'] is None
+    assert summary['latency_ms']['p50'] == pytest.approx(34.5)
+    assert main(['report', str(bag)]) == 0
+    assert 'offline' not in (tmp_path / 'run.html').read_text()
+    nothing = read_run(write_run(tmp_path / 'nothing.mcap', []))
+    assert summarise(nothing)['latency_ms']['definition'] == 'not measured'
 
 
 def test_an_offline_run_has_no_latency(tmp_path):

@@ -31,7 +31,7 @@ from endosfm3d_ros.core.geometry import rotation_from_quaternion
 
 pytestmark = pytest.mark.ros
 TRIES = 5
-METRIC_ONLY = ('depth/image', 'depth/confidence', 'points', 'tf')
+METRIC_ONLY = ('depth/image', 'depth/confidence', 'points', 'odometry', 'path', 'tf')
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_ctrl_c_while_the_libraries_load_is_a_clean_end(
     pytest.fail(f'{TRIES} times too late: {said}')
 
 
-def test_metric_is_required_and_nothing_is_anchored_so_depth_points_and_tf_are_withheld(
+def test_metric_is_required_and_nothing_is_anchored_so_all_lengths_are_withheld(
     with_node: Callable[..., RobotWithNode],
 ) -> None:
     robot = with_node('require_metric:=true')

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -34,8 +35,8 @@ from endosfm3d_ros.bags.reading import RunBag
 from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.player import LINGER_S, Schedule, play
-from endosfm3d_ros.recorder import LARGE_DEPTH, Recorder, record
-from endosfm3d_ros.traffic import SequenceGaps
+from endosfm3d_ros.recorder import LARGE_DEPTH, Listener, Recorder, record
+from endosfm3d_ros.traffic import MessageInfo, SequenceGaps
 
 pytestmark = pytest.mark.ros
 
@@ -330,6 +331,19 @@ def test_numbers_that_start_again_are_another_publisher_not_a_loss():
     gaps = SequenceGaps()
     assert [gaps.add(number) for number in (4, 5, 8, 1, 2)] == [0, 0, 2, 0, 0]
     assert (gaps.lost, gaps.missed_before) == (2, 3)
+
+
+def test_a_middleware_that_tells_no_numbers_tells_no_loss():
+    offer = SimpleNamespace(topic_type='std_msgs/msg/String', qos_profile=QoSProfile(depth=1))
+    node = SimpleNamespace(create_subscription=lambda *_, **__: None)
+    bag = SimpleNamespace(put=lambda message: True)
+    for numbers, lost in (((1, 2, 5), 2), ((None, None), None), ((1, None, 5), None)):
+        listener = Listener(node, '/text', [offer], bag)
+        for number in numbers:
+            listener._take(bytes(8), MessageInfo(
+                source_timestamp=1, received_timestamp=2, publication_sequence_number=number
+            ))  # fmt: skip
+        assert (listener.facts().lost, listener.facts().missed_before) == (lost, 0)
 
 
 def test_a_player_ends_well_when_it_is_stopped_waiting_or_sending():

@@ -326,3 +326,20 @@ def test_bounced_light_falls_off_by_less_than_the_scope_s_own_and_is_redder() ->
             most = float((ray[one, 0][far].mean() / ray[one, 0][near].mean()) ** 2)
             assert rise[0] < 1.5 * most  # never brighter than even light would be
     assert changed > 15 and FALLOFF[1] < 2.0
+
+
+def test_weights_are_written_whole_and_no_state_is_newer(tmp_path, monkeypatch) -> None:
+    run = Run('depth', tmp_path, 'cpu', 1e-3, steps=2)
+    run.save()
+    before = [(tmp_path / name).read_bytes() for name in ('weights.safetensors', 'state.pt')]
+
+    def full(weights, path):
+        Path(path).write_bytes(b'half')
+        raise OSError('no room')
+
+    monkeypatch.setattr('training.compact.save_file', full)
+    run.step = 1
+    with pytest.raises(OSError, match='no room'):
+        run.save()
+    after = [(tmp_path / name).read_bytes() for name in ('weights.safetensors', 'state.pt')]
+    assert after == before

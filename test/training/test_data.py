@@ -16,14 +16,16 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 
+from training.config import Source
 from training.data.augment import Augmentation, augmented, cropped, mirrored
 from training.data.c3vd import c3vd, read_fisheye
 from training.data.dataset import Samples, Steps
 from training.data.hamlyn import hamlyn
+from training.data.open import _with_own_name
 from training.data.prepared import prepare_clip
 from training.data.raw import RawClip
 from training.data.sample import Sample, batched
-from training.data.scared import scared, scared_raw
+from training.data.scared import _resized, scared, scared_raw
 from training.data.streams import stream
 from training.masks import usable
 from training.objective import masked_mean, project, sample
@@ -71,15 +73,39 @@ def test_truth_of_each_data_set_warps_a_neighbour_onto_its_frame(tmp_path, layou
     assert samples[0].depth.nanmedian() == pytest.approx(made_data.DEPTH_MM)
 
 
-def test_frames_of_a_list_are_read_and_those_without_neighbours_left_out_and_counted(tmp_path):
-    root = made_data.scared(tmp_path / 'data', list(range(1, 9)))
-    frames = tmp_path / 'train.txt'
-    frames.write_text(''.join(f'dataset3/keyframe4 {n} l\n' for n in (1, 2, 3, 5, 6, 7, 8)))
-    samples = Samples([prepared(scared(root, [frames])[0], tmp_path)])
-    assert (len(samples), samples.left_out) == (3, 4)  # 2, 6 and 7 have both neighbours
-    assert [samples[n].name for n in range(3)] == [
-        f'dataset3/keyframe4 frame {n}' for n in (2, 6, 7)
+def test_frames_of_a_list_are_targets_and_the_folder_has_their_neighbours(tmp_path):
+    """As the standard test list of SCARED asks for it: every eighth frame."""
+    root = made_data.scared(tmp_path / 'data', list(range(1, 18)))
+    frames = tmp_path / 'test.txt'
+    frames.write_text(''.join(f'dataset3/keyframe4 {n} l\n' for n in (1, 9, 10, 17)))
+    clip = prepared(scared(root, [frames])[0], tmp_path)
+    assert clip.numbers.tolist() == [1, 2, 8, 9, 10, 11, 16, 17]
+    assert clip.numbers[clip.targets].tolist() == [1, 9, 10, 17]
+    samples = Samples([clip])
+    assert [samples[n].name for n in range(len(samples))] == [
+        f'dataset3/keyframe4 frame {n}' for n in (9, 10)
     ]
+    assert samples.left_out == 2  # 1 and 17 are at an end, but have their depth
+    assert [one.name[-2:] for one in samples.alone()] == [' 1', '17']
+    assert all(one.depth.isfinite().any() and len(one.images) == 1 for one in samples.alone())
+    farther = prepared(scared(root, [frames], (-2, 2))[0], tmp_path)
+    assert farther.numbers.tolist() == [1, 3, 7, 8, 9, 10, 11, 12, 15, 17]
+
+
+def test_depth_is_read_at_the_centre_of_the_networks_pixel(tmp_path):
+    """u of the picture as its depth: a reader that rounds down is half a network's pixel off."""
+    root = made_data.hamlyn(tmp_path / 'data', [0])
+    ramp = np.tile(np.arange(made_data.WIDTH, dtype=np.uint16) + 1, (made_data.HEIGHT, 1))
+    made_data.write(root / 'rectified01' / 'depth01' / f'{0:010d}.png', ramp)
+    clip = prepare_clip(hamlyn(root)[0], (32, 40), tmp_path / 'cache', [])
+    centres = (np.arange(40) + 0.5) * 4 - 0.5
+    assert abs(np.mean(clip.depths[0, 16] - 1 - centres)) <= 0.5
+
+
+def test_scene_points_of_a_larger_picture_are_read_at_pixel_centres():
+    ramp = np.tile(np.arange(160, dtype=np.float32), (128, 1))
+    centres = (np.arange(40) + 0.5) * 4 - 0.5
+    assert abs(np.mean(_resized(ramp, 40, 32)[16] - centres)) <= 0.5
 
 
 def test_hamlyn_knows_depth_and_camera(tmp_path):
@@ -172,6 +198,7 @@ def test_two_processes_that_need_one_clip_make_it_once(tmp_path):
     code = f"""
 from pathlib import Path
 from training.data.hamlyn import hamlyn
+from training.data.open import _with_own_name
 from training.data.prepared import prepare_clip
 print(len(prepare_clip(hamlyn(Path({str(root)!r}))[0], {SIZE}, Path({str(cache)!r}), []).images))
 """
@@ -307,3 +334,26 @@ def test_a_world_shows_its_field_stop_and_its_instrument_where_they_are_asked_fo
     assert 0.005 < nearer.mean() < 0.7
     assert not np.array_equal(busy.image[nearer], plain.image[nearer])
     assert (busy.depth <= plain.depth).all()
+
+
+def test_worlds_of_other_settings_and_files_of_one_path_have_names_of_their_own(
+    tmp_path, monkeypatch
+):
+    """Else their focal lengths would be tied, or one run be two from another folder."""
+    worlds = [
+        Source('worlds', focal=0.5), Source('worlds', focal=0.8), Source('worlds', focal=1.2),
+    ]  # fmt: skip
+    bags = [Source('stream', 'bag', topic='/left'), Source('stream', 'bag', topic='/right')]
+    clips = [
+        *((RawClip('colon_0_camera', f'{one.focal}', iter), one) for one in worlds),
+        *((RawClip('bag', one.topic, iter), one) for one in bags),
+    ]
+    found = []
+    for place in ('a', 'b'):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        known: dict[str, str] = {}
+        found.append([_with_own_name(clip, source, known).name for clip, source in clips])
+        assert [_with_own_name(clip, source, known).name for clip, source in clips] == found[-1]
+    assert found[0] == found[1]
+    assert len(set(found[0])) == len(clips)

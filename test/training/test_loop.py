@@ -4,12 +4,15 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import made_data
@@ -19,10 +22,12 @@ import yaml
 pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
+from accelerate import PartialState
 
-from training.checkpoints import TrainingError
+from training.checkpoints import TrainingError, latest, save
 from training.evaluate import main as evaluate_command
 from training.loop import time_left
+from training.model import CompactStep
 from training.networks_of import paper_model
 from training.processes import number_in
 from training.train import add_arguments
@@ -194,6 +199,109 @@ def test_a_loss_that_is_no_number_stops_names_the_samples_and_keeps_the_last_goo
     assert f'the last good checkpoint is {tmp_path / "run" / "checkpoints" / kept}' in error
 
 
+def test_a_motion_that_is_no_number_stops_with_the_promised_line(tmp_path, capsys, monkeypatch):
+    """torch's grid_sample would end the process at pixels that are NaN."""
+    forward = CompactStep.forward
+
+    def broken(self, source, target):
+        said = forward(self, source, target)
+        return replace(said, T_source_target=said.T_source_target * float('nan'))
+
+    monkeypatch.setattr(CompactStep, 'forward', broken)
+    assert train(settings(tmp_path), tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert 'not finite; samples: rectified01 frame' in error
+
+
+def test_a_given_K_that_a_clip_does_not_say_is_refused_before_the_first_step(tmp_path, capsys):
+    config = settings(tmp_path, networks={'intrinsics': 'given'})
+    (tmp_path / 'data' / 'rectified01' / 'intrinsics.txt').unlink()
+    assert train(config, tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    assert 'rectified01: K is not known of 7 of its 7 frames' in error
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_best_whose_copy_failed_is_kept_when_the_run_goes_on(tmp_path, monkeypatch):
+    config = settings(tmp_path, loop={'epochs': 1, 'validate_every': 1, 'keep': 1})
+    run = tmp_path / 'run'
+
+    def stopped(run, folder):
+        raise TrainingError('no room')
+
+    monkeypatch.setattr('training.loop.keep_best', stopped)
+    assert train(config, run) == 1
+    assert not (run / 'best').exists()
+    monkeypatch.undo()
+    assert train(settings(tmp_path, loop={'epochs': 1, 'validate_every': 100}), run) == 0
+    facts = json.loads((run / 'best' / 'checkpoint.json').read_text())
+    validated = [line['validation'] for line in logged(run) if 'validation' in line]
+    assert facts['metrics']['abs_rel'] == min(one['abs_rel'] for one in validated)
+
+
+def test_the_best_is_what_lies_in_its_folder_whatever_a_checkpoint_says(tmp_path):
+    config = settings(tmp_path, loop={'epochs': 1, 'validate_every': 1})
+    run = tmp_path / 'run'
+    assert train(config, run) == 0
+    path = run / 'checkpoints' / checkpoints(run)[-1] / 'checkpoint.json'
+    facts = json.loads(path.read_text())
+    facts['state'] = {**facts['state'], 'best': 1e-9, 'best_step': 0}  # of a folder that is lost
+    path.write_text(json.dumps(facts))
+    shutil.rmtree(run / 'best')
+    assert train(settings(tmp_path, loop={'epochs': 2, 'validate_every': 1}), run) == 0
+    assert (run / 'best' / 'weights.safetensors').is_file()
+
+
+def test_a_best_by_another_metric_is_none(tmp_path, capsys):
+    run = tmp_path / 'run'
+    assert train(settings(tmp_path, loop={'epochs': 1}), run) == 0
+    first = json.loads((run / 'best' / 'checkpoint.json').read_text())['step']
+    capsys.readouterr()
+    changed = {'epochs': 2, 'metric': 'photometric', 'validate_every': 100}
+    assert train(settings(tmp_path, loop=changed), run) == 0
+    assert 'the best is looked for anew' in capsys.readouterr().out
+    facts = json.loads((run / 'best' / 'checkpoint.json').read_text())
+    assert facts['step'] > first
+    assert facts['state']['best'] == facts['metrics']['photometric']
+
+
+def test_a_step_is_saved_once_and_a_half_deleted_checkpoint_is_none(tmp_path, monkeypatch):
+    saved = []
+
+    def counted(run, step, *rest):
+        saved.append(step)
+        return save(run, step, *rest)
+
+    monkeypatch.setattr('training.loop.save', counted)
+    run = tmp_path / 'run'
+    assert train(settings(tmp_path, loop={'epochs': 1, 'validate_every': 1}), run) == 0
+    assert len(saved) == len(set(saved))
+    broken = run / 'checkpoints' / 'step_00009999'
+    broken.mkdir()
+    (broken / 'weights.safetensors').write_bytes(b'')
+    assert latest(run).name == f'step_{saved[-1]:08d}'
+
+
+def test_a_checkpoint_that_takes_anothers_place_never_leaves_it_half(tmp_path, monkeypatch):
+    net = torch.nn.Linear(2, 2)
+    folder = save(tmp_path, 1, net, {}, {}, 1)
+    deleted = []
+
+    def stopped(path, **_):
+        if Path(path).exists():
+            deleted.append(Path(path).name)
+            raise OSError('stopped while it deletes')
+
+    monkeypatch.setattr('training.checkpoints.shutil.rmtree', stopped)
+    with pytest.raises((TrainingError, OSError)):
+        save(tmp_path, 1, net, {}, {}, 1)
+    assert deleted[0] == 'step_00000001.old'
+    assert latest(tmp_path) == folder
+    assert (folder / 'weights.safetensors').is_file()
+
+
 def test_a_full_disk_stops_with_one_line_and_loses_no_checkpoint(tmp_path, capsys):
     config = settings(tmp_path, loop={'epochs': 1})
     assert train(config, tmp_path / 'run') == 0
@@ -259,7 +367,7 @@ def test_a_cache_without_room_is_one_line_and_nothing_half_made_stays(tmp_path, 
     error = capsys.readouterr().err.strip()
     assert len(error.splitlines()) == 1
     assert 'make room, or name another folder as data: cache' in error
-    assert not list((tmp_path / 'cache').iterdir())
+    assert [path.name for path in (tmp_path / 'cache').iterdir()] == ['.lock']
 
 
 def test_figures_and_pictures_without_room_stop_with_one_line_and_lose_no_checkpoint(
@@ -335,6 +443,19 @@ def test_half_precision_that_is_none_of_ours_is_refused(tmp_path, monkeypatch, c
 )
 def test_as_many_processes_run_as_accelerate_was_asked_for(command, count):
     assert number_in(command.split()) == count
+
+
+def test_processes_wait_a_day_for_the_one_that_reads_the_data(tmp_path, monkeypatch):
+    asked = []
+
+    class Place(PartialState):
+        def __init__(self, **kwargs):
+            asked.append(kwargs['timeout'])
+            super().__init__(**kwargs)
+
+    monkeypatch.setattr('training.train.PartialState', Place)
+    assert train(settings(tmp_path, loop={'epochs': 1}), tmp_path / 'run') == 0
+    assert asked == [timedelta(days=1)]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 
-from training.checkpoints import TrainingError, load_strictly
+from training.checkpoints import TrainingError, load_strictly, load_weights, save
 from training.data.augment import Augmentation, augmented
 from training.data.dataset import Samples
 from training.data.prepared import prepare_clip
@@ -136,3 +136,32 @@ def test_an_augmented_sample_knows_its_window(samples):
     again = augmented(replace(one), Augmentation(mirror=0.0, crop=0.0), np.random.default_rng(0))
     assert torch.equal(again.window, one.window)
     assert (one.window[:, 2] < 1).all()
+
+
+def begun_with(folder, nets: Networks, scopes: list[str], tied: TiedIntrinsics) -> list[str]:
+    where = save(folder, 1, nets, {}, {'scopes': scopes}, 1)
+    now = Networks('small', 'small', 'tied', False, tied)
+    lacking = load_weights(where, now, ['b', 'new', 'a'])
+    assert torch.equal(next(now.depth.parameters()), next(nets.depth.parameters()))
+    return lacking
+
+
+def test_a_start_hands_on_focal_lengths_by_the_names_of_their_scopes(tmp_path):
+    before = TiedIntrinsics(2, [5, 5], 1.0)
+    before.log_focal.data[:] = torch.tensor([1.4, 0.7]).log()
+    before.centre.data[:] = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    before.log_zoom.data[:] = 0.5
+    nets = Networks('small', 'small', 'tied', False, before)
+    tied = TiedIntrinsics(3, [9], 0.5)  # other clips, another count
+    lacking = begun_with(tmp_path, nets, ['a', 'b'], tied)
+    assert lacking == ['the focal length of new', 'zooms']
+    assert tied.log_focal.exp().tolist() == pytest.approx([0.7, 0.5, 1.4])
+    assert tied.centre.flatten().tolist() == pytest.approx([0.3, 0.4, 0.0, 0.0, 0.1, 0.2])
+    assert not tied.log_zoom.any()
+
+
+def test_a_start_without_tied_focal_lengths_hands_on_none(tmp_path):
+    nets, tied = Networks('small', 'small', 'pair', False), TiedIntrinsics(3, None, 0.5)
+    lacking = begun_with(tmp_path, nets, ['a', 'b'], tied)
+    assert lacking == [f'the focal length of {one}' for one in ('b', 'new', 'a')]
+    assert tied.log_focal.exp().tolist() == pytest.approx([0.5, 0.5, 0.5])

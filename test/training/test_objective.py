@@ -13,7 +13,7 @@ pytest.importorskip('numba', reason='numba compiles the renderer: make setup-tra
 import torch
 
 from training import objective
-from training.networks.appearance_flow import AppearanceNetwork, refined_target
+from training.networks.appearance_flow import AppearanceNetwork, refined_target, registered
 from training.objective import (
     depth_inconsistency,
     distilled,
@@ -219,6 +219,24 @@ def test_what_is_masked_out_reaches_neither_value_nor_gradient():
     assert float(mean.detach()) == 2.0
     assert values.grad.tolist() == [[[[0.5, 0.0], [0.5, 0.0]]]]
     assert float(masked_mean(values.detach(), torch.zeros_like(mask))) == 0.0
+
+
+def test_pixels_that_are_no_numbers_are_read_and_their_gradient_says_so():
+    source = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    depth = torch.ones(1, 1, 6, 8, requires_grad=True)
+    T = motions(torch.zeros(1, 3), torch.tensor([[float('nan'), 0.0, 0.0]]))
+    camera = torch.tensor([[0.8, 0.8, 0.5, 0.5]])
+    there = project(depth, T, camera, camera)
+    assert not there.inside.any()
+    masked_mean(sample(source, there.pixels), there.inside.float()).backward()
+    assert torch.isnan(depth.grad).all()
+
+
+def test_a_flow_that_is_no_number_is_read_too():
+    source = torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0))
+    scale = torch.tensor(float('nan'), requires_grad=True)
+    (registered(source, scale * torch.ones(1, 2, 6, 8)) * 0).sum().backward()
+    assert torch.isnan(scale.grad)
 
 
 def test_a_plane_is_as_smooth_at_any_scale_and_an_edge_may_bend_it():

@@ -12,6 +12,7 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 
+from training import ablate
 from training.ablate import merged, read_variants
 from training.config import Config, config_from
 from training.data.open import open_data
@@ -20,6 +21,7 @@ from training.model import PaperDepth
 from training.networks.depth_anything import DepthAnything
 from training.networks_of import networks_of
 from training.steps import Losses, joint_step
+from training.validate import zoom_strays
 
 SWITCHES = Path(__file__).parents[2] / 'config' / 'training' / 'ablation' / 'switches.yaml'
 
@@ -48,7 +50,7 @@ def built(base: dict[str, Any], changes: dict[str, Any]) -> tuple[Config, Any, B
     config = config_from(merged(base, changes), 'test.yaml')
     samples, _, scopes = open_data(config, lambda _: None)
     torch.manual_seed(0)
-    nets, _ = networks_of(config, samples, len(scopes), False, lambda _: None)
+    nets, _ = networks_of(config, samples, scopes, False, lambda _: None)
     if nets.tied is not None and nets.tied.log_zoom is not None:
         nets.tied.log_zoom.data[:] = torch.tensor([0.0, 0.1, 0.0, 0.2, 0.0])
     return config, nets, batched([samples[n] for n in range(3)])
@@ -157,3 +159,35 @@ def test_a_switch_that_is_none_is_one_line(tmp_path):
     path.write_text('base: base.yaml\nvariants: {x: {objective: {zum: 1.0}}}\n')
     with pytest.raises(ValueError, match=r"x: objective: unknown key 'zum'"):
         read_variants(path, tmp_path, 0)
+
+
+def test_figures_of_another_configuration_are_not_printed_as_these(tmp_path, monkeypatch, base):
+    config = config_from(base, 'test.yaml')
+    trained = []
+
+    def train(config, folder):
+        folder.mkdir()
+        trained.append(config)
+
+    monkeypatch.setattr(ablate, 'train', train)
+    monkeypatch.setattr(ablate, 'scored', lambda config, _: {'abs_rel': config.loop.rate})
+    folder = tmp_path / 'run'
+    assert ablate.figures_of(config, folder) == ablate.figures_of(config, folder)
+    assert len(trained) == 1
+    other = config_from(merged(base, {'loop': {'rate': 0.5}}), 'test.yaml')
+    with pytest.raises(ValueError, match=r'figures\.json is not known to be of this config'):
+        ablate.figures_of(other, folder)
+    (folder / 'figures.json').write_text('{"abs_rel": 0.3}')  # as they were kept before
+    with pytest.raises(ValueError, match=r'figures\.json is not known to be of this config'):
+        ablate.figures_of(config, folder)
+
+
+def test_zooms_are_told_by_networks_at_rest(base):
+    _, nets, _ = built(base, {})
+    samples, _, _ = open_data(config_from(base, 'test.yaml'), lambda _: None)
+    told = []
+    nets.motion.register_forward_pre_hook(lambda module, _: told.append(module.training))
+    nets.train()
+    zoom_strays(nets, samples, torch.device('cpu'))
+    assert told and not any(told)
+    assert nets.training

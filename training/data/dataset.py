@@ -14,12 +14,12 @@ from training.data.sample import Sample
 
 class Samples(Dataset[Sample]):
     """
-    Every frame of the clips that has its neighbours.
+    Every frame of the clips that may be a target and has its neighbours.
 
     :param offsets: of the sources from the target, in strides: (-1, 1) is before and after.
     :param strides: a stride is drawn of those whose neighbours are all there.
     :param scopes: number of the scope of each clip; default: each clip has its own.
-    :ivar left_out: frames that lack a neighbour at every stride.
+    :ivar left_out: targets that lack a neighbour at every stride.
     :ivar clips: as given.
     """
 
@@ -35,11 +35,13 @@ class Samples(Dataset[Sample]):
         self.clips = tuple(clips)
         self.augmentation, self.seed = augmentation, seed
         self.scopes = tuple(scopes if scopes is not None else range(len(clips)))
-        self.left_out = 0
+        self._alone: list[tuple[int, int]] = []
         self._index: list[tuple[int, list[tuple[int, ...]]]] = []
         for number, clip in enumerate(self.clips):
             place = {int(n): i for i, n in enumerate(clip.numbers)}
             for n, i in place.items():
+                if not clip.targets[i]:
+                    continue
                 wanted = [[n + stride * offset for offset in offsets] for stride in strides]
                 there = [
                     (i, *(place[m] for m in some))
@@ -49,9 +51,10 @@ class Samples(Dataset[Sample]):
                 if there:
                     self._index.append((number, there))
                 else:
-                    self.left_out += 1
+                    self._alone.append((number, i))
+        self.left_out = len(self._alone)
         if not self._index:
-            frames = sum(len(clip.numbers) for clip in self.clips)
+            frames = sum(int(clip.targets.sum()) for clip in self.clips)
             raise ValueError(
                 f'none of the {frames} frames has its neighbours at offsets {list(offsets)} times '
                 f'{list(strides)}: are the numbers of the pictures {max(strides)} apart?'
@@ -72,6 +75,15 @@ class Samples(Dataset[Sample]):
         frames = choices[int(rng.integers(len(choices)))]
         clip, scope = self.clips[clip_number], self.scopes[clip_number]
         return augmented(_sample(clip, clip_number, scope, frames), self.augmentation, rng)
+
+    def alone(self) -> Iterator[Sample]:
+        """The targets that were left out, without sources: of depth they tell as much."""
+        for number, place in self._alone:
+            yield _sample(self.clips[number], number, self.scopes[number], (place,))
+
+    def scope_of(self, number: int) -> int:
+        """Number of the scope of a sample, without making it."""
+        return self.scopes[self._index[number][0]]
 
 
 def steps_an_epoch(count: int, batch: int) -> int:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sources of a configuration as samples: read, prepared, indexed; what is left out is said."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from training.config import Config, Source
+import numpy as np
+
+from training.config import Config, Data, Source
 from training.data.augment import NONE
 from training.data.c3vd import c3vd
 from training.data.dataset import Samples
@@ -16,8 +19,9 @@ from training.data.scared import scared, scared_raw
 from training.data.streams import stream
 
 
-def clips_of(source: Source, size: tuple[int, int]) -> list[RawClip]:
+def clips_of(source: Source, data: Data) -> list[RawClip]:
     """The clips of a source."""
+    size = (data.size[0], data.size[1])
     path = Path(source.path).expanduser()
     if source.reader == 'worlds':
         from training.data.worlds import worlds  # the renderer's compiler takes seconds to import
@@ -30,7 +34,8 @@ def clips_of(source: Source, size: tuple[int, int]) -> list[RawClip]:
     if not path.exists():
         raise ValueError(f'{path}: no such file or folder, for reader {source.reader!r}')
     if source.reader == 'scared':
-        return scared(path, [Path(one).expanduser() for one in source.lists])
+        beside = sorted({stride * offset for stride in data.strides for offset in data.offsets})
+        return scared(path, [Path(one).expanduser() for one in source.lists], beside)
     if source.reader == 'scared-raw':
         return scared_raw(path)
     if source.reader == 'c3vd':
@@ -58,6 +63,8 @@ def open_data(
         prepared, data.offsets, data.strides, config.augmentation, config.seed, numbers
     )
     _say(train, 'training', tell)
+    if config.networks.intrinsics == 'given':
+        _refuse_unknown_cameras(prepared)
     if not data.validation:
         return train, None, scopes
     prepared, names = _prepared(config, data.validation, known, tell)
@@ -81,7 +88,7 @@ def _prepared(
     size = (config.data.size[0], config.data.size[1])
     clips, scopes = [], []
     for source in sources:
-        for clip in clips_of(source, size):
+        for clip in clips_of(source, config.data):
             raw = _with_own_name(clip, source, known)
             try:
                 clips.append(prepare_clip(raw, size, Path(config.data.cache), config.data.masks))
@@ -96,14 +103,31 @@ def _prepared(
 
 def _with_own_name(clip: RawClip, source: Source, known: dict[str, str]) -> RawClip:
     """
-    The clip by a name that no other one has: with those of as many of its folders as that takes,
-    where two files are called alike.
+    The clip by a name that no other one has: with those of as many folders of its path as that
+    takes, where two files are called alike, and where they do not tell (worlds have none), with a
+    mark of what it is. It does not hang on where the command runs.
     """
+    path = Path(source.path).expanduser()
+    folders = [part for part in path.parts[:-1] if part not in (path.anchor, '..')]
     name = clip.name
-    folders = list(Path(source.path).expanduser().absolute().parts[1:-1])
     while known.setdefault(name, clip.facts) != clip.facts and folders:
         name = f'{folders.pop()}_{name}'
+    if known[name] != clip.facts:
+        name = f'{clip.name}_{hashlib.sha256(clip.facts.encode()).hexdigest()[:8]}'
+        known[name] = clip.facts
     return replace(clip, name=name)
+
+
+def _refuse_unknown_cameras(clips: Sequence[Prepared]) -> None:
+    """Stop where a clip does not say the K that training takes from it."""
+    for clip in clips:
+        unknown = ~np.isfinite(clip.cameras).all(1)
+        if unknown.any():
+            raise ValueError(
+                f'{clip.name}: K is not known of {unknown.sum()} of its {len(unknown)} frames; '
+                'networks: intrinsics: given needs that of every frame: take pair or tied, or '
+                'leave the clip out'
+            )
 
 
 def _say(samples: Samples, what: str, tell: Callable[[str], None]) -> None:

@@ -24,7 +24,7 @@ from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from training.data.raw import RawClip, RawFrame
 from training.masks import usable
 
-VERSION = 2  # of what lies in the cache
+VERSION = 3  # of what lies in the cache
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -42,6 +42,7 @@ class Prepared:
     :param cameras: (N, 4) float32 fx / W, fy / H, n_x, n_y; NaN where unknown.
     :param T_world_cam: (N, 4, 4) float64 [mm]; NaN where unknown.
     :param windows: (N, 4) float32 left, top, width, height, shares of the recorded picture.
+    :param targets: (N,) bool: False where a frame is only a neighbour.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Prepared:
     cameras: np.ndarray
     T_world_cam: np.ndarray
     windows: np.ndarray
+    targets: np.ndarray
 
 
 def prepare_clip(
@@ -155,6 +157,7 @@ def _row(frame: RawFrame, window: Window, size: tuple[int, int]) -> dict[str, An
         'T_world_cam': np.asarray(T, float),
         'window': np.array(shares, np.float32),
         'depth': frame.depth is not None,
+        'target': frame.target,
     }
 
 
@@ -176,7 +179,7 @@ def _windowed(depth: np.ndarray, window: Window, size: tuple[int, int]) -> np.nd
         raise ValueError(f'depth is {depth.shape}, its picture {size[::-1]}')
     cut = depth[window.top : window.top + window.height, window.left : window.left + window.width]
     to = window.network_width, window.network_height
-    return cv2.resize(cut.astype(np.float32), to, interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(cut.astype(np.float32), to, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _fill_gaps(path: Path, rows: list[dict[str, Any]], size: tuple[int, int]) -> None:
@@ -206,4 +209,5 @@ def _open(name: str, folder: Path, size: tuple[int, int]) -> Prepared:
         cameras=facts['camera'],
         T_world_cam=facts['T_world_cam'],
         windows=facts['window'],
+        targets=facts['target'],
     )

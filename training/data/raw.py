@@ -26,6 +26,7 @@ class RawFrame:
     :param camera: of this very picture, pinhole.
     :param depth: (H, W) float32 z-depth [mm], NaN where unknown.
     :param T_world_cam: (4, 4) [mm].
+    :param target: False where it is only a neighbour of those that a list asks for.
     """
 
     number: int
@@ -33,6 +34,7 @@ class RawFrame:
     camera: Intrinsics | None = None
     depth: np.ndarray | None = None
     T_world_cam: np.ndarray | None = None
+    target: bool = True
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ SCARED (Allan et al. 2021): as AF-SfMLearner lays it out, with its lists of fram
 
 AF-SfMLearner: datasetD/keyframeK/image_02/data/%010d.png (left, numbered from 1), scene points of
 frame n in scene_points%06d.tiff of n - 1, cameras in frame_data%06d.json of n - 1; lists hold
-lines of `dataset3/keyframe4 390 l`. Raw: datasetD/keyframeK/data/rgb.mp4, the left picture above
-the right, scene points and cameras in folders or .tar.gz beside it.
+target frames as lines of `dataset3/keyframe4 390 l`; their neighbours are in the folder. Raw:
+datasetD/keyframeK/data/rgb.mp4, the left picture above the right, scene points and cameras in
+folders or .tar.gz beside it.
 """
 
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,15 @@ RAW_LAYOUT = 'datasetD/keyframeK/data/rgb.mp4, as SCARED is published'
 KNOWN_FOLDERS = ('image_02/data', 'image_02', 'data', '.')  # where truth lies, of the keyframe's
 
 
-def scared(root: Path, lists: list[Path] | None = None) -> list[RawClip]:
+def scared(
+    root: Path, lists: list[Path] | None = None, beside: Sequence[int] = (-1, 1)
+) -> list[RawClip]:
     """
     Find the clips of the AF-SfMLearner layout.
 
     :param root: holds dataset1, dataset2, ...
-    :param lists: files of frames; only these are read. Default: all.
+    :param lists: files of target frames; those `beside` them are read too, where they lie in the
+        folder, as neighbours only. Default: all frames are targets.
     """
     needed_folder(root, LAYOUT)
     wanted = _wanted(lists) if lists else None
@@ -45,16 +49,18 @@ def scared(root: Path, lists: list[Path] | None = None) -> list[RawClip]:
             int(file.stem) for file in (folder / 'image_02' / 'data').glob('*.png')
             if file.stem.isdigit()
         )  # fmt: skip
+        targets = set(numbers) if wanted is None else wanted.get(name, set())
         if wanted is not None:
-            if missing := sorted(wanted.get(name, set()) - set(numbers)):
+            if missing := sorted(targets - set(numbers)):
                 raise ValueError(
                     f'{folder}: frame {missing[0]} of the list has no picture '
                     f'image_02/data/{missing[0]:010d}.png'
                 )
-            numbers = sorted(wanted.get(name, set()))
+            near = targets | {n + offset for n in targets for offset in beside}
+            numbers = sorted(near & set(numbers))
         if numbers:
-            facts = f'{folder} {numbers} {files_in(*_folders(folder))}'
-            clips.append(RawClip(name, facts, partial(_frames, folder, numbers)))
+            facts = f'{folder} {numbers} {sorted(targets)} {files_in(*_folders(folder))}'
+            clips.append(RawClip(name, facts, partial(_frames, folder, numbers, targets)))
     if not clips:
         raise ValueError(f'{root}: no pictures found; need {LAYOUT}')
     return clips
@@ -98,7 +104,7 @@ def _wanted(lists: list[Path]) -> dict[str, set[int]]:
     return wanted
 
 
-def _frames(folder: Path, numbers: list[int]) -> Iterator[RawFrame]:
+def _frames(folder: Path, numbers: list[int], targets: set[int]) -> Iterator[RawFrame]:
     for number in numbers:
         image = read_picture(folder / 'image_02' / 'data' / f'{number:010d}.png')
         height, width = image.shape[:2]
@@ -110,6 +116,7 @@ def _frames(folder: Path, numbers: list[int]) -> Iterator[RawFrame]:
             camera.resized(width, height) if camera else None,
             None if depth is None else _resized(depth, width, height),
             T,
+            number in targets,
         )
 
 
@@ -151,7 +158,7 @@ def _depth(raw: bytes | None) -> np.ndarray | None:
 def _resized(depth: np.ndarray, width: int, height: int) -> np.ndarray:
     if depth.shape == (height, width):
         return depth
-    return cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _raw_frames(video: Path) -> Iterator[RawFrame]:

@@ -3,7 +3,8 @@
 The window on films of every kind of motion, from a focal length 40 % wrong both ways, beside the
 Cramér-Rao bound and the pairwise odometry: tables for docs/geometry.md, and its picture.
 
-Films are rendered once into OUT/films (about 10 CPU-seconds each); runs are kept in OUT/runs.json.
+Films of one length are rendered once into OUT/films (about 10 CPU-seconds each); runs are kept in
+OUT/runs.json.
 """
 
 import argparse

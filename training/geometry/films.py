@@ -45,8 +45,8 @@ def films(
     folder: Path, moves: Sequence[str], seeds: Sequence[int], seconds: float, bent: float = 0.0
 ) -> Iterator[Filmed]:
     """
-    One film of each move and seed, the families taking turns; what the folder has is not rendered
-    again.
+    One film of each move and seed, the families taking turns; what the folder has at this length
+    is not rendered again.
 
     :param bent: share of a fisheye's distortion that its lens has, see `barrel`.
     """
@@ -56,10 +56,18 @@ def films(
             family = FAMILIES[(seed + MOVES.index(move)) % len(FAMILIES)]
             lens = f'_bent{100 * bent:.0f}' if bent else ''
             path = folder / f'{move}_{family}_{seed}{lens}.npz'
-            if not path.exists():
+            if not lasts(path, seconds):
                 _render(path, family, move, seed, seconds, bent)
             with np.load(path) as kept:
                 yield Filmed(path.stem, **kept)
+
+
+def lasts(path: Path, seconds: float) -> bool:
+    """Whether a film is there and so long: its name does not tell."""
+    if not path.exists():
+        return False
+    with np.load(path) as kept:
+        return len(kept['stamps']) == round(seconds * RATE)
 
 
 def _render(path: Path, family: str, move: str, seed: int, seconds: float, bent: float) -> None:

@@ -75,13 +75,15 @@ def _focal_table(runs: Sequence[Run]) -> str:
 
 
 def _focal_row(name: str, runs: Sequence[Run]) -> str:
-    last = len(runs[0].error) - 1
     cells = [name, str(len(runs))]
-    for frame in (0, SECOND, 2 * SECOND, last):
+    for frame in (0, SECOND, 2 * SECOND, -1):
         cells.append(_percent([abs(run.error[frame]) for run in runs]))
-    cells.append(f'{100 * max(abs(run.error[last]) for run in runs):.1f}')
-    stated = [_percent([run.sigma[frame] for run in runs]) for frame in (SECOND, last)]
-    best = [_percent([bound_at(run, frame) for run in runs], 2) for frame in (SECOND, last)]
+    cells.append(f'{100 * max(abs(run.error[-1]) for run in runs):.1f}')
+    stated = [_percent([run.sigma[frame] for run in runs]) for frame in (SECOND, -1)]
+    best = [
+        _percent([bound_at(run, SECOND) for run in runs], 2),
+        _percent([bound_at(run, len(run.error) - 1) for run in runs], 2),
+    ]
     surprise = [log_focal_surprise(run) for run in runs]
     cells += [' / '.join(stated), ' / '.join(best)]
     cells.append(f'{np.median(surprise):.1f}, {np.mean(surprise):.1f}')

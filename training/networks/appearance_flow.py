@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from training.networks.attention_motion import ConvElu, ReflectedConv
 from training.networks.resnet import WIDTHS, ResNet18, pooled
+from training.objective import readable
 
 DECODER_WIDTHS = (16, 32, 64, 128, 256)  # from full size to 1/16
 SKIP_WIDTHS = (0, 64, 64, 128, 256)  # of what is concatenated there
@@ -136,7 +137,8 @@ def registered(source: Tensor, flow: Tensor) -> Tensor:
     v, u = _pixels(flow)
     H, W = flow.shape[-2:]
     grid = torch.stack([(u + flow[:, 1]) / (W - 1), (v + flow[:, 0]) / (H - 1)], dim=-1)
-    return F.grid_sample(source, 2 * grid - 1, padding_mode='border', align_corners=True)
+    grid = readable(2 * grid - 1)
+    return F.grid_sample(source, grid, padding_mode='border', align_corners=True)
 
 
 def visible(reverse_flow: Tensor) -> Tensor:

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are written after long work, and refused before it."""
+
+import os
+from pathlib import Path
+
+
+def check_outfile(path: Path | None) -> None:
+    """
+    Refuse a file that could not be written in the end.
+
+    :param path: the file; None where none is asked for.
+    :raises ValueError: its folder is missing or closed, or it is a folder itself.
+    """
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise ValueError(f'{path}: no folder {path.parent}; make it, or choose another')
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f'{path}: cannot write there; needed a file that you may write')
