@@ -59,6 +59,19 @@ def test_two_replays_say_the_same_to_the_byte(folder: Path, tmp_path: Path) -> N
     assert min(stamp for _, stamp, _ in first) > 0
 
 
+def test_a_run_whose_depth_was_withheld_is_not_replayed_for_its_input(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, again = str(tmp_path / 'run.mcap'), str(tmp_path / 'again.mcap')
+    words = ['--rate', '25', '--set', 'require_metric=true']
+    assert main(['replay', str(folder), run, *words]) == 0
+    capsys.readouterr()
+    assert main(['replay', run, again]) == 1
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and '--topic: /endosfm3d/rgb/image' in said
+    assert not Path(again).exists()
+
+
 def test_a_parameter_is_set_and_a_wrong_one_is_named(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
