@@ -12,7 +12,7 @@ from pathlib import Path
 
 from endosfm3d_ros.bundle import BundleError, open_bundle, shipped_bundles
 from endosfm3d_ros.finding import Finding
-from endosfm3d_ros.share import DEMO_CLIP, shared_file
+from endosfm3d_ros.share import DEMO_CLIP, own_command, shared_file
 
 MODULES = {
     'rclpy': 'make setup, or source /opt/ros/jazzy/setup.bash',
@@ -162,7 +162,7 @@ def _gpu() -> Iterator[Finding]:
     cures = re.findall(r'; run: ([^;]*)', why)
     cure = cures[0] if cures else ''  # TensorRT's: it is tried first
     if cure.startswith('pip install'):
-        cure += f' onnx, then once: python -m training compile {MODEL}'
+        cure += f' onnx, then once: {own_command()} compile {MODEL}'
     said = re.sub(r'; run: [^;]*', '', why)
     yield Finding('note' if cure else 'ok', f'{gpu.name}, model {MODEL}, {said}', cure)
 

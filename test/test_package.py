@@ -66,6 +66,8 @@ def test_the_dockerfile_brings_what_package_xml_and_the_requirements_name():
     by_pip = {f'python3-{name}-pip' for name in wheels}
     assert sorted(needed - brought - base - by_pip) == []
     assert wheels - PIP_ONLY == {'onnxruntime', 'rosbags'}
+    (onnx,) = re.findall(r'onnx==[\d.]+', words)
+    assert onnx in pins('test')
 
 
 @pytest.mark.parametrize('page', ['README.md', 'docs/install.md'])
