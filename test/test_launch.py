@@ -303,8 +303,8 @@ def test_what_is_wrong_in_a_parameter_file_gets_one_clear_line(
 # -- the other files of launch/ and config/
 
 
-def test_replay_starts_the_player_with_the_profile_beside_the_node() -> None:
-    path = ROOT / 'launch' / 'replay.launch.py'
+def test_play_starts_the_player_with_the_profile_beside_the_node() -> None:
+    path = ROOT / 'launch' / 'play.launch.py'
     texts = {n.value for n in ast.walk(ast.parse(path.read_text())) if is_text(n)}
     assert {'endosfm3d.launch.py', 'fastdds_large_images.xml', 'play', '--to', 'image'} <= texts
 
