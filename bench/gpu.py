@@ -10,7 +10,7 @@ Needs torch and no ROS. Times are medians and 99th percentiles of 300 runs after
 by events, and by the host's clock with the copies in and out; fewer where they would take longer
 than half a minute. The error is the largest relative difference of depth from torch in single
 precision on the CPU. TensorRT is measured where it is installed and the bundle was compiled
-(`python -m training compile`). What takes minutes to get ready, all that torch compiles, comes
+(`endosfm3d compile`). What takes minutes to get ready, all that torch compiles, comes
 last, and the figures are written after every row.
 """
 

@@ -40,6 +40,10 @@ COMMANDS = {
         'endosfm3d_ros.bench',
         'time every stage of a frame, and every engine, on this machine',
     ),
+    'compile': (
+        'endosfm3d_ros.engines.command',
+        "compile a bundle for this machine's NVIDIA GPU, with TensorRT: once, minutes",
+    ),
     'doctor': ('endosfm3d_ros.doctor', 'say what is missing on this machine, and what to run'),
     'parameters': ('endosfm3d_ros.parameters', "list the node's parameters"),
 }

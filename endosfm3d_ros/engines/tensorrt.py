@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-TensorRT 10.12 to 11: plans that `python -m training compile` built on this very machine.
+TensorRT 10.12 to 11: plans that `endosfm3d compile` built on this very machine.
 
 Nothing is believed before it is checked, cheapest first: record, hash, origin, GPU, and only then
 TensorRT's runtime, which kills a process that has no GPU.
@@ -36,7 +36,7 @@ class TensorRtEngine:
     One graph as a plan that was compiled for this GPU; see `Engine`.
 
     :param graph: a checked graph of a bundle.
-    :param cache: folder that `training compile` wrote to.
+    :param cache: folder that `endosfm3d compile` wrote to.
     :param machine: TensorRT, CUDA and GPU; tests bring their own.
     :raises EngineError: anything is missing, changed, foreign or stale, with the command that
         mends it.

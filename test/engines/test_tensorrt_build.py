@@ -10,12 +10,13 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
+from endosfm3d_ros import cli
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.engines import cuda, tensorrt, tensorrt_build
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.engines.tensorrt import TensorRtPlan
 from endosfm3d_ros.engines.tensorrt_build import Options, build, difference, gate_pictures
-from training import compile as command
+from training import compile as in_a_checkout
 
 
 class Severity(IntEnum):
@@ -199,9 +200,11 @@ def test_compile_without_what_it_needs_is_one_line(
 ) -> None:  # fmt: skip
     monkeypatch.setitem(__import__('sys').modules, 'tensorrt', None)
     monkeypatch.setattr('sys.argv', ['compile', *words])
-    assert command.main() == 1
-    error = capsys.readouterr().err
-    assert said in error and error.count('\n') == 1
+    for main in (lambda: cli.main(['compile', *words]), in_a_checkout.main):
+        assert main() == 1
+        error = capsys.readouterr().err
+        assert said in error and error.startswith('endosfm3d compile: ')
+        assert error.count('\n') == 1
 
 
 def test_nothing_is_written_when_the_gate_fails(

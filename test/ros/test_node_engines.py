@@ -53,7 +53,7 @@ def test_a_plan_that_is_missing_corrupt_or_foreign_is_one_line(
     robot = with_node('engine:=tensorrt', f'engine_cache:={tmp_path / "cache"}', start=False)
     assert not robot.go('configure')
     lines = [line for line in robot.log().splitlines() if 'not configured' in line]
-    assert len(lines) == 1 and said in lines[0] and 'python -m training compile' in lines[0]
+    assert len(lines) == 1 and said in lines[0] and 'endosfm3d compile' in lines[0]
     sys.modules.pop('tensorrt', None)
 
 
