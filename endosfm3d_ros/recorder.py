@@ -15,14 +15,17 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.bags.background import BackgroundWriter, Message
+from endosfm3d_ros.bags.bag_frames import IMAGE_TYPES
 from endosfm3d_ros.bags.recording import McapWriter, OfferedQos
+from endosfm3d_ros.camera_bag import INFO_TYPE, beside
+from endosfm3d_ros.kinematics_bag import POSE_TYPE
 from endosfm3d_ros.outfile import check_outfile
 from endosfm3d_ros.outputs import PRIVATE_TOPICS
 from endosfm3d_ros.traffic import (
@@ -37,6 +40,8 @@ from endosfm3d_ros.traffic import (
 LARGE_TYPES = frozenset(('sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2'))
 LARGE_DEPTH, SMALL_DEPTH = 10, 200
 """Messages that may wait for us in DDS."""
+FIND_INPUT_S = 10.0  # how long to look for what a node listens to
+SETTLED_S = 1.0  # its subscriptions become known one after the other
 
 
 @dataclass(frozen=True)
@@ -277,6 +282,49 @@ def topics_of_node(name: str) -> list[str]:
     return [*own, '/tf', '/diagnostics']
 
 
+def inputs_of_node(node: Node, name: str, patience_s: float = FIND_INPUT_S) -> list[str]:
+    """
+    Every topic that our node of this full name works from, and what a replay needs beside it.
+
+    :param node: asks the graph; it need not be spun.
+    :param name: full name of a node that is active: before it has no input.
+    :param patience_s: how long to look for it [s].
+    :return: its image topic, the calibration beside that where somebody sends it, what the node
+        takes of calibration and robot, and TF.
+    :raises ValueError: it takes no pictures.
+    """
+    found: dict[str, str] = {}
+    since = time.monotonic()
+    end = since + patience_s
+    while time.monotonic() < end:
+        now = _subscriptions(node, name)
+        if now != found:
+            found, since = now, time.monotonic()
+        has_image = any(kind in IMAGE_TYPES for kind in found.values())
+        if has_image and time.monotonic() - since >= SETTLED_S:
+            break
+        time.sleep(0.1)
+    images = sorted(topic for topic, kind in found.items() if kind in IMAGE_TYPES)
+    if not images:
+        raise ValueError(
+            f'--with-input: {name} takes no pictures; needed a node that is active (`ros2 '
+            f'lifecycle get {name}`), or another name with --node'
+        )
+    infos = {one for one in map(beside, images) if node.count_publishers(one)}
+    others = {topic for topic, kind in found.items() if kind in (INFO_TYPE, POSE_TYPE)}
+    return [*images, *sorted(infos | others), '/tf', '/tf_static']
+
+
+def _subscriptions(node: Node, name: str) -> dict[str, str]:
+    """Type of every topic that a node listens to; none where nobody has that name."""
+    namespace, _, base = name.rpartition('/')
+    try:
+        found = node.get_subscriber_names_and_types_by_node(base, namespace or '/')
+    except NodeNameNonExistentError:
+        return {}
+    return {topic: kinds[0] for topic, kinds in found}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `endosfm3d record`."""
     parser.add_argument('out', type=Path, help='the bag to write, e.g. run.mcap')
@@ -288,6 +336,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--node',
         default='/endosfm3d',
         help='the node whose topics are meant (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--with-input',
+        action='store_true',
+        help="the node's input, too: its image topic, what it takes of camera_info and robot, TF; "
+        'what `endosfm3d replay` needs to do the work again',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace a bag of that name')
     parser.add_argument(
@@ -317,7 +371,7 @@ def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d record`: 0 when messages were recorded, 1 with one line on stderr when not."""
     topics = arguments.topics or topics_of_node(arguments.node)
     try:
-        _check_names(topics, arguments.watch)
+        _check_names(topics, None if arguments.with_input else arguments.watch)
         check_outfile(arguments.facts)
     except ValueError as error:
         print(f'endosfm3d record: {error}', file=sys.stderr)
@@ -329,6 +383,9 @@ def run(arguments: argparse.Namespace) -> int:
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('endosfm3d_recorder')
     try:
+        if arguments.with_input:
+            topics = list(dict.fromkeys([*topics, *inputs_of_node(node, arguments.node)]))
+            _check_names(topics, arguments.watch)
         recorded = record(
             node,
             arguments.out,

@@ -13,6 +13,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
+from endosfm3d_ros.bags.nodes import own_pictures
 from endosfm3d_ros.bags.source import FrameSource, check_rate
 from endosfm3d_ros.core.frame import Frame
 
@@ -54,10 +55,12 @@ class BagFrames(FrameSource):
 
         :param path: a bag's folder or its storage file.
         :param decode: takes a message, gives its picture.
-        :param topic: which image topic; may be left out when there is one only.
+        :param topic: which image topic; may be left out when there is one only, beside those that
+            a node of ours sent.
         :param rate: overrides the nominal rate [Hz]; stamps stay the bag's own.
         :param frame_id: overrides the frame id of the messages.
-        :raises ValueError: no readable bag, no such topic, or several and none was named.
+        :raises ValueError: no readable bag, no such topic, or none was named where there are
+            several, or only those of a node of ours.
         """
         check_rate(rate)
         storage = storage_of(path)
@@ -188,16 +191,27 @@ def storage_of(path: Path) -> Path:
 
 
 def _choose_topic(path: Path, images: list[str], topics: list[str], topic: str | None) -> str:
-    """The image topic asked for, or the only one there is; topics are sorted names."""
+    """The image topic asked for, or the only camera's there is; topics are sorted names."""
     there = ', '.join(images) or 'none'
-    if topic is not None and topic not in images:
-        found = 'is no image topic' if topic in topics else 'is not in this bag'
-        raise ValueError(f'{path}: {topic} {found}; image topics there: {there}')
-    if topic is None and not images:
+    if topic is not None:
+        if topic not in images:
+            found = 'is no image topic' if topic in topics else 'is not in this bag'
+            raise ValueError(f'{path}: {topic} {found}; image topics there: {there}')
+        return topic
+    if not images:
         raise ValueError(f'{path}: no image topic; topics: {", ".join(topics) or "none"}')
-    if topic is None and len(images) > 1:
-        raise ValueError(f'{path}: several image topics; choose one with --topic: {there}')
-    return topic or images[0]
+    ours = own_pictures(topics)
+    cameras = [one for one in images if one not in ours]
+    if not cameras:
+        raise ValueError(
+            f'{path}: no picture of a camera, only what a node of ours made of one: {there}; '
+            'record with `endosfm3d record --with-input`, or name one of them with --topic'
+        )
+    if len(cameras) > 1:
+        raise ValueError(
+            f'{path}: several image topics; choose one with --topic: {", ".join(cameras)}'
+        )
+    return cameras[0]
 
 
 def _usual_rate(times: list[int]) -> float:

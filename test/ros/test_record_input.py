@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording that holds the node's input can be worked through again, whatever the node told."""
+
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+from geometry_msgs.msg import PoseStamped
+from robot import PATIENCE_S, ROOT, RobotWithProcess, wall
+from sensor_msgs.msg import CameraInfo
+
+from endosfm3d_ros.bags.reading import RunBag
+from endosfm3d_ros.cli import main
+
+pytestmark = pytest.mark.ros
+FRAMES = 4
+
+
+def command(*words: str | Path) -> subprocess.Popen[str]:
+    """Start an `endosfm3d` command in a process of its own."""
+    line = [sys.executable, '-u', '-m', 'endosfm3d_ros.cli', *map(str, words)]
+    return subprocess.Popen(line, cwd=ROOT, text=True, stdout=PIPE, stderr=PIPE)
+
+
+def test_a_recording_with_its_input_is_replayed_without_naming_a_topic(
+    ros: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag, again = tmp_path / 'night.mcap', tmp_path / 'run.mcap'
+    log = tmp_path / 'node.log'
+    robot = RobotWithProcess(log, 'require_metric:=true', 'scale.source:=kinematics')
+    try:
+        info = robot.node.create_publisher(CameraInfo, '/scope/camera_info', 5)
+        poses = robot.node.create_publisher(PoseStamped, '/robot_pose', 5)
+        robot.ready()
+        recorder = command('record', bag, '--with-input', '--count', str(FRAMES))
+        for topic in (robot.camera, info):
+            robot.wait(
+                lambda topic=topic: topic.get_subscription_count() > (topic is robot.camera),
+                'the recorder',
+            )
+        robot.wait(lambda: poses.get_subscription_count() == 2, 'the recorder')
+        robot.wait(lambda: robot.node.count_subscribers('/endosfm3d/status') == 2, 'the recorder')
+        for number in range(FRAMES):
+            message = robot.message(wall(2.0 * number))
+            info.publish(CameraInfo(header=message.header))
+            poses.publish(PoseStamped(header=message.header))
+            robot.answer_to(message, ('status',))
+        out, err = recorder.communicate(timeout=PATIENCE_S)
+    finally:
+        robot.end()
+    assert recorder.returncode == 0, f'{out}\n{err}'
+    topics = RunBag(bag).topics
+    for topic in ('/scope/image', '/scope/camera_info', '/robot_pose'):
+        assert topics[topic].count == FRAMES, topic
+    assert '/endosfm3d/rgb/image' in topics and '/tf' in topics
+    assert main(['replay', str(bag), str(again)]) == 0, capsys.readouterr().err
+    assert RunBag(again).topics['/endosfm3d/status'].count == FRAMES
+
+
+def test_a_node_that_takes_no_pictures_has_no_input_to_record(tmp_path: Path) -> None:
+    recorder = command('record', tmp_path / 'a.mcap', '--with-input', '--node', '/nobody')
+    _, err = recorder.communicate(timeout=PATIENCE_S)
+    assert recorder.returncode == 1
+    assert '--with-input: /nobody takes no pictures' in err
