@@ -15,19 +15,16 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node, NodeNameNonExistentError
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.bags.background import BackgroundWriter, Message
-from endosfm3d_ros.bags.bag_frames import IMAGE_TYPES
 from endosfm3d_ros.bags.recording import McapWriter, OfferedQos
-from endosfm3d_ros.camera_bag import INFO_TYPE, beside
-from endosfm3d_ros.kinematics_bag import POSE_TYPE
+from endosfm3d_ros.node_topics import inputs_of_node, topics_of_node
 from endosfm3d_ros.outfile import check_outfile
-from endosfm3d_ros.outputs import PRIVATE_TOPICS
 from endosfm3d_ros.traffic import (
     Ages,
     MessageInfo,
@@ -40,8 +37,6 @@ from endosfm3d_ros.traffic import (
 LARGE_TYPES = frozenset(('sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2'))
 LARGE_DEPTH, SMALL_DEPTH = 10, 200
 """Messages that may wait for us in DDS."""
-FIND_INPUT_S = 10.0  # how long to look for what a node listens to
-SETTLED_S = 1.0  # its subscriptions become known one after the other
 
 
 @dataclass(frozen=True)
@@ -272,57 +267,6 @@ def _offered_qos(offers: Sequence[TopicEndpointInfo]) -> OfferedQos:
     """The profile for the bag; the graph does not tell how many messages a publisher keeps."""
     fitting = _fitting_qos(offers)
     return OfferedQos(fitting.reliability.name.lower(), fitting.durability.name.lower())
-
-
-def topics_of_node(name: str) -> list[str]:
-    """Every topic that our node of this full name sends; the first one comes with each frame."""
-    own = [
-        f'{name}/{topic}' for topic in ('status', *(t for t in PRIVATE_TOPICS if t != 'status'))
-    ]
-    return [*own, '/tf', '/diagnostics']
-
-
-def inputs_of_node(node: Node, name: str, patience_s: float = FIND_INPUT_S) -> list[str]:
-    """
-    Every topic that our node of this full name works from, and what a replay needs beside it.
-
-    :param node: asks the graph; it need not be spun.
-    :param name: full name of a node that is active: before it has no input.
-    :param patience_s: how long to look for it [s].
-    :return: its image topic, the calibration beside that where somebody sends it, what the node
-        takes of calibration and robot, and TF.
-    :raises ValueError: it takes no pictures.
-    """
-    found: dict[str, str] = {}
-    since = time.monotonic()
-    end = since + patience_s
-    while time.monotonic() < end:
-        now = _subscriptions(node, name)
-        if now != found:
-            found, since = now, time.monotonic()
-        has_image = any(kind in IMAGE_TYPES for kind in found.values())
-        if has_image and time.monotonic() - since >= SETTLED_S:
-            break
-        time.sleep(0.1)
-    images = sorted(topic for topic, kind in found.items() if kind in IMAGE_TYPES)
-    if not images:
-        raise ValueError(
-            f'--with-input: {name} takes no pictures; needed a node that is active (`ros2 '
-            f'lifecycle get {name}`), or another name with --node'
-        )
-    infos = {one for one in map(beside, images) if node.count_publishers(one)}
-    others = {topic for topic, kind in found.items() if kind in (INFO_TYPE, POSE_TYPE)}
-    return [*images, *sorted(infos | others), '/tf', '/tf_static']
-
-
-def _subscriptions(node: Node, name: str) -> dict[str, str]:
-    """Type of every topic that a node listens to; none where nobody has that name."""
-    namespace, _, base = name.rpartition('/')
-    try:
-        found = node.get_subscriber_names_and_types_by_node(base, namespace or '/')
-    except NodeNameNonExistentError:
-        return {}
-    return {topic: kinds[0] for topic, kinds in found}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
