@@ -4,17 +4,15 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from endosfm3d_ros import parameters
-from endosfm3d_ros.core.depth_map import DepthMap
-from endosfm3d_ros.core.frame import Frame, Reconstruction
-from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.rectify import COEFFICIENTS
 from endosfm3d_ros.diagnostics import Diagnostics
 from endosfm3d_ros.messages_in import ENCODINGS
 from endosfm3d_ros.outputs import METRIC_TOPICS, PRIVATE_TOPICS, Outputs, Traffic, queue_depth
+from test.one_answer import one_answer
 
 PAGE = (Path(__file__).parents[1] / 'docs' / 'interface.md').read_text()
 NAME = re.compile('`([^`]+)`')
@@ -46,12 +44,7 @@ def item(start: str) -> list[str]:
 
 @pytest.fixture(scope='module')
 def said() -> Reconstruction:
-    def flat(picture: np.ndarray) -> DepthMap:
-        one = np.ones(picture.shape[:2], np.float32)
-        return DepthMap(50 * one, one)
-
-    picture = np.random.default_rng(0).integers(40, 220, (224, 280, 3)).astype(np.uint8)
-    return Pipeline(flat, [(224, 280)]).step(Frame(picture, 1, 'scope'))
+    return one_answer()
 
 
 def test_every_topic_is_there_with_its_type_its_queue_and_whether_it_waits_for_metres():
