@@ -42,7 +42,7 @@ COMMANDS = {
     ),
     'compile': (
         'endosfm3d_ros.engines.command',
-        "build TensorRT engines of a bundle, on the robot's own GPU",
+        "compile a bundle for this machine's NVIDIA GPU, with TensorRT: once, minutes",
     ),
     'doctor': ('endosfm3d_ros.doctor', 'say what is missing on this machine, and what to run'),
     'parameters': ('endosfm3d_ros.parameters', "list the node's parameters"),

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from endosfm3d_ros import dds
 from endosfm3d_ros.bundle import BundleError, open_bundle, shipped_bundles
 from endosfm3d_ros.finding import Finding
-from endosfm3d_ros.share import DEMO_CLIP, shared_file
+from endosfm3d_ros.share import DEMO_CLIP, own_command
 
-BY_PIP = 'the pip line of docs/install.md: requirements/robot.txt'
 MODULES = {
     'rclpy': 'make setup, or source /opt/ros/jazzy/setup.bash',
     'sensor_msgs': 'make setup, or apt-get install ros-jazzy-sensor-msgs',
@@ -25,9 +25,9 @@ MODULES = {
     'cv_bridge': 'make setup, or apt-get install ros-jazzy-cv-bridge',
     'sensor_msgs_py': 'make setup, or apt-get install ros-jazzy-sensor-msgs-py',
     'cv2': 'make setup, or apt-get install python3-opencv',
-    'numba': f'make setup, or {BY_PIP}',
-    'mcap': f'make setup, or {BY_PIP}',
-    'rosbags': f'make setup, or {BY_PIP}',
+    'numba': 'make setup, or pip install numba',
+    'mcap': 'make setup, or pip install mcap zstandard',
+    'rosbags': 'make setup, or pip install rosbags',
 }
 RUNTIMES = {'openvino': 'pip install openvino', 'onnxruntime': 'pip install onnxruntime'}
 MODEL = 'compact'  # the node's default; parameters.py would need more than may be here
@@ -95,37 +95,27 @@ def _bundles() -> Iterator[Finding]:
 
 
 def _transport() -> Iterator[Finding]:
-    profile = shared_file('config/fastdds_large_images.xml')
-    asked = 'FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'
-    implementation = os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
-    if 'fastrtps' not in implementation:
-        text = f'RMW_IMPLEMENTATION is {implementation}; the large-image profile is for '
-        yield from _other_transport(implementation, text + 'rmw_fastrtps_cpp')
-    elif not any(os.environ.get(name) for name in asked):
+    chosen, line = dds.implementation(), dds.profile_line()
+    if not line:
         yield Finding(
             'note',
+            f'RMW_IMPLEMENTATION is {chosen}: we have no profile for it, and measured nothing',
+            f'unset RMW_IMPLEMENTATION, for the camera driver too: {dds.FAST_DDS} is measured',
+        )
+    elif not dds.has_profile():
+        text = (
             'no Fast DDS profile for large images in this shell: with the defaults many 1080p '
-            'pictures are lost on the wire',
-            f'for the camera driver too: export {asked[0]}={profile}',
+            'pictures are lost on the wire'
+            if chosen == dds.FAST_DDS
+            else 'no Cyclone DDS profile for large images in this shell; nothing was measured '
+            'with Cyclone DDS'
         )
+        yield Finding('note', text, f'for the camera driver too: {line}')
+    elif chosen == dds.CYCLONE_DDS and dds.lacks_room():
+        text = f'net.core.rmem_max is below {dds.SOCKET >> 21} MiB: with our Cyclone DDS profile'
+        yield Finding('note', f'{text} no process starts', dds.MAKE_ROOM)
     else:
-        yield Finding('ok', 'a Fast DDS profile is set')
-
-
-def _other_transport(implementation: str, text: str) -> Iterator[Finding]:
-    """What there is for a middleware that is not Fast DDS."""
-    if 'cyclonedds' not in implementation:
-        yield Finding('note', text, 'RMW_IMPLEMENTATION=rmw_fastrtps_cpp, which was measured')
-    elif os.environ.get('CYCLONEDDS_URI'):
-        yield Finding('ok', f'{text}; CYCLONEDDS_URI is set')
-    else:
-        uri = f'file://{shared_file("config/cyclonedds_large_images.xml")}'
-        yield Finding(
-            'note',
-            text,
-            'for the camera driver too: sudo sysctl -w net.core.rmem_max=67108864; '
-            f'export CYCLONEDDS_URI={uri}',
-        )
+        yield Finding('ok', f'a profile for {chosen} is set')
 
 
 def _shared_memory(shm: Path = Path('/dev/shm')) -> Iterator[Finding]:
@@ -176,7 +166,7 @@ def _gpu() -> Iterator[Finding]:
     cures = re.findall(r'; run: ([^;]*)', why)
     cure = cures[0] if cures else ''  # TensorRT's: it is tried first
     if cure.startswith('pip install'):
-        cure += f' onnx, then once: endosfm3d compile {MODEL}'
+        cure += f' onnx, then once: {own_command()} compile {MODEL}'
     said = re.sub(r'; run: [^;]*', '', why)
     yield Finding('note' if cure else 'ok', f'{gpu.name}, model {MODEL}, {said}', cure)
 

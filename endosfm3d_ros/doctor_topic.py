@@ -9,25 +9,17 @@ from collections.abc import Iterator, Mapping
 import rclpy
 from rclpy.node import Node
 
+from endosfm3d_ros import dds
 from endosfm3d_ros.finding import Finding
 from endosfm3d_ros.share import shared_file
 from endosfm3d_ros.silence import words
 from endosfm3d_ros.watch import Watched, watch
 
-PROFILE = 'config/fastdds_large_images.xml'
-FAST_DDS_3 = ('kilted', 'lyrical', 'rolling')  # distributions whose Fast DDS reads another name
-PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 PATTERN = 'pattern:1920x1080@30'
 LOST_BADLY = 0.01  # share
 OLD_MS = 100.0  # of a picture when it comes, at the median
 OTHER_CLOCK_MS = 10_000.0  # no camera is so late
 UNEVEN = 2.5  # the 99th percentile of the intervals over their median
-
-
-def profile_line() -> str:
-    """The line for the shell, or the launch file, that starts the DRIVER."""
-    kilted = os.environ.get('ROS_DISTRO', '') in FAST_DDS_3
-    return f'export {PROFILE_VARIABLES[kilted]}={shared_file(PROFILE)}'
 
 
 def examine_topic(topic: str, seconds: float) -> Iterator[Finding]:
@@ -38,22 +30,18 @@ def examine_topic(topic: str, seconds: float) -> Iterator[Finding]:
 
 def examine_machine(seconds: float) -> Iterator[Finding]:
     """Send 1080p30 from a process of its own: as this shell would, and with our profile."""
-    has_profile = any(os.environ.get(name) for name in PROFILE_VARIABLES)
     plain = dict(os.environ)
-    ours = {**plain, PROFILE_VARIABLES[0]: str(shared_file(PROFILE))}
-    runs = {'with the profile of this shell': plain} if has_profile else {
-        'without a profile': plain,
-        'with the large-image profile at the sender': {
-            **ours,
-            PROFILE_VARIABLES[1]: str(shared_file(PROFILE)),
-        },
-    }  # fmt: skip
-    last = list(runs)[-1]
+    best = 'with the profile of this shell'
+    runs = {best: plain} if dds.has_profile() else {'without a profile': plain}
+    if not dds.has_profile() and dds.implementation() == dds.FAST_DDS:
+        best = 'with the large-image profile at the sender'
+        profile = str(shared_file(dds.FAST_DDS_PROFILE))
+        runs[best] = plain | dict.fromkeys(dds.VARIABLES[dds.FAST_DDS], profile)
     with _Ros() as node:
         for number, (name, environment) in enumerate(runs.items()):
             topic = f'/endosfm3d_doctor_{os.getpid()}/image_{number}'
             seen = _sent_and_watched(node, topic, seconds, environment)
-            yield _machine_finding(name, seen, is_best=name == last)
+            yield _machine_finding(name, seen, is_best=name == best)
 
 
 def judge(seen: Watched) -> Iterator[Finding]:
@@ -110,7 +98,7 @@ def _loss(seen: Watched) -> Finding:
     if not seen.lost:
         return Finding('ok', text)
     state = 'bad' if seen.lost > LOST_BADLY * sent else 'note'
-    return Finding(state, text, f'where the DRIVER is started: {profile_line()}')
+    return Finding(state, text, _cure_of_loss())
 
 
 def _stamps(seen: Watched) -> Iterator[Finding]:
@@ -158,10 +146,17 @@ def _machine_finding(name: str, seen: Watched, is_best: bool) -> Finding:
     text += f' ({share:.1%}), {age.p50:.1f} ms old' if age else f' ({share:.1%})'
     if share <= LOST_BADLY:
         return Finding('ok', text)
-    cure = f'where the DRIVER is started: {profile_line()}'
+    cure = _cure_of_loss()
     if is_best:
         cure = 'stop other programs; see /dev/shm above; send smaller or compressed pictures'
     return Finding('bad' if is_best else 'note', text, cure)
+
+
+def _cure_of_loss() -> str:
+    line = dds.profile_line()
+    if line:
+        return f'where the DRIVER is started: {line}'
+    return f'send smaller or compressed pictures; we have no profile for {dds.implementation()}'
 
 
 def _sent_and_watched(

@@ -37,7 +37,7 @@ from endosfm3d_ros.lifecycle_guard import GuardedLifecycleNode, told
 from endosfm3d_ros.messages_in import calibration_from, frame_from, rectified
 from endosfm3d_ros.messages_out import diagnostic_message, header
 from endosfm3d_ros.metric import Metric
-from endosfm3d_ros.outputs import IMAGE_DEPTH, PRIVATE_TOPICS, STATE_DEPTH, Outputs, Traffic
+from endosfm3d_ros.outputs import PRIVATE_TOPICS, STATE_DEPTH, Outputs, Traffic, queue_depth
 from endosfm3d_ros.silence import Silence, offers_on, pictures_there, why_silent
 from endosfm3d_ros.tf_out import TfOut
 
@@ -174,12 +174,10 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._patient = Patient()
         self._topics = {}
         for topic, kind in PRIVATE_TOPICS.items():
-            is_large = topic.endswith(('image', 'confidence', 'points'))
-            depth = IMAGE_DEPTH if is_large else STATE_DEPTH
             publisher = self.create_lifecycle_publisher(
                 kind,
                 f'~/{topic}',
-                depth,
+                queue_depth(topic),
                 callback_group=self._patient,
                 qos_overriding_options=options,
             )

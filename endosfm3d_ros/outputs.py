@@ -36,6 +36,12 @@ METRIC_TOPICS = ('depth/image', 'depth/confidence', 'points', 'odometry', 'path'
 IMAGE_DEPTH, STATE_DEPTH = 5, 10  # how many of them a reliable publisher keeps
 
 
+def queue_depth(topic: str) -> int:
+    """How many messages of a private topic are kept for a slow reader: fewer of what is large."""
+    is_large = topic.endswith(('image', 'confidence', 'points'))
+    return IMAGE_DEPTH if is_large else STATE_DEPTH
+
+
 @dataclass(frozen=True)
 class Traffic:
     """

@@ -15,7 +15,7 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node, NodeNameNonExistentError
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.topic_endpoint_info import TopicEndpointInfo
@@ -23,9 +23,8 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.bags.background import BackgroundWriter, Message
 from endosfm3d_ros.bags.recording import McapWriter, OfferedQos
-from endosfm3d_ros.camera_bag import INFO_TYPE, beside
+from endosfm3d_ros.node_topics import inputs_of_node, topics_of_node
 from endosfm3d_ros.outfile import check_outfile
-from endosfm3d_ros.outputs import PRIVATE_TOPICS
 from endosfm3d_ros.traffic import (
     Ages,
     MessageInfo,
@@ -35,9 +34,6 @@ from endosfm3d_ros.traffic import (
     stamp_offset,
 )
 
-IMAGE_TYPES = frozenset(('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'))
-INPUT_TYPES = IMAGE_TYPES | {INFO_TYPE, 'geometry_msgs/msg/PoseStamped'}
-DISCOVERY_S, SETTLED_S = 10.0, 1.0  # until a node is found, and all that it listens to
 LARGE_TYPES = frozenset(('sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2'))
 LARGE_DEPTH, SMALL_DEPTH = 10, 200
 """Messages that may wait for us in DDS."""
@@ -273,47 +269,6 @@ def _offered_qos(offers: Sequence[TopicEndpointInfo]) -> OfferedQos:
     return OfferedQos(fitting.reliability.name.lower(), fitting.durability.name.lower())
 
 
-def topics_of_node(name: str) -> list[str]:
-    """Every topic that our node of this full name sends; the first one comes with each frame."""
-    own = [
-        f'{name}/{topic}' for topic in ('status', *(t for t in PRIVATE_TOPICS if t != 'status'))
-    ]
-    return [*own, '/tf', '/diagnostics']
-
-
-def inputs_of_node(node: Node, name: str) -> list[str]:
-    """
-    What our running node of this full name listens to, to reprocess a bag of it.
-
-    :param node: asks; it need not be spun.
-    :return: its image topic, `camera_info` beside that (it may be missing), its robot's poses, and
-        TF.
-    :raises ValueError: no such node, or it listens to no image topic.
-    """
-    end = time.monotonic() + DISCOVERY_S
-    while not any(kind in IMAGE_TYPES for kind in _heard_by(node, name).values()):
-        if time.monotonic() > end:
-            raise ValueError(
-                f'--with-input: {name} does not run, or listens to no image topic; is it active? '
-                f'ros2 lifecycle get {name}; another name: --node'
-            )
-        time.sleep(0.1)
-    time.sleep(SETTLED_S)
-    heard = {topic: kind for topic, kind in _heard_by(node, name).items() if kind in INPUT_TYPES}
-    images = [topic for topic, kind in heard.items() if kind in IMAGE_TYPES]
-    return [*sorted({*heard, *map(beside, images)}), '/tf', '/tf_static']
-
-
-def _heard_by(node: Node, name: str) -> dict[str, str]:
-    """Type of every topic that a node subscribes to, by name; nothing where it is not there."""
-    namespace, _, last = name.rpartition('/')
-    try:
-        heard = node.get_subscriber_names_and_types_by_node(last, namespace or '/')
-    except NodeNameNonExistentError:
-        return {}
-    return {topic: kinds[0] for topic, kinds in heard}
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `endosfm3d record`."""
     parser.add_argument('out', type=Path, help='the bag to write, e.g. run.mcap')
@@ -327,10 +282,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='the node whose topics are meant (default: %(default)s)',
     )
     parser.add_argument(
-        '--with-input', action='store_true',
-        help='what that node listens to as well: pictures, camera_info, robot poses and TF, so '
-        "that 'endosfm3d replay' can do its work again",
-    )  # fmt: skip
+        '--with-input',
+        action='store_true',
+        help="the node's input, too: its image topic, what it takes of camera_info and robot, TF; "
+        'what `endosfm3d replay` needs to do the work again',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace a bag of that name')
     parser.add_argument(
         '--watch',
@@ -359,7 +315,7 @@ def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d record`: 0 when messages were recorded, 1 with one line on stderr when not."""
     topics = arguments.topics or topics_of_node(arguments.node)
     try:
-        _check_names(topics, arguments.watch)
+        _check_names(topics, None if arguments.with_input else arguments.watch)
         check_outfile(arguments.facts)
     except ValueError as error:
         print(f'endosfm3d record: {error}', file=sys.stderr)
@@ -373,6 +329,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.with_input:
             topics = list(dict.fromkeys([*topics, *inputs_of_node(node, arguments.node)]))
+            _check_names(topics, arguments.watch)
         recorded = record(
             node,
             arguments.out,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the files lie that come with the package: in a checkout, or where it was installed."""
 
+import shutil
+import sys
 from pathlib import Path
 
 DEMO_CLIP = Path(__file__).parent / 'demo_clip'
@@ -31,3 +33,16 @@ def shared_file(relative: str) -> Path:
             f'{relative} lies neither at {here} nor at {there}; install the package again'
         )
     return there
+
+
+def own_command() -> str:
+    """
+    How a shell calls our command line here, to be printed before what it shall do.
+
+    :return: `endosfm3d` where it is on the path, else its file in this Python's environment; in
+        a colcon workspace, which has neither, by way of `ros2 run`.
+    """
+    if shutil.which('endosfm3d'):
+        return 'endosfm3d'
+    here = Path(sys.executable).with_name('endosfm3d')
+    return str(here) if here.is_file() else 'ros2 run endosfm3d_ros endosfm3d'

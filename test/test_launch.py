@@ -29,6 +29,7 @@ from sensor_msgs.msg import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH_FILE = ROOT / 'launch' / 'endosfm3d.launch.py'
+PLAY_FILE = ROOT / 'launch' / 'play.launch.py'
 CONFIG = ROOT / 'config' / 'endosfm3d.yaml'
 PROFILE_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 PATIENCE_S = 120.0
@@ -139,11 +140,11 @@ class Robot:
         self._env, self._log = environment(prefix), log
         self._launch: subprocess.Popen[bytes] | None = None
 
-    def launch(self, *words: str, **env: str) -> None:
+    def launch(self, *words: str, file: Path = LAUNCH_FILE, **env: str) -> None:
         """Start; `words` as behind `ros2 launch`, several launches in one split by '--'."""
         with self._log.open('wb') as log:
             self._launch = subprocess.Popen(
-                [sys.executable, '-c', RUN_LAUNCH, LAUNCH_FILE, *words],
+                [sys.executable, '-c', RUN_LAUNCH, file, *words],
                 env=self._env | env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -300,12 +301,30 @@ def test_what_is_wrong_in_a_parameter_file_gets_one_clear_line(
     assert len(lines) == 1 and 'Traceback' not in robot.log()
 
 
+@pytest.mark.ros
+def test_a_recording_is_played_through_the_live_node(
+    robot: Robot, prefix: Path, tmp_path: Path
+) -> None:
+    scripts = prefix / 'lib' / 'endosfm3d_ros'
+    stand_in = tmp_path / 'bin' / 'ros2'  # of all that ros2 can do only `run PACKAGE` is needed
+    stand_in.parent.mkdir()
+    stand_in.write_text(f'#!/bin/sh\nshift 2\nexec {scripts}/"$@"\n')
+    stand_in.chmod(0o755)
+    answers: list[DiagnosticArray] = []
+    robot.node.create_subscription(DiagnosticArray, '/endosfm3d/status', answers.append, 1)
+    path = f'{stand_in.parent}{os.pathsep}{os.environ["PATH"]}'
+    clip = f'input:={ROOT / "endosfm3d_ros" / "demo_clip" / "clip.mp4"}'
+    robot.launch(clip, 'model:=photometric', file=PLAY_FILE, PATH=path)
+    robot.wait(lambda: len(answers) > 2, 'three answers to played pictures')
+    assert robot.parameter('/endosfm3d', 'model') == 'photometric'  # arguments reach the node
+    assert robot.press_ctrl_c() == 0 and 'Traceback' not in robot.log()
+
+
 # -- the other files of launch/ and config/
 
 
-def test_replay_starts_the_player_with_the_profile_beside_the_node() -> None:
-    path = ROOT / 'launch' / 'replay.launch.py'
-    texts = {n.value for n in ast.walk(ast.parse(path.read_text())) if is_text(n)}
+def test_play_starts_the_player_with_the_profile_beside_the_node() -> None:
+    texts = {n.value for n in ast.walk(ast.parse(PLAY_FILE.read_text())) if is_text(n)}
     assert {'endosfm3d.launch.py', 'fastdds_large_images.xml', 'play', '--to', 'image'} <= texts
 
 

@@ -3,17 +3,14 @@
 
 from dataclasses import replace
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from endosfm3d_ros.arrivals import Arrivals
 from endosfm3d_ros.complaints import PAUSE_S, ROOM, Complaints
-from endosfm3d_ros.core.depth_map import DepthMap
-from endosfm3d_ros.core.frame import Frame, Reconstruction
-from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.diagnostics import WINDOW_S, Diagnostics
 from endosfm3d_ros.latest import Latest
 from endosfm3d_ros.outputs import Traffic
+from test.one_answer import one_answer
 
 
 def test_the_mailbox_counts_what_came_and_what_a_newer_one_replaced() -> None:
@@ -78,17 +75,8 @@ def test_many_kinds_of_complaints_push_out_the_one_not_heard_for_longest() -> No
     assert len(complaints._said) == ROOM
 
 
-def reconstruction() -> Reconstruction:
-    def flat(picture: np.ndarray) -> DepthMap:
-        one = np.ones(picture.shape[:2], np.float32)
-        return DepthMap(50 * one, one)
-
-    picture = np.random.default_rng(0).integers(40, 220, (224, 280, 3)).astype(np.uint8)
-    return Pipeline(flat, [(224, 280)]).step(Frame(picture, 1, 'scope'))
-
-
 def test_diagnostics_say_the_worst_first_and_a_good_picture_ends_it() -> None:
-    diagnostics, good = Diagnostics({'model': 'm'}), reconstruction()
+    diagnostics, good = Diagnostics({'model': 'm'}), one_answer()
     assert diagnostics.report(0.0)[:2] == (DiagnosticStatus.WARN, 'no picture for 10 s')
     diagnostics.frame(1.0, good, Traffic(20.0, 1))
     assert diagnostics.report(1.0)[0] == DiagnosticStatus.OK
@@ -107,7 +95,7 @@ def test_diagnostics_say_the_worst_first_and_a_good_picture_ends_it() -> None:
 
 
 def test_diagnostics_keep_one_window_even_when_nobody_asks() -> None:
-    diagnostics, good = Diagnostics({}), reconstruction()
+    diagnostics, good = Diagnostics({}), one_answer()
     for second in range(100):
         diagnostics.frame(float(second), good, Traffic(20.0))
     assert len(diagnostics._frames) == WINDOW_S + 1

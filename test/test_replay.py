@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from mcap.reader import make_reader
 
-from endosfm3d_ros import doctor, parameters
+from endosfm3d_ros import dds, doctor, parameters
 from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.cli import COMMANDS, main
 from endosfm3d_ros.engines import cuda, loading
 from endosfm3d_ros.engines.engine import Engine, EngineError
 from endosfm3d_ros.outputs import PRIVATE_TOPICS
+from endosfm3d_ros.share import own_command
 
 FRAMES = 12
 README = (Path(__file__).parents[1] / 'README.md').read_text()
@@ -57,19 +58,6 @@ def test_two_replays_say_the_same_to_the_byte(folder: Path, tmp_path: Path) -> N
     }
     assert counts['path'] >= 1 and sum(topic == '/tf' for topic, _, _ in first) == FRAMES
     assert min(stamp for _, stamp, _ in first) > 0
-
-
-def test_a_run_whose_depth_was_withheld_is_not_replayed_for_its_input(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run, again = str(tmp_path / 'run.mcap'), str(tmp_path / 'again.mcap')
-    words = ['--rate', '25', '--set', 'require_metric=true']
-    assert main(['replay', str(folder), run, *words]) == 0
-    capsys.readouterr()
-    assert main(['replay', run, again]) == 1
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and '--topic: /endosfm3d/rgb/image' in said
-    assert not Path(again).exists()
 
 
 def test_a_parameter_is_set_and_a_wrong_one_is_named(
@@ -212,23 +200,6 @@ def test_the_doctor_names_what_is_missing_and_what_to_run(
     assert 'bad   the Python module no_such_module is missing\n      run: make setup' in said
 
 
-def test_the_doctor_knows_what_to_do_under_another_middleware(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv('CYCLONEDDS_URI', raising=False)
-    monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_cyclonedds_cpp')
-    (finding,) = doctor._transport()
-    file = Path(finding.cure.split('CYCLONEDDS_URI=file://')[1])
-    assert finding.state == 'note' and file.name == 'cyclonedds_large_images.xml'
-    assert file.is_file() and 'net.core.rmem_max' in finding.cure
-    monkeypatch.setenv('CYCLONEDDS_URI', f'file://{file}')
-    (finding,) = doctor._transport()
-    assert finding.state == 'ok'
-    monkeypatch.setenv('RMW_IMPLEMENTATION', 'rmw_zenoh_cpp')
-    (finding,) = doctor._transport()
-    assert finding.state == 'note' and 'rmw_fastrtps_cpp' in finding.cure
-
-
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a GPU and no TensorRT."""
@@ -243,7 +214,8 @@ def test_beside_a_gpu_the_doctor_says_what_auto_takes_and_what_to_install(gpu: N
     assert 'engine auto: OpenVINO' in finding.text and 'built without CUDA' in finding.text
     assert 'TensorRT can not be imported' in finding.text and 'run:' not in finding.text
     install, then = finding.cure.split(', then once: ')
-    assert install in README and then == COMPILE and COMPILE in README
+    assert install in README and then == f'{own_command()} compile compact'
+    assert COMPILE in README and then.endswith(COMPILE)
     assert parameters.DEFAULTS['model'] == doctor.MODEL
 
 
@@ -272,6 +244,38 @@ def test_without_a_gpu_the_doctor_says_nothing_of_one(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(cuda, 'prove_gpu', none)
     assert not list(doctor._gpu())
+
+
+@pytest.mark.parametrize(
+    ('chosen', 'environment', 'state', 'cure'),
+    [
+        ('', {}, 'note', 'export FASTRTPS_DEFAULT_PROFILES_FILE=/'),
+        ('', {'FASTRTPS_DEFAULT_PROFILES_FILE': '/x'}, 'ok', ''),
+        ('rmw_cyclonedds_cpp', {'FASTRTPS_DEFAULT_PROFILES_FILE': '/x'}, 'note', 'file:///'),
+        ('rmw_cyclonedds_cpp', {'CYCLONEDDS_URI': '/x'}, 'note', 'rmem_max'),
+        ('rmw_cyclonedds_cpp', {'CYCLONEDDS_URI': '/x', 'ROOM': '67108864'}, 'ok', ''),
+        ('rmw_zenoh_cpp', {'CYCLONEDDS_URI': '/x'}, 'note', 'unset RMW_IMPLEMENTATION'),
+    ],
+)
+def test_every_middleware_gets_its_own_cure(
+    chosen: str, environment: dict[str, str], state: str, cure: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name in [name for names in dds.VARIABLES.values() for name in names] + ['ROS_DISTRO']:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {'RMW_IMPLEMENTATION': chosen, **environment}.items():
+        monkeypatch.setenv(name, value)
+    room = tmp_path / 'rmem_max'
+    room.write_text(environment.get('ROOM', '212992'))
+    monkeypatch.setattr(dds, 'RMEM_MAX', room)
+    (finding,) = doctor._transport()
+    assert finding.state == state and cure in finding.cure and bool(cure) == bool(finding.cure)
+
+
+def test_the_doctor_s_socket_is_the_profile_s() -> None:
+    profile = Path(__file__).parents[1] / dds.CYCLONE_DDS_PROFILE
+    assert f'min="{dds.SOCKET >> 20}MB"' in profile.read_text()
+    assert dds.MAKE_ROOM in profile.read_text()
 
 
 @pytest.mark.parametrize(('room_mib', 'state'), [(63, 'bad'), (64, 'note'), (300, 'ok')])

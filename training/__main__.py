@@ -33,7 +33,7 @@ COMMANDS = {
     'evaluate': ('training.evaluate', 'score a checkpoint on its validation clips'),
     'export': ('training.export', 'make a bundle of a trained run'),
     'import-released': ('training.released', 'make a bundle of released EndoSfM3D weights'),
-    'compile': ('training.compile', 'build TensorRT engines: the same as endosfm3d compile'),
+    'compile': ('training.compile', "build TensorRT engines of a bundle, on the robot's GPU"),
     'quantize': ('training.quantize', 'add int8 graphs to a bundle, for CPUs'),
 }
 

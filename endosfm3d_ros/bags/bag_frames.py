@@ -13,13 +13,12 @@ from rosbags.rosbag2 import Reader
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
+from endosfm3d_ros.bags.nodes import own_pictures
 from endosfm3d_ros.bags.source import FrameSource, check_rate
 from endosfm3d_ros.core.frame import Frame
 
 STORAGE_SUFFIXES = frozenset(('.mcap', '.db3'))
 IMAGE_TYPES = frozenset(('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'))
-# What our own node makes of its input, below its name, and the topic that tells that it is ours.
-MADE, MARK = ('rgb/image', 'depth/image', 'depth/confidence'), 'input/camera_info'
 
 Decode = Callable[[Any], np.ndarray]
 """Takes a message with the fields of Image or CompressedImage, gives (H, W, 3) uint8 RGB."""
@@ -56,11 +55,12 @@ class BagFrames(FrameSource):
 
         :param path: a bag's folder or its storage file.
         :param decode: takes a message, gives its picture.
-        :param topic: which image topic; may be left out when there is one only, beside what our
-            own node made.
+        :param topic: which image topic; may be left out when there is one only, beside those that
+            a node of ours sent.
         :param rate: overrides the nominal rate [Hz]; stamps stay the bag's own.
         :param frame_id: overrides the frame id of the messages.
-        :raises ValueError: no readable bag, no such topic, or several and none was named.
+        :raises ValueError: no readable bag, no such topic, or none was named where there are
+            several, or only those of a node of ours.
         """
         check_rate(rate)
         storage = storage_of(path)
@@ -191,30 +191,27 @@ def storage_of(path: Path) -> Path:
 
 
 def _choose_topic(path: Path, images: list[str], topics: list[str], topic: str | None) -> str:
-    """The image topic asked for, or the only one there is; topics are sorted names."""
+    """The image topic asked for, or the only camera's there is; topics are sorted names."""
     there = ', '.join(images) or 'none'
-    if topic is not None and topic not in images:
-        found = 'is no image topic' if topic in topics else 'is not in this bag'
-        raise ValueError(f'{path}: {topic} {found}; image topics there: {there}')
-    if topic is None and not images:
-        raise ValueError(f'{path}: no image topic; topics: {", ".join(topics) or "none"}')
     if topic is not None:
+        if topic not in images:
+            found = 'is no image topic' if topic in topics else 'is not in this bag'
+            raise ValueError(f'{path}: {topic} {found}; image topics there: {there}')
         return topic
-    made = {f'{name.removesuffix(MARK)}{one}' for name in topics for one in MADE if _is_mark(name)}
-    inputs = [name for name in images if name not in made]
-    if not inputs:
+    if not images:
+        raise ValueError(f'{path}: no image topic; topics: {", ".join(topics) or "none"}')
+    ours = own_pictures(topics)
+    cameras = [one for one in images if one not in ours]
+    if not cameras:
         raise ValueError(
-            f"{path}: no camera's picture, only what the node made of one; record with "
-            f'--with-input, or choose one all the same with --topic: {there}'
+            f'{path}: no picture of a camera, only what a node of ours made of one: {there}; '
+            'record with `endosfm3d record --with-input`, or name one of them with --topic'
         )
-    if len(inputs) > 1:
-        there = ', '.join(inputs)
-        raise ValueError(f'{path}: several image topics; choose one with --topic: {there}')
-    return inputs[0]
-
-
-def _is_mark(topic: str) -> bool:
-    return topic.endswith(f'/{MARK}')
+    if len(cameras) > 1:
+        raise ValueError(
+            f'{path}: several image topics; choose one with --topic: {", ".join(cameras)}'
+        )
+    return cameras[0]
 
 
 def _usual_rate(times: list[int]) -> float:

@@ -8,6 +8,8 @@ USUAL = '/endosfm3d'
 STATUS = 'status'
 KNOWN_BY = (STATUS, 'odometry', 'input/camera_info')  # one of another name sends all of these
 TOPICS = (*KNOWN_BY, 'depth/image', 'depth/camera_info')
+PICTURE = 'rgb/image'  # what the node saw of its input: resized, straightened
+PICTURES = (PICTURE, 'depth/image', 'depth/confidence')
 
 
 def nodes_in(topics: Collection[str]) -> list[str]:
@@ -28,6 +30,28 @@ def nodes_in(topics: Collection[str]) -> list[str]:
         for name in names
         if name.endswith(USUAL) or all(f'{name}/{one}' in topics for one in KNOWN_BY)
     )
+
+
+def own_pictures(topics: Collection[str]) -> list[str]:
+    """
+    Image topics that our nodes sent, sorted: none of them is a camera's.
+
+    :param topics: full names. A node without metres sends no depth and no odometry, so that a
+        name of its own is known here by less than in `nodes_in`.
+    """
+    nodes = {
+        topic.removesuffix(f'/{PICTURE}') for topic in topics if topic.endswith(f'/{PICTURE}')
+    }
+    ours = {
+        *nodes_in(topics),
+        *(
+            name
+            for name in nodes
+            if name.endswith(USUAL)
+            or all(f'{name}/{one}' in topics for one in (STATUS, 'input/camera_info'))
+        ),
+    }
+    return sorted({f'{name}/{one}' for name in ours for one in PICTURES} & set(topics))
 
 
 def choose_node(path: Path, topics: Collection[str], asked: str | None = None) -> str:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Compile a bundle's graphs for this machine's GPU, with TensorRT; nothing else needs a compiler.
+`endosfm3d compile`: compile a bundle's graphs for this machine's GPU, with TensorRT.
 
     endosfm3d compile compact
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """`endosfm3d compile`: 1 with one line on stderr where a plan can not be made."""
+    """`endosfm3d compile`: 1 where a graph was not compiled."""
     options = Options(arguments.precision, arguments.workspace, arguments.level)
     cache = cache_folder(arguments.cache)
     try:

@@ -17,6 +17,7 @@ from typing import Any
 
 from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.engines.engine import EngineError
+from endosfm3d_ros.share import own_command
 
 RECORD, PLAN = 'plan.json', 'plan.engine'
 FORMAT = 1
@@ -106,7 +107,7 @@ def find_plan(cache: Path, graph: Graph, tensorrt: str, capability: str) -> Path
 
 def how_to_build(graph: Graph) -> str:
     """The command that makes, or makes again, the plans of a graph."""
-    return f'endosfm3d compile {graph.path.parent}'
+    return f'{own_command()} compile {graph.path.parent}'
 
 
 def read_record(folder: Path, graph: Graph) -> Record:

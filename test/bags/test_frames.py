@@ -203,18 +203,30 @@ def test_among_several_image_topics_one_must_be_chosen(tmp_path: Path):
     np.testing.assert_array_equal(frame.image, pictures(2)[1])
 
 
-def test_what_our_own_node_made_is_taken_only_by_name(tmp_path: Path):
-    one, two = ([image_message(p, START_NS)] for p in pictures(2))
-    text = [JAZZY.types['std_msgs/msg/String']('stands for the node')]
-    made = {'/ward/scope/rgb/image': one, '/ward/scope/depth/image': one}
-    made['/ward/scope/input/camera_info'] = text
-    bag = write_bag(tmp_path / 'own', StoragePlugin.MCAP, made)
-    with pytest.raises(ValueError, match='only what the node made.*--topic: /ward/scope/depth'):
-        open_frames(bag, decode=decode)
-    assert open_frames(bag, topic='/ward/scope/rgb/image', decode=decode).count == 1
-    bag = write_bag(tmp_path / 'whole', StoragePlugin.MCAP, {**made, '/camera/rgb/image': two})
-    (frame,) = open_frames(bag, decode=decode)
+@pytest.mark.parametrize(
+    ('node', 'others'), [('/endosfm3d', ()), ('/scope', ('status', 'input/camera_info'))]
+)
+def test_what_a_node_made_of_a_picture_is_read_only_where_it_is_asked_for(
+    tmp_path: Path, node: str, others: tuple[str, ...]
+):
+    camera, ours = ([image_message(p, START_NS)] for p in pictures(2))
+    text = [JAZZY.types['std_msgs/msg/String']('')]
+    made = {f'{node}/rgb/image': ours, **{f'{node}/{one}': text for one in others}}
+    alone = write_bag(tmp_path / 'alone', StoragePlugin.MCAP, made)
+    with pytest.raises(ValueError, match='record --with-input.*--topic') as refused:
+        open_frames(alone, decode=decode)
+    assert f'made of one: {node}/rgb/image;' in str(refused.value)
+    (frame,) = open_frames(alone, topic=f'{node}/rgb/image', decode=decode)
     np.testing.assert_array_equal(frame.image, pictures(2)[1])
+    made |= {f'{node}/depth/image': ours, '/scope_camera/image': camera}
+    (frame,) = open_frames(write_bag(tmp_path / 'both', StoragePlugin.MCAP, made), decode=decode)
+    np.testing.assert_array_equal(frame.image, pictures(2)[0])
+
+
+def test_another_camera_may_call_its_topic_rgb_image(tmp_path: Path):
+    messages = [image_message(pictures(1)[0], START_NS)]
+    bag = write_bag(tmp_path / 'bag', StoragePlugin.MCAP, {'/kinect/rgb/image': messages})
+    assert open_frames(bag, decode=decode).count == 1
 
 
 def test_a_bag_without_images_names_its_topics(tmp_path: Path):

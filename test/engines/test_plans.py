@@ -132,7 +132,7 @@ def assert_says_one(engine: TensorRtEngine) -> None:
         ({'tensorrt': '10.16.1'}, {}, 'TensorRT: 10.16.1, here is 11.4.0.106', 'gpu'),
         ({'capability': '8.6'}, {}, 'compute capability: 8.6, here is 9.0', 'gpu'),
         ({}, {'capability': ''}, 'no CUDA driver', 'gpu'),
-        ({}, {'takes': False}, 'magic tag does not match; run: endosfm3d compile', 'plan'),
+        ({}, {'takes': False}, 'magic tag does not match; run: .*endosfm3d compile', 'plan'),
         ({'tensors': TENSORS[:1]}, {}, 'another inputs and outputs', 'plan'),
         ({}, {'tensors': [['picture', 'in', [112, 140, 3], 'uint8']]}, 'takes .112, 140', 'plan'),
         ({'error': {'depth': 0.3}}, {}, 'off by 3.0e-01, allowed 2.0e-02', 'plan'),
@@ -256,3 +256,17 @@ def test_the_record_is_plain_json_that_a_person_can_read(
 ) -> None:
     raw = json.loads((written() / plans.RECORD).read_text())
     assert raw['onnx_sha256'] == graph.sha256 and raw['tensors'][0][0] == 'picture'
+
+
+def test_the_command_that_builds_is_one_that_this_shell_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = open_bundle('compact').depth[0]
+    monkeypatch.setenv('PATH', str(tmp_path / 'path'))
+    monkeypatch.setattr(sys, 'executable', str(tmp_path / 'venv' / 'python'))
+    rest = f'compile {graph.path.parent}'
+    assert plans.how_to_build(graph) == f'ros2 run endosfm3d_ros endosfm3d {rest}'
+    for folder, told in (('venv', tmp_path / 'venv' / 'endosfm3d'), ('path', 'endosfm3d')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'endosfm3d').touch(mode=0o755)
+        assert plans.how_to_build(graph) == f'{told} {rest}'

@@ -18,7 +18,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from endosfm3d_ros.cli import main
-from endosfm3d_ros.doctor_topic import examine_machine, judge, profile_line
+from endosfm3d_ros.dds import profile_line
+from endosfm3d_ros.doctor_topic import examine_machine, judge
 from endosfm3d_ros.silence import Offer
 from endosfm3d_ros.traffic import Percentiles
 from endosfm3d_ros.watch import Watched

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Play a video, a folder of pictures or a bag through the node.
+Play a video, a folder of pictures or a bag through the live node, at its own rate.
 
-ros2 launch endosfm3d_ros replay.launch.py input:=clip.mp4
+ros2 launch endosfm3d_ros play.launch.py input:=clip.mp4
 """
 
 from pathlib import Path
