@@ -60,6 +60,19 @@ def test_two_replays_say_the_same_to_the_byte(folder: Path, tmp_path: Path) -> N
     assert min(stamp for _, stamp, _ in first) > 0
 
 
+def test_a_run_whose_lengths_were_withheld_is_not_taken_for_its_input(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, again = str(tmp_path / 'run.mcap'), tmp_path / 'again.mcap'
+    words = ['--rate', '25', '--set', 'require_metric=true']
+    assert main(['replay', str(folder), run, *words]) == 0
+    capsys.readouterr()
+    assert main(['replay', run, str(again)]) == 1  # its one picture is the node's own
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and '--with-input' in said and '--topic' in said
+    assert not again.exists()
+
+
 def test_a_parameter_is_set_and_a_wrong_one_is_named(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

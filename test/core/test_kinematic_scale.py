@@ -4,6 +4,7 @@ A robot moves a scope of which nobody knows where its camera sits, nor how late 
 the scale comes out, with an uncertainty that can be believed.
 """
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +116,15 @@ def test_a_scope_that_moves_freely_tells_its_scale_lever_and_delay(seed: int) ->
     assert abs(error(anchor)) < 3.5 * anchor.scale.log_sigma
     assert anchor.fit is not None and anchor.fit.delay_s == pytest.approx(DELAY_S, abs=0.03)
     assert np.linalg.norm(anchor.fit.t_tip_cam - one.T_tip_cam[:3, 3]) < 5.0
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_pictures_that_are_far_later_than_is_looked_for_tell_no_scale(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], 'DELAY_S', 0.7)
+    anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
+    assert watch(scene(seed), anchor) == float('inf') and not anchor.scale.anchored
 
 
 def test_scales_are_as_good_as_they_say_over_many_scopes() -> None:
