@@ -20,7 +20,7 @@ import numpy as np
 from endosfm3d_ros.core.geometry import rotation_vectors, skew
 from endosfm3d_ros.core.robot_path import RobotCurve
 
-DELAYS_S = (-0.05, 0.35)  # how late pictures may be against the robot's stamps
+DELAYS_S = (-0.05, 0.4)  # how late pictures may be against the robot's stamps
 DELAY_SIGMA_S = 0.15
 DELAY_STEP_S = 0.1  # for the derivative by the delay: a shorter one would be that of the noise
 SEEN_SHARE = 1 / 3  # of the prior's width: a direction of t_X that motion tells better is fitted

@@ -7,7 +7,7 @@ from math import exp, hypot, log
 
 import numpy as np
 
-from endosfm3d_ros.core.hand_eye import Fit, Steps
+from endosfm3d_ros.core.hand_eye import DELAYS_S, Fit, Steps
 from endosfm3d_ros.core.kinematic_scale import fit_scale
 from endosfm3d_ros.core.robot_path import RobotPath
 from endosfm3d_ros.core.scale import ANOTHER_MAP, KINEMATIC, Scale
@@ -18,6 +18,7 @@ LONGEST_STEP_S = 0.5
 FIT_EVERY_S, REFIT_EVERY_S = 1.0, 3.0  # before and after the scale is anchored
 LEAST_SPAN_MM = 8.0  # a robot that moves less says nothing: breath and pulse move tissue as far
 LEAST_AGREEMENT = 0.5
+AT_THE_END_S = 0.01  # of DELAYS_S: a delay so near it may be any longer one
 FAR_LESS_KNOWN = 0.1  # log of the focal length; what was seen while it was so unsure is left out
 MOVE_SIGMAS, MOVE_LEAST = 1.5, 0.05  # a later fit as far off as this moves the anchor
 MOST_MAPS = 1000  # whose worlds are known: many more than could still go on
@@ -181,6 +182,12 @@ class ScaleAnchor:
             )
         if fit.turn_agreement < LEAST_AGREEMENT:
             return 'the picture turns where the robot does not: sideways moves taken for pans?'
+        early, late = DELAYS_S
+        if not early + AT_THE_END_S < fit.delay_s < late - AT_THE_END_S:
+            return (
+                f'pictures seem {1e3 * fit.delay_s:.0f} ms late, or more: as far as is looked for; '
+                'mend their stamps'
+            )
         if fit.log_sigma > self._anchor_sigma:
             return (
                 f'the scale is known to {100 * fit.log_sigma:.0f} %; '

@@ -118,13 +118,15 @@ def test_a_scope_that_moves_freely_tells_its_scale_lever_and_delay(seed: int) ->
     assert np.linalg.norm(anchor.fit.t_tip_cam - one.T_tip_cam[:3, 3]) < 5.0
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_pictures_that_are_far_later_than_is_looked_for_tell_no_scale(
-    seed: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize('delay_s', [0.5, 0.7])
+@pytest.mark.parametrize('seed', range(4))
+def test_pictures_that_are_later_than_is_looked_for_tell_no_scale_and_it_is_said_why(
+    seed: int, delay_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[__name__], 'DELAY_S', 0.7)
+    monkeypatch.setattr(sys.modules[__name__], 'DELAY_S', delay_s)
     anchor = ScaleAnchor(LEVER_SIGMA_MM, ANCHOR_SIGMA)
     assert watch(scene(seed), anchor) == float('inf') and not anchor.scale.anchored
+    assert 'pictures seem 400 ms late, or more' in anchor.why
 
 
 def test_scales_are_as_good_as_they_say_over_many_scopes() -> None:
