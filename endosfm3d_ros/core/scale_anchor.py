@@ -185,7 +185,7 @@ class ScaleAnchor:
         early, late = DELAYS_S
         if not early + AT_THE_END_S < fit.delay_s < late - AT_THE_END_S:
             return (
-                f'pictures seem {1e3 * fit.delay_s:.0f} ms late, or more: as far as is looked for; '
+                f'pictures seem {1e3 * fit.delay_s:.0f} ms late: the end of what is looked for; '
                 'mend their stamps'
             )
         if fit.log_sigma > self._anchor_sigma:
