@@ -14,14 +14,11 @@ from robot import PER_FRAME, RobotWithNode, wall
 from tf2_msgs.msg import TFMessage
 
 from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.outputs import METRIC_TOPICS
 
 pytestmark = pytest.mark.ros
 Make = Callable[..., RobotWithNode]
-BUT_METRIC = tuple(
-    topic
-    for topic in PER_FRAME
-    if topic not in ('depth/image', 'depth/confidence', 'points', 'tf')
-)
+BUT_METRIC = tuple(topic for topic in PER_FRAME if topic not in (*METRIC_TOPICS, 'tf'))
 MM_PER_PX, POSES_PER_PICTURE = 0.2, 2
 FRAMES = 200
 # a sideways motion tells focal length and scale apart only where one is known

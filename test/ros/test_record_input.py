@@ -35,13 +35,16 @@ def test_a_recording_with_its_input_is_replayed_without_naming_a_topic(
         poses = robot.node.create_publisher(PoseStamped, '/robot_pose', 5)
         robot.ready()
         recorder = command('record', bag, '--with-input', '--count', str(FRAMES))
-        for topic in (robot.camera, info):
-            robot.wait(
-                lambda topic=topic: topic.get_subscription_count() > (topic is robot.camera),
-                'the recorder',
+
+        def listens() -> bool:
+            assert recorder.poll() is None, recorder.communicate()
+            beside_the_node = (robot.camera, 1), (info, 0), (poses, 1)
+            status = robot.node.count_subscribers('/endosfm3d/status')
+            return status == 2 and all(
+                topic.get_subscription_count() > others for topic, others in beside_the_node
             )
-        robot.wait(lambda: poses.get_subscription_count() == 2, 'the recorder')
-        robot.wait(lambda: robot.node.count_subscribers('/endosfm3d/status') == 2, 'the recorder')
+
+        robot.wait(listens, 'the recorder')
         for number in range(FRAMES):
             message = robot.message(wall(2.0 * number))
             info.publish(CameraInfo(header=message.header))
