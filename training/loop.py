@@ -264,7 +264,7 @@ class Loop:
 
     def _check_scopes(self, found: Path) -> None:
         """Refuse to go on where a tied focal length would become that of another scope."""
-        before = json.loads((found / 'checkpoint.json').read_text(encoding='utf-8'))['scopes']
+        before = (read_facts(found) or {})['scopes']
         if self.config.networks.intrinsics == 'tied' and before != self.scopes:
             raise TrainingError(
                 f'{found}: it ties the focal lengths of {before}, the data now are of '

@@ -198,7 +198,6 @@ def test_two_processes_that_need_one_clip_make_it_once(tmp_path):
     code = f"""
 from pathlib import Path
 from training.data.hamlyn import hamlyn
-from training.data.open import _with_own_name
 from training.data.prepared import prepare_clip
 print(len(prepare_clip(hamlyn(Path({str(root)!r}))[0], {SIZE}, Path({str(cache)!r}), []).images))
 """
@@ -334,6 +333,17 @@ def test_a_world_shows_its_field_stop_and_its_instrument_where_they_are_asked_fo
     assert 0.005 < nearer.mean() < 0.7
     assert not np.array_equal(busy.image[nearer], plain.image[nearer])
     assert (busy.depth <= plain.depth).all()
+
+
+def test_two_lists_of_one_keyframe_are_of_one_scope(tmp_path):
+    """Else a tied focal length that training learnt would never be validated."""
+    root, known, names = made_data.scared(tmp_path / 'data', list(range(1, 9))), {}, []
+    for number, frames in enumerate(((2, 3), (6, 7))):
+        path = tmp_path / f'{number}.txt'
+        path.write_text(''.join(f'dataset3/keyframe4 {n} l\n' for n in frames))
+        source = Source('scared', str(root), lists=[str(path)])
+        names += [_with_own_name(clip, source, known).name for clip in scared(root, [path])]
+    assert names == ['dataset3/keyframe4'] * 2
 
 
 def test_worlds_of_other_settings_and_files_of_one_path_have_names_of_their_own(

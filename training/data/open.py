@@ -83,7 +83,7 @@ def _prepared(
     """
     Clips, and the name of the scope of each.
 
-    :param known: facts of every clip so far by its name; grows.
+    :param known: which recording every clip so far is, by its name; grows.
     """
     size = (config.data.size[0], config.data.size[1])
     clips, scopes = [], []
@@ -105,16 +105,20 @@ def _with_own_name(clip: RawClip, source: Source, known: dict[str, str]) -> RawC
     """
     The clip by a name that no other one has: with those of as many folders of its path as that
     takes, where two files are called alike, and where they do not tell (worlds have none), with a
-    mark of what it is. It does not hang on where the command runs.
+    mark of what it is. It does not hang on where the command runs, nor on which frames of the
+    recording are wanted: the scope is the same.
     """
     path = Path(source.path).expanduser()
+    recording = clip.facts  # of worlds, whose settings are all there is of them
+    if source.path:
+        recording = f'{source.reader} {path} {source.topic} {source.calibration}'
     folders = [part for part in path.parts[:-1] if part not in (path.anchor, '..')]
     name = clip.name
-    while known.setdefault(name, clip.facts) != clip.facts and folders:
+    while known.setdefault(name, recording) != recording and folders:
         name = f'{folders.pop()}_{name}'
-    if known[name] != clip.facts:
-        name = f'{clip.name}_{hashlib.sha256(clip.facts.encode()).hexdigest()[:8]}'
-        known[name] = clip.facts
+    if known[name] != recording:
+        name = f'{clip.name}_{hashlib.sha256(recording.encode()).hexdigest()[:8]}'
+        known[name] = recording
     return replace(clip, name=name)
 
 
