@@ -20,18 +20,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `endosfm3d compile`."""
     parser.add_argument('bundle', help="a shipped bundle's name, or a bundle's folder")
     parser.add_argument(
-        '--precision', choices=PRECISIONS, default=PRECISIONS[0],
-        help='half: convolutions and products in half precision (default); graph: as it says',
+        '--precision', choices=PRECISIONS, default=Options.precision,
+        help='half: convolutions and products in half precision; graph: as it says (default: '
+        '%(default)s)',
     )  # fmt: skip
     parser.add_argument(
         '--cache', default='', help="where to keep plans, as the node's engine_cache"
     )
     parser.add_argument(
-        '--workspace', type=float, default=2.0, metavar='GIB', help='to try tactics in (default 2)'
-    )
+        '--workspace', type=float, default=Options.workspace_gib, metavar='GIB',
+        help='to try tactics in (default: %(default)s)',
+    )  # fmt: skip
     parser.add_argument(
-        '--level', type=int, choices=range(6), default=3, help='thoroughness (default: 3)'
-    )
+        '--level', type=int, choices=range(6), default=Options.level,
+        help='thoroughness (default: %(default)s)',
+    )  # fmt: skip
     parser.add_argument(
         '--size', action='append', metavar='HxW', default=[],
         help='only this size, e.g. 224x280; repeat for more',

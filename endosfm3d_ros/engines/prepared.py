@@ -68,7 +68,13 @@ def prepared(graph: Graph, precision: str) -> bytes:
     _fix_sides(model, graph)
     _fold_stored_halves(model)
     _cast_pictures_first(model)
-    _infer(model)
+    try:
+        _infer(model)
+    except shape_inference.InferenceError as error:
+        why = ' '.join(str(error).split())[:120]
+        raise EngineError(
+            f'{graph.path}: its shapes do not agree ({why}); export the bundle again'
+        ) from error
     if precision == 'half' and not has_half_products(model):
         _to_half(model)
     if found := lint(model):

@@ -112,6 +112,22 @@ def test_bytes_that_are_moved_before_they_are_cast_are_found_and_mended() -> Non
     assert lint(onnx.load_model_from_string(prepared(graph, 'graph'))) == []
 
 
+def test_a_graph_whose_shapes_contradict_each_other_is_refused_in_one_line() -> None:
+    nodes = [
+        helper.make_node('Cast', ['picture'], ['f'], to=TensorProto.FLOAT),
+        helper.make_node('Transpose', ['f'], ['depth'], perm=[2, 0, 1]),
+    ]
+    model = onnx.load_model_from_string(small_model(*nodes))
+    shape = model.graph.output[0].type.tensor_type.shape
+    del shape.dim[:]
+    for side in (5, 6, 7):
+        shape.dim.add().dim_value = side
+    graph = replace(with_data(GRAPHS[0], model.SerializeToString()), height=8, width=12)
+    with pytest.raises(EngineError, match='its shapes do not agree') as refusal:
+        prepared(graph, 'graph')
+    assert '\n' not in str(refusal.value)
+
+
 def test_what_is_no_graph_is_refused_in_one_line() -> None:
     with pytest.raises(EngineError, match='no ONNX model') as refusal:
         prepared(with_data(GRAPHS[0], b'not a graph'), 'half')
