@@ -52,7 +52,7 @@ class Windowed:
         before = self.odometry
         if before is None and view.given is None:
             estimate = _with_guess(view)
-        sight = self._sight(view, tracks.trackable(view.picture, view.inside))
+        sight = self._sight(view)
         if before is None:
             scope = self.learnt or _scope(view, estimate, self.straight)
             before = Odometry.begun(scope, sight)
@@ -91,7 +91,7 @@ class Windowed:
             off = Agreement(self.odometry.offset)
             moved = replace(
                 moved,
-                depth=off.of(view.depth, self._sight(view, np.zeros((0, 0), np.uint8))),
+                depth=off.of(view.depth, self._sight(view)),
                 stretch=float(np.exp(off.smooth[0])),
                 map_number=self.odometry.map.number,
             )
@@ -122,13 +122,13 @@ class Windowed:
         covariance[1, 1] = TIED**2
         return replace(scope, lens=scope.lens * [1, 0, 1, 1, 1], covariance=covariance, number=-1)
 
-    def _sight(self, view: View, allowed: np.ndarray) -> Sight:
-        """A frame as the odometry sees it; allowed: see `Sight`."""
+    def _sight(self, view: View) -> Sight:
+        """A frame as the odometry sees it."""
         size, to_map = _map_picture(view, self.reference or view.given)
         log_zoom, sigma = _zoom(view)
         return Sight(
             texture=view.texture,
-            allowed=allowed,
+            allowed=tracks.trackable(view.picture, view.inside),
             window=view.window,
             size=size,
             coming=view.coming,
