@@ -21,13 +21,14 @@ from typing import Any
 import psutil
 
 from endosfm3d_ros import parameters
+from endosfm3d_ros.bags.nodes import USUAL
 from endosfm3d_ros.bags.recording import facts_beside
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth
 from endosfm3d_ros.outputs import Outputs
-from endosfm3d_ros.replay import NODE_NAME, add_parameter_argument, parameters_from
+from endosfm3d_ros.replay import add_parameter_argument, parameters_from
 from endosfm3d_ros.report.build import build_report
 from endosfm3d_ros.report.run import read_run
 from endosfm3d_ros.report.summary import summarise
@@ -95,7 +96,7 @@ def _live(clip: Path, out: Path, bag: Path, values: dict[str, Any]) -> dict[str,
         stale.unlink(missing_ok=True)
     command = [sys.executable, '-m', 'endosfm3d_ros.cli']
     parameter_file = out / 'parameters.json'  # JSON is YAML
-    parameter_file.write_text(json.dumps({NODE_NAME: {'ros__parameters': values}}, indent=2))
+    parameter_file.write_text(json.dumps({USUAL: {'ros__parameters': values}}, indent=2))
     node_command = [
         sys.executable, '-m', 'endosfm3d_ros.node', '--ros-args',
         '-r', f'image:={IMAGE_TOPIC}', '--params-file', str(parameter_file),

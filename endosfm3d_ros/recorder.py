@@ -22,6 +22,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.bags.background import BackgroundWriter, Message
+from endosfm3d_ros.bags.nodes import USUAL
 from endosfm3d_ros.bags.recording import McapWriter, OfferedQos
 from endosfm3d_ros.node_topics import inputs_of_node, topics_of_node
 from endosfm3d_ros.outfile import check_outfile
@@ -278,7 +279,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         '--node',
-        default='/endosfm3d',
+        default=USUAL,
         help='the node whose topics are meant (default: %(default)s)',
     )
     parser.add_argument(

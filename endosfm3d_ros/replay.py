@@ -19,6 +19,7 @@ from endosfm3d_ros import parameters
 from endosfm3d_ros.bags.bag_frames import is_part_of
 from endosfm3d_ros.bags.definitions import canonical
 from endosfm3d_ros.bags.frames import open_frames
+from endosfm3d_ros.bags.nodes import USUAL
 from endosfm3d_ros.bags.recording import McapWriter, check_name
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bundle import BundleError, open_bundle
@@ -37,8 +38,6 @@ from endosfm3d_ros.messages_in import image_to_rgb, rectified
 from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import Outputs, Traffic
 from endosfm3d_ros.report.run import read_run
-
-NODE_NAME = '/endosfm3d'
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def replay(
             metric.before(said)
             traffic = Traffic(received=done + refused)
             for topic, message in outputs.messages(said, traffic, calibration=calibration):
-                name = topic if topic.startswith('/') else f'{NODE_NAME}/{topic}'
+                name = topic if topic.startswith('/') else f'{USUAL}/{topic}'
                 type_name = _type_name(message)
                 raw = canonical(serialize_message(message), type_name)
                 bag.write(name, type_name, raw, frame.stamp_ns, frame.stamp_ns, done)

@@ -15,6 +15,7 @@ from endosfm3d_ros.outfile import check_outfile
         ['play', 'pattern:64x48@30', '--wait-for', '0', '--count', '1', '--facts'],
         ['record', 'RUN', '/nothing', '--facts'],
         ['bench', '--frames', '1', '--out'],
+        ['evaluate', 'RUN', '--truth', 'RUN', '--json'],
     ],
     ids=lambda words: words[0],
 )

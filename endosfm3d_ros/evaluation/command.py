@@ -12,6 +12,7 @@ from endosfm3d_ros.evaluation.compare import Evaluation
 from endosfm3d_ros.evaluation.protocols import PROTOCOLS, protocol
 from endosfm3d_ros.evaluation.table import table_of, videos_table
 from endosfm3d_ros.evaluation.videos import over_all
+from endosfm3d_ros.outfile import check_outfile
 from endosfm3d_ros.report.run import read_run
 
 
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d evaluate`."""
     try:
+        check_outfile(arguments.json)
         found = evaluate(arguments)
         if arguments.json:
             text = json.dumps(_document(found), indent=2, allow_nan=False)

@@ -68,8 +68,9 @@ def score_depth(
     :return: the scores by stamp, and how many images say nothing where the truth does.
     """
     scores, silent = [], 0
+    left = dict(frames)  # a clip may be looped: each frame counts once, as in `match`
     for picture in pictures:
-        frame = frames.get(picture.stamp_ns)
+        frame = left.pop(picture.stamp_ns, None)
         if frame is None or frame not in truth.depth_frames:
             continue
         found, target, light = _on_one_grid(picture, truth.read_depth(frame), protocol)

@@ -197,7 +197,7 @@ def _path(run: Run, evaluation: Evaluation | None, unit: str) -> dict[str, Any]:
     """
     rows = [row for row, is_kept in zip(run.rows, run.last_scale, strict=True) if is_kept]
     rows = [row for row in rows if np.isfinite(row.T_odom_cam).all()]
-    if len(run.rows) < 2 or not rows:
+    if len(run.rows) < 2 or not rows or (evaluation and not evaluation.series.path):
         return {}
     positions = np.array([row.T_odom_cam[:3, 3] for row in rows])
     truth = np.empty((0, 3))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from endosfm3d_ros.evaluation.against_truth import against_truth, read_facts, read_truth
+from endosfm3d_ros.outfile import check_outfile
 from endosfm3d_ros.report.build import build_report
 from endosfm3d_ros.report.run import read_run
 from endosfm3d_ros.report.summary import summarise
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         figures = out.with_suffix('.json')
         if arguments.facts and figures.exists() and figures.samefile(arguments.facts):
             raise ValueError(f'{figures}: the figures would replace these facts; give --out')
+        check_outfile(out)
         one = read_run(arguments.bag, read_facts(arguments.bag, arguments.facts), arguments.node)
         evaluation = against_truth(one, read_truth(arguments.truth)) if arguments.truth else None
         build_report(one, out, pictures=not arguments.no_pictures, evaluation=evaluation)

@@ -135,6 +135,7 @@ class Run:
     :param facts: what the bag cannot know (see `summary.summarise`).
     :param rows: frames with every output, in the order of receipt.
     :param incomplete: frames of which some output is missing in the bag.
+    :param turns: of each stamp that came several times, how often.
     """
 
     bag: RunBag
@@ -142,6 +143,7 @@ class Run:
     facts: dict[str, Any]
     rows: tuple[Row, ...]
     incomplete: int
+    turns: Counter[int]
 
     def column(self, name: str) -> np.ndarray:
         """One field of every row, (N,)."""
@@ -228,16 +230,28 @@ class Run:
         ]
 
     def _by_key(self, topic: str) -> Iterator[tuple[Key, Stored]]:
-        return _by_key(self.bag, f'{self.node}/{topic}')
+        return _by_key(self.bag, f'{self.node}/{topic}', self.turns)
 
 
-def _by_key(bag: RunBag, topic: str) -> Iterator[tuple[Key, Stored]]:
-    """The messages of a topic with the frames they are of; nothing where it is not in the bag."""
-    turns: Counter[int] = Counter()
+def _by_key(bag: RunBag, topic: str, turns: Counter[int]) -> Iterator[tuple[Key, Stored]]:
+    """
+    The messages of a topic with the frames they are of; nothing where it is not in the bag.
+
+    :param turns: of `Run`. Messages of such a stamp that the topic lacks are taken for the
+        first ones: lengths are withheld until the scale is known.
+    """
+    next_turn: Counter[int] = Counter()
+    if turns:
+        lacking = turns - Counter(stamp for stamp, _ in _stamped(bag, topic) if stamp in turns)
+        next_turn.update(lacking)
+    for stamp_ns, stored in _stamped(bag, topic):
+        yield Key(next_turn[stamp_ns], stamp_ns), stored
+        next_turn[stamp_ns] += 1
+
+
+def _stamped(bag: RunBag, topic: str) -> Iterator[tuple[int, Stored]]:
     for stored in bag.messages(topic) if topic in bag.topics else ():
-        stamp_ns = messages.stamp_ns(stored.message)
-        yield Key(turns[stamp_ns], stamp_ns), stored
-        turns[stamp_ns] += 1
+        yield messages.stamp_ns(stored.message), stored
 
 
 def read_run(path: Path, facts: dict[str, Any] | None = None, node: str | None = None) -> Run:
@@ -259,8 +273,10 @@ def read_run(path: Path, facts: dict[str, Any] | None = None, node: str | None =
         DEPTH: _depth_fields,
     }
     fields: dict[Key, dict[str, Any]] = {}
+    came = Counter(stamp for stamp, _ in _stamped(bag, f'{node}/{STATUS}'))
+    turns = Counter({stamp: often for stamp, often in came.items() if often > 1})
     for topic, read in readers.items():  # the status first: whole rows come in its order
-        for key, stored in _by_key(bag, f'{node}/{topic}'):
+        for key, stored in _by_key(bag, f'{node}/{topic}', turns):
             fields.setdefault(key, {'key': key}).update(read(stored))
     for row in fields.values():
         if np.nan_to_num(row.get('distortion', 0.0)):
@@ -270,7 +286,8 @@ def read_run(path: Path, facts: dict[str, Any] | None = None, node: str | None =
         row.setdefault('T_odom_cam', np.full((4, 4), np.nan))
     whole = [row for row in fields.values() if set(row) == set(Row.__dataclass_fields__)]
     rows = tuple(Row(**row) for row in whole)
-    return Run(bag, node, {**_facts_of(bag), **(facts or {})}, rows, len(fields) - len(rows))
+    noted = {**_facts_of(bag), **(facts or {})}
+    return Run(bag, node, noted, rows, len(fields) - len(rows), turns)
 
 
 def _withheld(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -98,6 +98,13 @@ def test_a_depth_image_that_says_nothing_counts_in_coverage_and_in_no_error(tmp_
     assert '1 images say nothing' in table_of(nothing)
 
 
+def test_a_frame_of_a_looped_clip_is_scored_once(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    pictures = [network_picture(truth, n, 100, 40, 420, 380, (160, 96)) for n in (0, 5)]
+    found = compare(perfect(truth, list(range(30))), [*pictures, *pictures], truth)
+    assert found.depth.frames == 2 and len(found.per_frame['abs_rel']) == 2
+
+
 def test_places_that_were_withheld_are_no_path(tmp_path):
     truth = read_truth(write_truth(tmp_path))
     run = perfect(truth, list(range(30)))

@@ -184,6 +184,16 @@ def test_a_moment_s_depth_is_in_the_unit_of_its_time(tmp_path):
     assert [len(piece) for piece in data['path']['run']] == [10]  # what came before is not in mm
 
 
+def test_a_truth_of_frames_whose_lengths_were_withheld_makes_a_page_without_a_path(tmp_path):
+    frames = [reconstruction(number) for number in range(20)]
+    run = read_run(write_run(tmp_path / 'run.mcap', frames, withheld=10))
+    truth = read_truth(write_truth(tmp_path / 'truth', 10))
+    evaluation = compare(run.estimate, run.depth_pictures(), truth)
+    build_report(run, tmp_path / 'report.html', evaluation=evaluation)
+    text = (tmp_path / 'report.html').read_text(encoding='utf-8')
+    assert 'id="path"' not in text and 'no path to compare' in text
+
+
 def test_why_there_is_no_picture_is_told(tmp_path):
     frames = [reconstruction(number) for number in range(5)]
     text = page_of(tmp_path, frames, withheld=5)

@@ -50,6 +50,17 @@ def test_frames_whose_depth_is_withheld_are_frames(tmp_path, withheld: int, live
     assert length is None if withheld == 20 else length == pytest.approx(11.0)
 
 
+def test_lengths_that_were_withheld_in_the_first_turn_of_a_loop_are_none_of_its_frames(tmp_path):
+    clip = [reconstruction(number) for number in range(10)]
+    said = [*clip, *(replace(one, epoch=1) for one in clip)]
+    run = read_run(write_run(tmp_path / 'run.mcap', said, withheld=10))
+    assert (len(run.rows), run.incomplete) == (20, 0)
+    assert [np.isfinite(row.coverage) for row in run.rows] == [False] * 10 + [True] * 10
+    assert [row.scale_state for row in run.rows] == ['nominal'] * 10 + ['kinematic'] * 10
+    assert len(list(run.depth_pictures())) == 10
+    assert [moment.row.key.turn for moment in run.moments(run.rows)] == [1] * 10
+
+
 def test_lengths_before_the_scale_was_anchored_are_not_mixed_in(tmp_path) -> None:
     said = [reconstruction(number) for number in range(40)]
     run = read_run(write_run(tmp_path / 'run.mcap', said, anchored=(30, 5.0)))
