@@ -6,10 +6,9 @@ from pathlib import Path
 
 USUAL = '/endosfm3d'
 STATUS = 'status'
-KNOWN_BY = (STATUS, 'odometry', 'input/camera_info')  # one of another name sends all of these
-TOPICS = (*KNOWN_BY, 'depth/image', 'depth/camera_info')
-PICTURE = 'rgb/image'  # what the node saw of its input: resized, straightened
-PICTURES = (PICTURE, 'depth/image', 'depth/confidence')
+KNOWN_BY = (STATUS, 'input/camera_info')  # one of another name sends these, metric or not
+PICTURES = ('rgb/image', 'depth/image', 'depth/confidence')
+TOPICS = (*KNOWN_BY, 'odometry', 'depth/camera_info', *PICTURES)
 
 
 def nodes_in(topics: Collection[str]) -> list[str]:
@@ -34,24 +33,12 @@ def nodes_in(topics: Collection[str]) -> list[str]:
 
 def own_pictures(topics: Collection[str]) -> list[str]:
     """
-    Image topics that our nodes sent, sorted: none of them is a camera's.
+    Image topics that our nodes sent, sorted: none of them is a camera's, but what a node saw of
+    its input and made of it.
 
-    :param topics: full names. A node without metres sends no depth and no odometry, so that a
-        name of its own is known here by less than in `nodes_in`.
+    :param topics: full names.
     """
-    nodes = {
-        topic.removesuffix(f'/{PICTURE}') for topic in topics if topic.endswith(f'/{PICTURE}')
-    }
-    ours = {
-        *nodes_in(topics),
-        *(
-            name
-            for name in nodes
-            if name.endswith(USUAL)
-            or all(f'{name}/{one}' in topics for one in (STATUS, 'input/camera_info'))
-        ),
-    }
-    return sorted({f'{name}/{one}' for name in ours for one in PICTURES} & set(topics))
+    return sorted({f'{name}/{one}' for name in nodes_in(topics) for one in PICTURES} & set(topics))
 
 
 def choose_node(path: Path, topics: Collection[str], asked: str | None = None) -> str:

@@ -11,6 +11,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from endosfm3d_ros.bags.frames import open_frames
+from endosfm3d_ros.bags.nodes import choose_node, own_pictures
 from endosfm3d_ros.bags.source import FIRST_STAMP_NS
 
 JAZZY = get_typestore(Stores.ROS2_JAZZY)
@@ -343,3 +344,11 @@ def test_a_rate_that_is_no_rate_is_refused(tmp_path: Path, rate: float):
 def _file(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
+
+
+def test_a_node_without_metres_is_known_by_what_it_still_sends():
+    """Under a name of its own, too: its lengths are withheld, its run is a run."""
+    told = [f'/theatre/scope/{one}' for one in ('status', 'input/camera_info', 'rgb/image')]
+    assert choose_node(Path('run.mcap'), told) == '/theatre/scope'
+    assert own_pictures(told) == ['/theatre/scope/rgb/image']
+    assert own_pictures(['/camera/rgb/image', '/camera/status']) == []
