@@ -15,6 +15,7 @@ SOURCES = (
     'reprojection.py',
     'scene.py',
     'scene_step.py',
+    'warp.py',
 )
 
 # Sums may be taken in any order, so that several numbers go through the processor at once.

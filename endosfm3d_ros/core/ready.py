@@ -16,6 +16,7 @@ from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import LocalMap
 from endosfm3d_ros.core.resection import resect
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
+from endosfm3d_ros.core.warp import Warp
 from endosfm3d_ros.core.words import Words
 
 FOCAL_PX, CENTRE_PX, DEPTH_MM = 200.0, 100.0, 40.0
@@ -52,3 +53,5 @@ def _small_window() -> None:
     local_map.adjusted()
     resect(points, keyframe.pixels, centre, 1.0, keyframe.T_cam_world, focal, 0.1)
     consensus(keyframe.pixels, 1.0, 8, local_map.size)
+    warp = Warp.fitted(keyframe.pixels, keyframe.pixels, local_map.size)
+    warp.back(keyframe.pixels, warp(keyframe.pixels))
