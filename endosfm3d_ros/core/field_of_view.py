@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.circle import Circle, consensus
-from endosfm3d_ros.core.rim import Border, Box, brightness, measure_rim
+from endosfm3d_ros.core.rim import Border, Box, Rim, brightness, measure_rim
 
 COARSE_WIDTH = 320  # the search over the whole picture runs at about this width [px]
 DARKEST_PICTURE = 48  # a border is darker than this, grey levels
 SMALLEST = 32  # a smaller picture is not searched [px]
-SEARCHED = 5  # pictures: of so many that have a border and no rim one is searched for a rim
+SEARCHED = 5  # pictures: of so many one is searched for bars, and for a rim where there is none
 LIT = 0.02  # of a picture is brighter than its border, or it shows nothing
 
 
@@ -36,7 +36,8 @@ class FieldOfView:
     :param rim_blur: softness of the rim, as the sigma of a Gaussian [px].
     :param rim_points: rim points that agree with the circle.
     :param rms_px: their root mean square distance from it [px].
-    :param rests: pictures after this one that are not searched for a rim: it has none.
+    :param rests: pictures after this one that are not searched for bars, nor for a rim where it
+        has none.
     """
 
     width: int
@@ -123,7 +124,8 @@ def find_field_of_view(image_rgb: np.ndarray, previous: FieldOfView | None = Non
     :param image_rgb: (H, W, 3) uint8.
     :param previous: what the picture before gave: its circle is then refined, cheaper than the
         search over the whole picture, which follows by itself where the refinement fails; where
-        that found nothing, one picture of SEARCHED is searched.
+        that found nothing, one picture of SEARCHED is searched, and so it is for bars about a
+        circle.
     :return: a circle only where a sharp rim against a dark, flat border is seen; all is visible
         where nothing says otherwise.
     """
@@ -141,6 +143,8 @@ def find_field_of_view(image_rgb: np.ndarray, previous: FieldOfView | None = Non
         return FieldOfView(width, height, opening, rests=previous.rests - 1)
     if previous and previous.circle:
         rim = measure_rim(image, previous.circle, previous.opening, border, previous.rim_blur)
+        if rim and previous.rests:
+            return _seen(rim, width, height, previous.opening, rests=previous.rests - 1)
     if rim is None:
         opening = _opening(image, border, None)
         guess = _coarse_circle(image, opening, border)
@@ -150,8 +154,13 @@ def find_field_of_view(image_rgb: np.ndarray, previous: FieldOfView | None = Non
                 width, height, opening, rests=SEARCHED - 1 if _lit(image, border) else 0
             )
     opening = _opening(image, border, rim.circle)
+    return _seen(rim, width, height, opening, rests=SEARCHED - 1)
+
+
+def _seen(rim: Rim, width: int, height: int, opening: Box, rests: int) -> FieldOfView:
+    """A picture of this size within a rim."""
     found = (rim.circle, rim.sigma, rim.blur, rim.points, rim.rms)
-    return FieldOfView(width, height, opening, *found)
+    return FieldOfView(width, height, opening, *found, rests)
 
 
 def _lit(image: np.ndarray, border: Border) -> bool:

@@ -267,6 +267,23 @@ def test_a_picture_between_bars_is_searched_for_a_rim_now_and_then(monkeypatch):
     assert find_field_of_view(pictures[0], black).circle is not None  # at once
 
 
+def test_bars_that_come_over_a_circle_are_seen_within_five_pictures():
+    u, v, r = circle = 320.4, 181.7, 205.6
+    open_ = np.zeros((HEIGHT, WIDTH))
+    open_[50:310, 130:520] = 1
+    bare = picture(tissue(6), stop(circle, 1.0))
+    found = find_field_of_view(bare, find_field_of_view(bare))
+    for seed in range(5):
+        moved = u, v, r + 0.3 * seed
+        found = find_field_of_view(picture(tissue(6), stop(moved, 1.0) * open_, seed=seed), found)
+        assert np.abs(off(found, moved)).max() < 0.5  # followed in each of them
+    assert np.abs(np.subtract(found.opening, (130, 50, 520, 310))).max() <= 1
+    for _ in range(5):
+        found = find_field_of_view(bare, found)
+    assert found.opening[1] == 0
+    assert found.opening[3] == HEIGHT
+
+
 def test_equal_pictures_give_equal_answers():
     image = picture(tissue(12), stop(ROUND, 1.0))
     assert find_field_of_view(image) == find_field_of_view(image.copy())
