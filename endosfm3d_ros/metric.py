@@ -72,7 +72,7 @@ class Metric:
 
     def after(self, said: Reconstruction) -> None:
         """Learn from a frame that was reconstructed; the next one may have another scale."""
-        if self.anchor is None:
+        if self.anchor is None or said.repeats:
             return
         scale = self.anchor.camera(
             said.stamp_ns,

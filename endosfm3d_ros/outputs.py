@@ -84,6 +84,7 @@ class Outputs:
         self._path = Path()
         self._path_stamp_ns = -(1 << 62)
         self._previous: Reconstruction | None = None
+        self._shown_ns = 0  # stamp of its picture, when that came first
 
     def change(self, values: Mapping[str, Any]) -> None:
         """Go on by other values of the parameters that may change live."""
@@ -157,18 +158,20 @@ class Outputs:
         if grew and not self._withheld and wanted('path'):
             yield 'path', self._path
         self._previous = said
+        if not said.repeats:
+            self._shown_ns = said.stamp_ns
 
     def _dt(self, said: Reconstruction) -> float:
         """
         How long the step took [s]; 0 where that is not known: a place that was only held may be
-        left after seconds, in one step.
+        left after seconds, in one step, and so is that of a picture that comes again.
         """
         before = self._previous
         if before is None or before.epoch != said.epoch:
             return 0.0
-        if not before.motion.known or not said.motion.known:
+        if not before.motion.known or not said.motion.known or said.repeats:
             return 0.0
-        return (said.stamp_ns - before.stamp_ns) * 1e-9
+        return (said.stamp_ns - self._shown_ns) * 1e-9
 
     def _jumped(self, said: Reconstruction) -> bool:
         """Whether this is the first frame of an epoch that is not the first one."""
@@ -210,6 +213,7 @@ class Outputs:
             'inliers': said.motion.inliers,
             'refinement': said.refinement,
             'rigid_share': said.rigid_share,
+            'repeats': said.repeats,
             'latency_ms': traffic.latency_ms,
             'received': traffic.received,
             'lost': traffic.lost,

@@ -380,6 +380,16 @@ def test_a_camera_found_again_after_black_pictures_did_not_fly_there_in_one_fram
     assert twists == [False, True, False, False, True]
 
 
+def test_pictures_that_come_twice_make_no_step_last_half_as_long() -> None:
+    outputs, twists = Outputs(parameters.DEFAULTS), []
+    for number in range(6):
+        stamp_ns = 10**18 + number * 20_000_000
+        said = replace(reconstruction(), stamp_ns=stamp_ns, repeats=number % 2)
+        twists.append(dict(outputs.messages(said, Traffic()))['odometry'].twist)
+    assert [i for i in range(6) if twists[i].covariance[0] >= 0] == [2, 4]
+    assert twists[2].twist.linear.z == pytest.approx(0.002 / 0.04, rel=1e-3)
+
+
 def test_the_zoom_is_told_with_its_sigma() -> None:
     said = replace(reconstruction(), zoom=1.3, zoom_sigma=0.02)
     told = dict(Outputs({**parameters.DEFAULTS}).messages(said, Traffic(1.0, 1, 0, 0)))

@@ -245,6 +245,22 @@ def replayed(bag: Path, out: Path, *words: str) -> list[dict[str, str]]:
 TF = ('scale.base_frame_id=/base', 'scale.tip_frame_id=/tip')  # tf2 knows no slash
 
 
+def test_a_picture_that_comes_again_tells_nothing_of_the_robot_s_way(
+    odometry: list[Reconstruction], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The robot went on meanwhile, and the picture could not show it."""
+    values = {**parameters.DEFAULTS, 'scale.source': 'kinematics'}
+    bundle = open_bundle('photometric')
+    pipeline = Pipeline(DepthGraphs(bundle), bundle.sizes, parameters.settings(values))
+    metric = Metric(values, pipeline, Outputs(values))
+    taken: list[int] = []
+    monkeypatch.setattr(ScaleAnchor, 'camera', lambda self, *told: taken.append(told[0]))
+    new, again = odometry[0], replace(odometry[0], stamp_ns=odometry[0].stamp_ns + 1, repeats=1)
+    for said in (new, again):
+        metric.after(said)
+    assert taken == [new.stamp_ns]
+
+
 def test_replay_makes_a_bag_metric_by_the_robot_in_it_and_says_so_twice_the_same(
     held_bag: Path,
     odometry: list[Reconstruction],

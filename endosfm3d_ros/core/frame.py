@@ -157,6 +157,8 @@ class Reconstruction:
         itself and instruments lower it; NaN where none was asked.
     :param map_number: which of the window's maps of this epoch it is in, from 0: where another
         begins depth's scale may be another, and is the old one again where an old one goes on.
+    :param repeats: how many times in a row this very picture came, less one: a grabber may be
+        faster than the camera. Nothing moves in such a picture, whatever the camera did.
     :param events: sentences for a person: a new epoch, a lost track; usually empty.
     """
 
@@ -182,4 +184,5 @@ class Reconstruction:
     map_number: int = 0
     distortion: float = 0.0
     distortion_sigma: float = float('nan')
+    repeats: int = 0
     events: tuple[str, ...] = field(default=())

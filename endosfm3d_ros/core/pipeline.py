@@ -35,9 +35,15 @@ RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long
 
 @dataclass(frozen=True)
 class _Past:
-    """What the frame before leaves to the next one."""
+    """
+    What the frame before leaves to the next one.
+
+    :param stamp_ns: of the newest picture; shown_ns: when it was first shown [ns].
+    :param said: of it, by these settings and with this calibration.
+    """
 
     stamp_ns: int
+    shown_ns: int
     frame_id: str
     size: tuple[int, int]
     field: FieldOfView
@@ -47,6 +53,16 @@ class _Past:
     inside: Inside
     picture: np.ndarray
     verdict: validity.Validity
+    said: Reconstruction
+    settings: Settings
+    given: Intrinsics | None
+
+    def answers(
+        self, now: validity.Validity, inside: Inside, settings: Settings, given: Intrinsics | None
+    ) -> bool:
+        """Whether what was said holds for a picture: it is the same, and so is what is asked."""
+        same = now.repeats > 0 and inside is self.inside
+        return same and (settings, given) == (self.settings, self.given)
 
     def holds(self, field: FieldOfView) -> bool:
         """Whether a field of view is that of before as far as the network picture shows it."""
@@ -198,12 +214,14 @@ class Pipeline:
         given = self.settings.calibration_of(frame)
         state = self._opened(frame)
         past = state.past
-        dt = (frame.stamp_ns - past.stamp_ns) * 1e-9 if past else 0.0
+        dt = (frame.stamp_ns - past.shown_ns) * 1e-9 if past else 0.0
         look = self._look(frame, state, dt)
         window = choose_window(look.field, self.sizes, past.window if past else None)
         picture, inside = prepare(frame.image, window), _inside(look.field, window, frame, past)
         mask = inside.mask
         verdict = self._judge(picture, mask, window, past)
+        if past and verdict.valid and past.answers(verdict, inside, self.settings, given):
+            return self._shown_again(frame, state, past, look, verdict)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
         depth = self._depth_of(picture, mask, verdict.valid)
         said = None
@@ -234,24 +252,16 @@ class Pipeline:
         input_camera = given or estimate.camera(*view.size)
         camera = window.network_camera(input_camera)
         trajectory = state.trajectory.advance(motion)
-        now = _Past(
-            frame.stamp_ns, frame.frame_id, frame.image.shape[:2], look.field, look.rim_seen_ns,
-            window, frame.covered, inside, picture, verdict,
-        )  # fmt: skip
         begun = estimate if verdict.valid or state.estimate else None
         taken = state.network_k_taken or said is not None
         off = camera_told.contradicted(estimate, given, rim, state.k_contradicted)
-        self._state = _State(
-            trajectory, mover, now, begun,
-            network_k_taken=taken, cuts=state.cuts, k_contradicted=off,
-        )  # fmt: skip
         trust, log_focal_sigma = camera_told.trust(estimate, given, off)
         zoom, zoom_sigma = camera_told.zoom(estimate, moved, given)
         some = view.depth.log_sigma[::4, ::4][mask[::4, ::4]]
         log_scale_sigma = float(np.median(some)) if len(some) else 1.0
         bend = estimate.distortion
         picture, depth_map, camera = straightened(picture, depth_map, camera, bend)
-        return Reconstruction(
+        told = Reconstruction(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
             image=picture,
@@ -276,6 +286,7 @@ class Pipeline:
             refinement=moved.refinement,
             rigid_share=moved.rigid_share,
             map_number=moved.map_number,
+            repeats=verdict.repeats,
             events=(
                 *state.events,
                 *camera_told.rim_events(estimate),
@@ -283,6 +294,46 @@ class Pipeline:
                 *moved.events,
             ),
         )
+        now = _Past(
+            frame.stamp_ns, frame.stamp_ns, frame.frame_id, frame.image.shape[:2], look.field,
+            look.rim_seen_ns, window, frame.covered, inside, view.picture, verdict, told,
+            self.settings, given,
+        )  # fmt: skip
+        self._state = _State(
+            trajectory, mover, now, begun,
+            network_k_taken=taken, cuts=state.cuts, k_contradicted=off,
+        )  # fmt: skip
+        return told
+
+    def _shown_again(
+        self,
+        frame: Frame,
+        state: _State,
+        past: _Past,
+        look: _Look,
+        verdict: validity.Validity,
+    ) -> Reconstruction:
+        """
+        A picture that came before, as a grabber sends it that is faster than the camera: what was
+        said of it holds, and nothing moved that it could show.
+        """
+        still = replace(past.said.motion, T_prev_cam=np.eye(4))
+        told = replace(
+            past.said,
+            stamp_ns=frame.stamp_ns,
+            motion=still,
+            repeats=verdict.repeats,
+            events=state.events,
+        )
+        now = replace(
+            past,
+            stamp_ns=frame.stamp_ns,
+            rim_seen_ns=look.rim_seen_ns,
+            verdict=verdict,
+            said=told,
+        )
+        self._state = replace(state, past=now, events=())
+        return told
 
     def _opened(self, frame: Frame) -> _State:
         """The state that this frame goes on from: the last one, or that of a new epoch."""

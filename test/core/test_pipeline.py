@@ -107,6 +107,45 @@ def test_a_frozen_picture_becomes_invalid_and_thaws() -> None:
     assert pipeline.step(frame(8, wall(2))).valid
 
 
+@pytest.mark.parametrize('refinement', ['window', 'none'])
+def test_pictures_that_come_twice_say_the_same_as_those_that_come_once(refinement: str) -> None:
+    """A grabber at 50 Hz behind a camera of 25: nothing is computed twice, nothing stutters."""
+    asked: list[int] = []
+
+    def network(picture: np.ndarray) -> DepthMap:
+        asked.append(1)
+        return flat_depth(picture)
+
+    settings = Settings(refinement=refinement, frozen_after=2)
+    once, twice = (Pipeline(depth, SIZES, settings) for depth in (flat_depth, network))
+    for number in range(12):
+        expected = once.step(frame(number))
+        new = twice.step(frame(number))
+        again = twice.step(frame(number, stamp_ns=new.stamp_ns + STEP_NS // 2))
+        assert (new.repeats, again.repeats, again.valid) == (0, 1, True)
+        assert np.array_equal(new.motion.T_prev_cam, expected.motion.T_prev_cam)
+        assert np.array_equal(new.motion.covariance, expected.motion.covariance)
+        assert np.array_equal(again.motion.T_prev_cam, np.eye(4))
+        for said in (new, again):
+            assert said.input_camera == expected.input_camera
+            assert np.array_equal(said.T_odom_cam, expected.T_odom_cam)
+            assert np.array_equal(said.depth, expected.depth, equal_nan=True)
+    assert len(asked) == 12
+
+
+def test_a_picture_that_comes_again_is_asked_anew_where_something_else_is_asked() -> None:
+    pipeline = Pipeline(flat_depth, SIZES)
+    before = pipeline.step(frame(0))
+    pipeline.change(Settings(scale=2.0))
+    after = pipeline.step(frame(1, wall(0)))
+    assert after.epoch == before.epoch + 1 and after.events
+    assert np.nanmedian(after.depth) == pytest.approx(2 * np.nanmedian(before.depth))
+    covered = pipeline.step(replace(frame(2, wall(0)), covered=((100, 100, 150, 150),)))
+    assert np.isnan(covered.depth).mean() > np.isnan(after.depth).mean()
+    late = pipeline.step(frame(3, wall(0), FIRST_NS + 10**10))
+    assert 'no picture for' in late.events[0]
+
+
 @pytest.mark.parametrize(
     ('change', 'why'),
     [
