@@ -199,7 +199,10 @@ def _check_layout(message: Any) -> None:
 
 def _decode_compressed(message: Any) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:  # a header that claims a giant
+        bgr = None
     if bgr is None:
         raise ValueError(
             f'a compressed picture ({message.format!r}, {data.size} bytes) can not be decoded; '
