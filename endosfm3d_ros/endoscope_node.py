@@ -267,7 +267,7 @@ class EndoscopeNode(GuardedLifecycleNode):
 
     def _take_parameters(self, changes: list[RosParameter]) -> None:
         ours = {p.name: p.value for p in changes if p.name in parameters.LIVE}
-        if ours and self.state != 'unconfigured':
+        if ours and self.state in ('inactive', 'active'):
             self._values = {**self._values, **ours}
             self._changed.set()
 

@@ -112,6 +112,14 @@ def test_a_live_change_beside_one_that_is_not_is_refused_as_a_whole_with_the_rea
     assert robot.scope._values['epoch.gap'] == 2.0
 
 
+def test_a_node_that_was_shut_down_takes_parameters_and_does_nothing_with_them(
+    with_node: Make,
+) -> None:
+    robot = with_node(start=False)
+    assert robot.go('shutdown') and robot.state() == 'finalized'
+    assert set_parameter(robot, 'epoch.gap', 1.0).successful
+
+
 @pytest.mark.parametrize(
     ('name', 'wrong', 'right', 'said'),
     [
