@@ -365,8 +365,9 @@ class EndoscopeNode(GuardedLifecycleNode):
             self._pipeline.reset()
 
     def _learn_scale(self, said: Reconstruction) -> None:
-        for stamp_ns, T_base_tip in self._kinematics.take() if self._kinematics else ():
-            self._metric.robot(stamp_ns, T_base_tip)
+        if self._kinematics:
+            for stamp_ns, T_base_tip in self._kinematics.take(said.stamp_ns):
+                self._metric.robot(stamp_ns, T_base_tip)
         self._metric.after(said)
 
     def _is_wanted(self, topic: str) -> bool:
