@@ -133,10 +133,11 @@ def calibration_from(message: Any, is_rectified: bool = False) -> Calibration:
     width, height = (
         (roi.width, roi.height) if roi.width and roi.height else (message.width, message.height)
     )
+    columns, rows = width // binning_x, height // binning_y  # what is left over is cut off
     camera = Intrinsics.from_matrix(K, message.width, message.height).cropped(
-        roi.x_offset, roi.y_offset, width, height
+        roi.x_offset, roi.y_offset, columns * binning_x, rows * binning_y
     )
-    camera = camera.resized(width // binning_x, height // binning_y)
+    camera = camera.resized(columns, rows)
     distortion = () if is_rectified else tuple(float(d) for d in message.d)
     return Calibration(camera, message.distortion_model, distortion)
 

@@ -162,6 +162,14 @@ def test_binning_and_a_region_of_interest_are_undone() -> None:
     assert (camera.fx, camera.cx) == (250.0, (320 - 100 + 0.5) / 2 - 0.5)
 
 
+def test_binning_that_leaves_columns_over_cuts_them_off() -> None:
+    message = camera_info(width=647, height=481, binning_x=4, binning_y=2)
+    camera = calibration_from(message).camera
+    assert (camera.width, camera.height) == (161, 240)
+    assert (camera.fx, camera.fy) == (500 / 4, 505 / 2)
+    assert (camera.cx, camera.cy) == ((320 + 0.5) / 4 - 0.5, (240 + 0.5) / 2 - 0.5)
+
+
 def test_an_uncalibrated_or_unknown_camera_info_is_refused() -> None:
     with pytest.raises(ValueError, match='no calibration'):
         calibration_from(camera_info(k=[0.0] * 9))
