@@ -376,7 +376,7 @@ class EndoscopeNode(GuardedLifecycleNode):
     def _refuse(self, what: str, error: ValueError) -> None:
         """Note a message that can not be used: its sender has to be mended."""
         why = ' '.join(str(error).split())
-        self._diagnostics.refused(why)
+        self._diagnostics.refused(what, why)
         if line := self._complaints.line(f'{what} refused: {why}', time.monotonic()):
             self.get_logger().error(line)
 

@@ -77,13 +77,11 @@ def test_many_kinds_of_complaints_push_out_the_one_not_heard_for_longest() -> No
 
 def test_diagnostics_say_the_worst_first_and_a_good_picture_ends_it() -> None:
     diagnostics, good = Diagnostics({'model': 'm'}), one_answer()
-    assert diagnostics.report(0.0)[:2] == (DiagnosticStatus.WARN, 'no picture for 10 s')
+    assert diagnostics.report(0.0)[:2] == (DiagnosticStatus.WARN, 'no picture yet')
     diagnostics.frame(1.0, good, Traffic(20.0, 1))
     assert diagnostics.report(1.0)[0] == DiagnosticStatus.OK
-    diagnostics.refused('no stamp')
-    assert diagnostics.report(1.0)[:2] == (
-        DiagnosticStatus.WARN, 'pictures are refused: no stamp',
-    )  # fmt: skip
+    diagnostics.refused('picture', 'no stamp')
+    assert diagnostics.report(1.0)[:2] == (DiagnosticStatus.WARN, 'picture refused: no stamp')
     diagnostics.failed('KeyError')
     level, sentence, values = diagnostics.report(1.0)
     assert (level, sentence) == (DiagnosticStatus.ERROR, 'the node fails: KeyError')
@@ -92,6 +90,15 @@ def test_diagnostics_say_the_worst_first_and_a_good_picture_ends_it() -> None:
     level, sentence, values = diagnostics.report(1.1)
     assert (level, sentence) == (DiagnosticStatus.WARN, 'nothing to reconstruct: black')
     assert (values['latency_p50_ms'], values['valid_share']) == (25.0, 0.5)
+
+
+def test_diagnostics_name_what_is_refused_and_later_why_nothing_comes_any_more() -> None:
+    diagnostics = Diagnostics({})
+    diagnostics.frame(0.0, one_answer(), Traffic(20.0))
+    diagnostics.refused('robot_pose', 'no rotation')
+    assert diagnostics.report(0.1)[1] == 'robot_pose refused: no rotation'  # not a picture
+    diagnostics.silent('the driver is gone')
+    assert diagnostics.report(WINDOW_S + 1.1)[1] == 'the driver is gone'
 
 
 def test_diagnostics_keep_one_window_even_when_nobody_asks() -> None:
