@@ -21,12 +21,12 @@ from endosfm3d_ros import parameters, ros_parameters
 from endosfm3d_ros.allocator import give_back_freed, reserve
 from endosfm3d_ros.arrivals import Arrivals
 from endosfm3d_ros.bundle import BundleError, open_bundle
+from endosfm3d_ros.calibrations_in import Calibrations
 from endosfm3d_ros.callback_groups import Patient
 from endosfm3d_ros.complaints import Complaints
 from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.kernel import kernel
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
@@ -108,7 +108,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._mailbox: Latest[tuple[Any, float]] = Latest()
         self._spare = 0  # bytes of the largest picture that there is room for
         self._arrivals, self._diagnostics = Arrivals(), Diagnostics(self._diagnostics.facts)
-        self._calibration: Calibration | None = None
+        self._calibrations = Calibrations()
         self._failures = 0
         result = super().on_activate(state)
         with ExitStack() as taken:
@@ -233,8 +233,10 @@ class EndoscopeNode(GuardedLifecycleNode):
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         is_rectified = self._values['intrinsics.lens'] == 'straight'
+        stamp = message.header.stamp
         try:
-            self._calibration = calibration_from(message, is_rectified)
+            calibration = calibration_from(message, is_rectified)
+            self._calibrations.put(stamp.sec * 1_000_000_000 + stamp.nanosec, calibration)
         except ValueError as error:
             self._refuse('camera_info', error)
 
@@ -323,7 +325,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         frame = frame_from(message, self._values['camera_frame_id'])
         self._outputs.check_frame_id(frame.frame_id)
         frame, warning = self._inputs.take(frame)
-        calibration = self._calibration  # a new one may come meanwhile
+        calibration = self._calibrations.at(frame.stamp_ns)
         if calibration:
             frame = rectified(frame, calibration)
         said = self._pipeline.step(frame)

@@ -6,7 +6,10 @@ from dataclasses import replace
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from endosfm3d_ros.arrivals import Arrivals
+from endosfm3d_ros.calibrations_in import Calibrations
 from endosfm3d_ros.complaints import PAUSE_S, ROOM, Complaints
+from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import WINDOW_S, Diagnostics
 from endosfm3d_ros.latest import Latest
 from endosfm3d_ros.outputs import Traffic
@@ -50,6 +53,28 @@ def test_a_middleware_that_gives_no_numbers_leaves_the_loss_unknown() -> None:
     arrivals = Arrivals()
     arrivals.note(None, publishers=1)
     assert arrivals.lost == -1
+
+
+def of_focal(focal: float) -> Calibration:
+    return Calibration(Intrinsics(640, 480, focal, focal, 320.0, 240.0), 'plumb_bob', ())
+
+
+def test_a_picture_has_the_newest_calibration_that_is_not_later() -> None:
+    calibrations, told = Calibrations(), [of_focal(500.0 + number) for number in range(3)]
+    assert calibrations.at(10) is None
+    for number, one in enumerate(told):
+        calibrations.put(10 * number + 10, one)
+    assert [calibrations.at(stamp) for stamp in (10, 19, 20, 99)] == [told[0], *told]
+    assert calibrations.at(9) is told[-1]  # a bag begins anew, or the clocks are two
+    calibrations.put(0, of_focal(600.0))  # one without a stamp is of what comes
+    assert calibrations.at(99) == of_focal(600.0)
+
+
+def test_calibrations_without_end_are_not_kept() -> None:
+    calibrations = Calibrations()
+    for number in range(100):
+        calibrations.put(number, of_focal(500.0 + number))
+    assert calibrations.at(99) == of_focal(599.0) and calibrations.at(5) == of_focal(599.0)
 
 
 def test_a_complaint_is_the_same_one_whatever_its_numbers_and_names() -> None:
