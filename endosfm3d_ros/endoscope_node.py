@@ -77,21 +77,21 @@ class EndoscopeNode(GuardedLifecycleNode):
         """Read the parameters, check the bundle, compile the engines, offer the topics."""
         values = {name: self.get_parameter(name).value for name in parameters.DEFAULTS}
         try:
+            settings = parameters.settings(values)
+            outputs, inputs = Outputs(values), Inputs(values)
             bundle = open_bundle(values['model'])
             options = parameters.engine_options(values)
-            self._network = DepthGraphs(bundle, values['engine'], options)
+            network = DepthGraphs(bundle, values['engine'], options)
             motion = motion_network(bundle, values['engine'], options)
-            settings = parameters.settings(values)
             if not kernel.keeps_something:
                 self.get_logger().info('compiling inner loops (once, as a rule): 10 s or more')
-            self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
-            self._outputs = Outputs(values)
-            self._metric = Metric(values, self._pipeline, self._outputs)
-            self._inputs = Inputs(values)
+            pipeline = Pipeline(network, bundle.sizes, settings, motion)
         except (ValueError, BundleError, EngineError) as error:
             self.get_logger().error(f'not configured: {error}')
             return TransitionCallbackReturn.FAILURE
-        self._values = values
+        self._values, self._network, self._pipeline = values, network, pipeline
+        self._outputs, self._inputs = outputs, inputs
+        self._metric = Metric(values, pipeline, outputs)
         name = f'{bundle.name} {bundle.version}'
         facts = {'model': name, 'runtime': self._network.runtime, 'engine': self._network.why}
         self._diagnostics = Diagnostics(facts)

@@ -135,6 +135,7 @@ def test_a_node_that_can_not_be_configured_says_why_and_stays_for_another_try(
     robot.wait_for_log(said)
     robot.wait_for_log('ros2 lifecycle set /endosfm3d configure')
     assert robot.state() == 'unconfigured'
+    assert '_network' not in vars(robot.scope)  # neither made for nothing, nor kept
     assert set_parameter(robot, name, right).successful
     assert robot.go('configure') and robot.go('activate')
 
