@@ -385,7 +385,7 @@ class EndoscopeNode(GuardedLifecycleNode):
     def _fail(self, error: Exception) -> None:
         """Note a failure of the node's own and begin anew: what it left half done is not used."""
         self._failures += 1
-        self._pipeline.reset()
+        self._pipeline.reset('a picture failed')
         why = f'{type(error).__name__}: {" ".join(str(error).split())}'
         self._diagnostics.failed(why)
         if line := self._complaints.line(f'a picture failed: {why}', time.monotonic()):

@@ -187,6 +187,7 @@ def test_an_unexpected_failure_is_told_with_its_traceback_and_the_next_picture_i
     robot.wait(lambda: level(robot) == DiagnosticStatus.ERROR, 'an error in the diagnostics')
     network.broken = False
     assert robot.answer_to(robot.message(wall(4)))['epoch'] == '1'
+    assert 'epoch 1: a picture failed; ' in robot.seen['status'][-1].status[0].message
     robot.wait(lambda: level(robot) != DiagnosticStatus.ERROR, 'an end of the error')
 
 
