@@ -12,7 +12,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
-from robot import REMAPPED, ROOT, RobotWithNode, wall
+from robot import PATIENCE_S, REMAPPED, ROOT, RobotWithNode, wall
 from sensor_msgs.msg import Image
 
 from endosfm3d_ros.endoscope_node import MAX_FAILURES
@@ -48,7 +48,9 @@ def test_a_wrong_parameter_at_the_start_is_named_in_one_line(
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('words', [['-p', 'modle:=compact'], ['-p', 'model']])
+@pytest.mark.parametrize(
+    'words', [['-p', 'modle:=compact'], ['-p', 'model'], ['-p', 'use_sim_time:=1']]
+)
 def test_the_process_says_what_was_typed_wrong_in_one_line_and_ends_with_two(
     words: list[str],
 ) -> None:
@@ -58,6 +60,30 @@ def test_the_process_says_what_was_typed_wrong_in_one_line_and_ends_with_two(
     line = done.stderr.splitlines()[-1]  # before it rcl may have one of its own
     assert line.startswith('endosfm3d_node: ') and words[-1].split(':')[0] in line
     assert 'Traceback' not in done.stderr
+
+
+END_WITHOUT_WAKING = """
+import threading, time
+import rclpy
+from endosfm3d_ros.node import main
+
+def end():
+    while not (rclpy.ok() and rclpy.get_global_executor().get_nodes()):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    context = rclpy.get_default_context().handle
+    with context:
+        context.shutdown()
+
+threading.Thread(target=end, daemon=True).start()
+raise SystemExit(main(['--ros-args', '-p', 'autostart:=false']))
+"""
+
+
+def test_an_end_that_comes_while_the_spin_sleeps_is_seen() -> None:
+    """What rclpy does at a signal: it wakes the spin, and only then ends the context."""
+    command = [sys.executable, '-c', END_WITHOUT_WAKING]
+    assert subprocess.run(command, cwd=ROOT, timeout=PATIENCE_S / 2).returncode == 0
 
 
 def test_an_integer_is_taken_for_a_float_at_the_start_and_later(with_node: Make) -> None:
