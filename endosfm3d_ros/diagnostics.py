@@ -47,10 +47,10 @@ class Diagnostics:
             self._refusal = self._failure = ''
             self._trouble = trouble
 
-    def refused(self, why: str) -> None:
-        """Note one message that could not be used, and why."""
+    def refused(self, what: str, why: str) -> None:
+        """Note one message that could not be used: a picture, or something beside it, and why."""
         with self._lock:
-            self._refused, self._refusal = self._refused + 1, why
+            self._refused, self._refusal = self._refused + 1, f'{what} refused: {why}'
 
     def failed(self, why: str) -> None:
         """Note one picture that the node itself failed on, and how."""
@@ -58,9 +58,9 @@ class Diagnostics:
             self._failed, self._failure = self._failed + 1, why
 
     def silent(self, why: str) -> None:
-        """Note why no picture comes, until one does."""
+        """Note why no picture comes, until one does; what was refused before is past."""
         with self._lock:
-            self._trouble = why
+            self._refusal, self._trouble = '', why
 
     def report(self, now_s: float) -> tuple[bytes, str, dict[str, Any]]:
         """
@@ -111,9 +111,10 @@ class Diagnostics:
         if self._failure:
             return DiagnosticStatus.ERROR, f'the node fails: {self._failure}'
         if self._refusal:
-            return DiagnosticStatus.WARN, f'pictures are refused: {self._refusal}'
+            return DiagnosticStatus.WARN, self._refusal
         if not self._frames:
-            return DiagnosticStatus.WARN, self._trouble or f'no picture for {WINDOW_S:.0f} s'
+            none = f'no picture for {WINDOW_S:.0f} s' if self._last else 'no picture yet'
+            return DiagnosticStatus.WARN, self._trouble or none
         if self._last and not self._last[0].valid:
             return DiagnosticStatus.WARN, f'nothing to reconstruct: {self._last[0].reason}'
         if self._trouble:

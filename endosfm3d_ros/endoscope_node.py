@@ -21,12 +21,12 @@ from endosfm3d_ros import parameters, ros_parameters
 from endosfm3d_ros.allocator import give_back_freed, reserve
 from endosfm3d_ros.arrivals import Arrivals
 from endosfm3d_ros.bundle import BundleError, open_bundle
+from endosfm3d_ros.calibrations_in import Calibrations
 from endosfm3d_ros.callback_groups import Patient
 from endosfm3d_ros.complaints import Complaints
 from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.kernel import kernel
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
@@ -77,21 +77,21 @@ class EndoscopeNode(GuardedLifecycleNode):
         """Read the parameters, check the bundle, compile the engines, offer the topics."""
         values = {name: self.get_parameter(name).value for name in parameters.DEFAULTS}
         try:
+            settings = parameters.settings(values)
+            outputs, inputs = Outputs(values), Inputs(values)
             bundle = open_bundle(values['model'])
             options = parameters.engine_options(values)
-            self._network = DepthGraphs(bundle, values['engine'], options)
+            network = DepthGraphs(bundle, values['engine'], options)
             motion = motion_network(bundle, values['engine'], options)
-            settings = parameters.settings(values)
             if not kernel.keeps_something:
                 self.get_logger().info('compiling inner loops (once, as a rule): 10 s or more')
-            self._pipeline = Pipeline(self._network, bundle.sizes, settings, motion)
-            self._outputs = Outputs(values)
-            self._metric = Metric(values, self._pipeline, self._outputs)
-            self._inputs = Inputs(values)
+            pipeline = Pipeline(network, bundle.sizes, settings, motion)
         except (ValueError, BundleError, EngineError) as error:
             self.get_logger().error(f'not configured: {error}')
             return TransitionCallbackReturn.FAILURE
-        self._values = values
+        self._values, self._network, self._pipeline = values, network, pipeline
+        self._outputs, self._inputs = outputs, inputs
+        self._metric = Metric(values, pipeline, outputs)
         name = f'{bundle.name} {bundle.version}'
         facts = {'model': name, 'runtime': self._network.runtime, 'engine': self._network.why}
         self._diagnostics = Diagnostics(facts)
@@ -108,7 +108,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._mailbox: Latest[tuple[Any, float]] = Latest()
         self._spare = 0  # bytes of the largest picture that there is room for
         self._arrivals, self._diagnostics = Arrivals(), Diagnostics(self._diagnostics.facts)
-        self._calibration: Calibration | None = None
+        self._calibrations = Calibrations()
         self._failures = 0
         result = super().on_activate(state)
         with ExitStack() as taken:
@@ -233,8 +233,10 @@ class EndoscopeNode(GuardedLifecycleNode):
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         is_rectified = self._values['intrinsics.lens'] == 'straight'
+        stamp = message.header.stamp
         try:
-            self._calibration = calibration_from(message, is_rectified)
+            calibration = calibration_from(message, is_rectified)
+            self._calibrations.put(stamp.sec * 1_000_000_000 + stamp.nanosec, calibration)
         except ValueError as error:
             self._refuse('camera_info', error)
 
@@ -267,7 +269,7 @@ class EndoscopeNode(GuardedLifecycleNode):
 
     def _take_parameters(self, changes: list[RosParameter]) -> None:
         ours = {p.name: p.value for p in changes if p.name in parameters.LIVE}
-        if ours and self.state != 'unconfigured':
+        if ours and self.state in ('inactive', 'active'):
             self._values = {**self._values, **ours}
             self._changed.set()
 
@@ -323,7 +325,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         frame = frame_from(message, self._values['camera_frame_id'])
         self._outputs.check_frame_id(frame.frame_id)
         frame, warning = self._inputs.take(frame)
-        calibration = self._calibration  # a new one may come meanwhile
+        calibration = self._calibrations.at(frame.stamp_ns)
         if calibration:
             frame = rectified(frame, calibration)
         said = self._pipeline.step(frame)
@@ -365,8 +367,9 @@ class EndoscopeNode(GuardedLifecycleNode):
             self._pipeline.reset()
 
     def _learn_scale(self, said: Reconstruction) -> None:
-        for stamp_ns, T_base_tip in self._kinematics.take() if self._kinematics else ():
-            self._metric.robot(stamp_ns, T_base_tip)
+        if self._kinematics:
+            for stamp_ns, T_base_tip in self._kinematics.take(said.stamp_ns):
+                self._metric.robot(stamp_ns, T_base_tip)
         self._metric.after(said)
 
     def _is_wanted(self, topic: str) -> bool:
@@ -375,14 +378,14 @@ class EndoscopeNode(GuardedLifecycleNode):
     def _refuse(self, what: str, error: ValueError) -> None:
         """Note a message that can not be used: its sender has to be mended."""
         why = ' '.join(str(error).split())
-        self._diagnostics.refused(why)
+        self._diagnostics.refused(what, why)
         if line := self._complaints.line(f'{what} refused: {why}', time.monotonic()):
             self.get_logger().error(line)
 
     def _fail(self, error: Exception) -> None:
         """Note a failure of the node's own and begin anew: what it left half done is not used."""
         self._failures += 1
-        self._pipeline.reset()
+        self._pipeline.reset('a picture failed')
         why = f'{type(error).__name__}: {" ".join(str(error).split())}'
         self._diagnostics.failed(why)
         if line := self._complaints.line(f'a picture failed: {why}', time.monotonic()):

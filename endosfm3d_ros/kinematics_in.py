@@ -46,6 +46,8 @@ class KinematicsIn:
         self._refuse = refuse
         self._subscription: Subscription | None = None
         self._looking = Lock()  # two threads look
+        self._buffer = Buffer()  # given the node, the real one would offer a service for ever
+        self._picture_ns = 0
         self.trouble = ''
         frames = robot_frames(values)
         if frames is None:
@@ -56,7 +58,6 @@ class KinematicsIn:
             taken.callback(node.destroy_subscription, self._subscription)
             return
         self._base, self._tip = frames
-        self._buffer = Buffer()  # given the node, the real one would offer a service for ever
         listener = TransformListener(self._buffer, node)
         taken.callback(listener.unregister)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -70,8 +71,17 @@ class KinematicsIn:
                 for message in waiting(self._subscription, KEPT):
                     self._on_pose(message)
 
-    def take(self) -> list[tuple[int, np.ndarray]]:
-        """The poses since the last call: stamp [ns] and T_base_tip (4, 4) [mm]."""
+    def take(self, picture_ns: int) -> list[tuple[int, np.ndarray]]:
+        """
+        Take the poses since the last call.
+
+        :param picture_ns: stamp of the newest picture [ns]: where it goes back, so does the robot,
+            and TF is read anew: it takes what is older than what it has for outdated.
+        :return: stamp [ns] and T_base_tip (4, 4) [mm] of each.
+        """
+        if picture_ns < self._picture_ns:
+            self._buffer.clear()
+        self._picture_ns = picture_ns
         self.look()
         return [self._poses.popleft() for _ in range(len(self._poses))]
 
@@ -85,6 +95,9 @@ class KinematicsIn:
         except TransformException as error:
             why = ' '.join(str(error).split())
             self.trouble = f'TF from {self._base} to {self._tip}: {why}'
+            return
+        if found.header.stamp.sec == found.header.stamp.nanosec == 0:
+            self.trouble = f'TF from {self._base} to {self._tip}: static, needed one that moves'
             return
         self.trouble = ''
         self._put(found.header, found.transform.translation, found.transform.rotation)

@@ -133,10 +133,11 @@ def calibration_from(message: Any, is_rectified: bool = False) -> Calibration:
     width, height = (
         (roi.width, roi.height) if roi.width and roi.height else (message.width, message.height)
     )
+    columns, rows = width // binning_x, height // binning_y  # what is left over is cut off
     camera = Intrinsics.from_matrix(K, message.width, message.height).cropped(
-        roi.x_offset, roi.y_offset, width, height
+        roi.x_offset, roi.y_offset, columns * binning_x, rows * binning_y
     )
-    camera = camera.resized(width // binning_x, height // binning_y)
+    camera = camera.resized(columns, rows)
     distortion = () if is_rectified else tuple(float(d) for d in message.d)
     return Calibration(camera, message.distortion_model, distortion)
 
@@ -199,7 +200,10 @@ def _check_layout(message: Any) -> None:
 
 def _decode_compressed(message: Any) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:  # a header that claims a giant
+        bgr = None
     if bgr is None:
         raise ValueError(
             f'a compressed picture ({message.format!r}, {data.size} bytes) can not be decoded; '

@@ -10,6 +10,8 @@ from endosfm3d_ros.threads import one_thread_for_small_things
 
 one_thread_for_small_things()
 
+WAKE_S = 1.0  # how long an end that was asked for may take to be seen
+
 
 def main(args: list[str] | None = None) -> int:
     """
@@ -28,6 +30,8 @@ def main(args: list[str] | None = None) -> int:
 
 def _run(args: list[str] | None) -> int:
     import rclpy
+    from rclpy.clock import Clock, ClockType
+    from rclpy.exceptions import ParameterException
     from rclpy.executors import ExternalShutdownException
 
     from endosfm3d_ros.allocator import keep_freed_pictures
@@ -45,12 +49,15 @@ def _run(args: list[str] | None) -> int:
         if stopped.is_set():
             return 0  # before rclpy listened to signals
         node = EndoscopeNode()
+        # rclpy wakes the spin first and ends the context then: in between it may go to sleep
+        # again, and where nothing else wakes it (no timer before configure) for ever
+        node.create_timer(WAKE_S, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))
         if node.get_parameter('autostart').value:
             node.start()
         rclpy.spin(node)
     except ExternalShutdownException:
         pass
-    except (ValueError, RuntimeError) as error:  # rclpy's own errors are RuntimeErrors
+    except (ValueError, RuntimeError, ParameterException) as error:  # rclpy's are the latter two
         if stopped.is_set():
             return 0  # it overtook something that was about to be made or published
         if node is None:

@@ -117,7 +117,7 @@ def replay(
                 refused, reason = refused + 1, str(error)
                 continue
             except ArithmeticError as error:
-                pipeline.reset()  # as the node does after a failure of its own
+                pipeline.reset('a picture failed')  # as the node does after a failure of its own
                 refused, reason = refused + 1, str(error)
                 continue
             done += 1

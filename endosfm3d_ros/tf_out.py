@@ -23,6 +23,7 @@ class Parents:
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], float] = {}  # (child, parent) -> until when [s]
+        self._own: set[tuple[str, str]] = set()
 
     def note(self, message: Any, is_static: bool) -> None:
         """Read a tf2_msgs/TFMessage."""
@@ -31,11 +32,16 @@ class Parents:
             pair = one.child_frame_id.lstrip('/'), one.header.frame_id.lstrip('/')
             self._seen[pair] = max(until, self._seen.get(pair, 0.0))
 
+    def claim(self, child: str, parent: str) -> None:
+        """Say that we send this: we hear ourselves, also after we went on to another parent."""
+        self._own.add((child, parent))
+
     def foreign(self, child: str, ours: str) -> str:
-        """A parent of this frame beside the one that we give it; '' when there is none."""
+        """A parent of this frame beside those that we give it; '' when there is none."""
         now = time.monotonic()
         self._seen = {pair: until for pair, until in self._seen.items() if until > now}
-        return next((p for c, p in self._seen if c == child and p != ours), '')
+        theirs = self._seen.keys() - self._own - {(child, ours)}
+        return min((p for c, p in theirs if c == child), default='')
 
 
 def explain_second_parent(child: str, theirs: str, ours: str, mode: str) -> str:
@@ -90,6 +96,7 @@ class TfOut:
         self._look()
         if theirs := self._parents.foreign(child, ours):
             return explain_second_parent(child, theirs, ours, self._mode)
+        self._parents.claim(child, ours)
         self._broadcaster.sendTransform(message.transforms)
         return ''
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages in and out: every encoding, every refusal, the cloud against the depth it came from."""
 
+import struct
+import zlib
 from array import array
 from dataclasses import replace
 from typing import Any
@@ -79,6 +81,14 @@ def test_compressed_pictures_are_read(kind: str) -> None:
     assert np.abs(read.astype(int) - smooth).max() <= (0 if kind == '.png' else 24)
 
 
+def claiming(width: int, height: int) -> CompressedImage:
+    """A png whose header claims a size, sound in itself."""
+    whole = cv2.imencode('.png', np.zeros((2, 2, 3), np.uint8))[1].tobytes()
+    head = b'IHDR' + struct.pack('>II', width, height) + whole[24:29]
+    data = whole[:12] + head + struct.pack('>I', zlib.crc32(head)) + whole[33:]
+    return CompressedImage(format='png', data=array('B', data))
+
+
 def changed(**changes: Any) -> Image:
     message = image('rgb8')
     for name, value in changes.items():
@@ -98,6 +108,7 @@ def changed(**changes: Any) -> Image:
         (changed(width=100_000), 'needed sides of 1 to'),
         (CompressedImage(format='jpeg', data=array('B', [1, 2, 3])), 'can not be decoded'),
         (CompressedImage(format='jpeg'), 'can not be decoded'),
+        (claiming(200_000, 200_000), 'can not be decoded'),
     ],
 )
 def test_a_bad_picture_is_refused_in_one_line(message: Any, said: str) -> None:
@@ -149,6 +160,14 @@ def test_binning_and_a_region_of_interest_are_undone() -> None:
     camera = calibration_from(message).camera
     assert (camera.width, camera.height) == (200, 150)
     assert (camera.fx, camera.cx) == (250.0, (320 - 100 + 0.5) / 2 - 0.5)
+
+
+def test_binning_that_leaves_columns_over_cuts_them_off() -> None:
+    message = camera_info(width=647, height=481, binning_x=4, binning_y=2)
+    camera = calibration_from(message).camera
+    assert (camera.width, camera.height) == (161, 240)
+    assert (camera.fx, camera.fy) == (500 / 4, 505 / 2)
+    assert (camera.cx, camera.cy) == ((320 + 0.5) / 4 - 0.5, (240 + 0.5) / 2 - 0.5)
 
 
 def test_an_uncalibrated_or_unknown_camera_info_is_refused() -> None:

@@ -6,7 +6,10 @@ from dataclasses import replace
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from endosfm3d_ros.arrivals import Arrivals
+from endosfm3d_ros.calibrations_in import Calibrations
 from endosfm3d_ros.complaints import PAUSE_S, ROOM, Complaints
+from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import WINDOW_S, Diagnostics
 from endosfm3d_ros.latest import Latest
 from endosfm3d_ros.outputs import Traffic
@@ -52,6 +55,28 @@ def test_a_middleware_that_gives_no_numbers_leaves_the_loss_unknown() -> None:
     assert arrivals.lost == -1
 
 
+def of_focal(focal: float) -> Calibration:
+    return Calibration(Intrinsics(640, 480, focal, focal, 320.0, 240.0), 'plumb_bob', ())
+
+
+def test_a_picture_has_the_newest_calibration_that_is_not_later() -> None:
+    calibrations, told = Calibrations(), [of_focal(500.0 + number) for number in range(3)]
+    assert calibrations.at(10) is None
+    for number, one in enumerate(told):
+        calibrations.put(10 * number + 10, one)
+    assert [calibrations.at(stamp) for stamp in (10, 19, 20, 99)] == [told[0], *told]
+    assert calibrations.at(9) is told[-1]  # a bag begins anew, or the clocks are two
+    calibrations.put(0, of_focal(600.0))  # one without a stamp is of what comes
+    assert calibrations.at(99) == of_focal(600.0)
+
+
+def test_calibrations_without_end_are_not_kept() -> None:
+    calibrations = Calibrations()
+    for number in range(100):
+        calibrations.put(number, of_focal(500.0 + number))
+    assert calibrations.at(99) == of_focal(599.0) and calibrations.at(5) == of_focal(599.0)
+
+
 def test_a_complaint_is_the_same_one_whatever_its_numbers_and_names() -> None:
     complaints = Complaints()
     assert complaints.line("stamp 1 s of 'left'", 0.0) == "stamp 1 s of 'left'"
@@ -77,13 +102,11 @@ def test_many_kinds_of_complaints_push_out_the_one_not_heard_for_longest() -> No
 
 def test_diagnostics_say_the_worst_first_and_a_good_picture_ends_it() -> None:
     diagnostics, good = Diagnostics({'model': 'm'}), one_answer()
-    assert diagnostics.report(0.0)[:2] == (DiagnosticStatus.WARN, 'no picture for 10 s')
+    assert diagnostics.report(0.0)[:2] == (DiagnosticStatus.WARN, 'no picture yet')
     diagnostics.frame(1.0, good, Traffic(20.0, 1))
     assert diagnostics.report(1.0)[0] == DiagnosticStatus.OK
-    diagnostics.refused('no stamp')
-    assert diagnostics.report(1.0)[:2] == (
-        DiagnosticStatus.WARN, 'pictures are refused: no stamp',
-    )  # fmt: skip
+    diagnostics.refused('picture', 'no stamp')
+    assert diagnostics.report(1.0)[:2] == (DiagnosticStatus.WARN, 'picture refused: no stamp')
     diagnostics.failed('KeyError')
     level, sentence, values = diagnostics.report(1.0)
     assert (level, sentence) == (DiagnosticStatus.ERROR, 'the node fails: KeyError')
@@ -92,6 +115,15 @@ def test_diagnostics_say_the_worst_first_and_a_good_picture_ends_it() -> None:
     level, sentence, values = diagnostics.report(1.1)
     assert (level, sentence) == (DiagnosticStatus.WARN, 'nothing to reconstruct: black')
     assert (values['latency_p50_ms'], values['valid_share']) == (25.0, 0.5)
+
+
+def test_diagnostics_name_what_is_refused_and_later_why_nothing_comes_any_more() -> None:
+    diagnostics = Diagnostics({})
+    diagnostics.frame(0.0, one_answer(), Traffic(20.0))
+    diagnostics.refused('robot_pose', 'no rotation')
+    assert diagnostics.report(0.1)[1] == 'robot_pose refused: no rotation'  # not a picture
+    diagnostics.silent('the driver is gone')
+    assert diagnostics.report(WINDOW_S + 1.1)[1] == 'the driver is gone'
 
 
 def test_diagnostics_keep_one_window_even_when_nobody_asks() -> None:

@@ -182,6 +182,24 @@ def test_an_overlay_moves_with_the_picture_when_that_is_rectified() -> None:
     assert rectified(frame, calibration).covered == ((left, top, right, bottom),)
 
 
+@pytest.mark.parametrize(
+    ('model', 'distortion', 'focal'),
+    [
+        ('equidistant', (-0.05, 0.01, 0.0, 0.0), 0.4),
+        ('plumb_bob', (-0.5, 0.3, 0.0, 0.0, -0.1), 0.5),
+    ],
+)
+def test_an_overlay_in_a_corner_that_rectifying_pushes_out_covers_nothing(
+    model: str, distortion: tuple[float, ...], focal: float
+) -> None:
+    camera = Intrinsics(640, 480, focal * 640, focal * 640, 319.5, 239.5)
+    calibration = Calibration(camera, model, distortion)
+    corner = np.zeros((480, 640, 3), np.uint8)
+    corner[:60, :100] = 255
+    assert not rectify(corner, calibration).any()
+    assert rectified_boxes(((0, 0, 100, 60),), calibration) == ()
+
+
 def test_black_bars_are_no_tissue_and_the_camera_looks_through_what_they_leave_open() -> None:
     def pillars(number: int) -> np.ndarray:
         image = np.zeros((HEIGHT, 400, 3), np.uint8)

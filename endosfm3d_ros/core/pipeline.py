@@ -166,10 +166,10 @@ class Pipeline:
         mover = self._settled(self._state.mover)
         return mover.scope if isinstance(mover, Windowed) else None
 
-    def reset(self) -> None:
+    def reset(self, why: str = 'a reset was asked for') -> None:
         """Open a new epoch: odometry and filters start again with the next frame."""
         mover = self._mover(cuts=None)  # the zoom counts from here: what was learnt is not of it
-        self._state = self._state.restarted('a reset was asked for', mover, self._state.cuts)
+        self._state = self._state.restarted(why, mover, self._state.cuts)
 
     def change(self, settings: Settings) -> None:
         """

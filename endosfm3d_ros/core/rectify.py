@@ -105,24 +105,29 @@ def unrectified(values: np.ndarray, calibration: Calibration) -> np.ndarray:
 
 
 def rectified_boxes(boxes: tuple[Box, ...], calibration: Calibration) -> tuple[Box, ...]:
-    """Where rectangles of the distorted picture lie in the rectified one: what holds each."""
+    """
+    Where rectangles of the distorted picture lie in the rectified one: what holds each; those that
+    it does not show are left out.
+    """
     if not any(calibration.distortion):
         return boxes
-    return tuple(_rectified_box(box, calibration) for box in boxes)
+    there = (_rectified_box(box, calibration) for box in boxes)
+    return tuple(box for box in there if box)
 
 
-def _rectified_box(box: Box, calibration: Calibration) -> Box:
+@lru_cache(maxsize=16)
+def _rectified_box(box: Box, calibration: Calibration) -> Box | None:
+    """
+    What holds the pixels that `rectify` makes from some of the rectangle's; None if there are
+    none. Its outline is not asked: beyond what the model can undo it lies anywhere.
+    """
     left, top, right, bottom = box
-    across, down = np.linspace(left, right, 9) - 0.5, np.linspace(top, bottom, 9) - 0.5
-    sides = [(u, v) for u in across[[0, -1]] for v in down]
-    ends = [(u, v) for u in across for v in down[[0, -1]]]
-    outline = np.array(sides + ends)[:, None]
-    is_fisheye = calibration.model == 'equidistant'
-    undo = cv2.fisheye.undistortPoints if is_fisheye else cv2.undistortPoints
-    K = calibration.camera.matrix
-    there = undo(outline, K, np.array(calibration.distortion), P=K)[:, 0] + 0.5
-    (low_u, low_v), (high_u, high_v) = np.floor(there.min(0)), np.ceil(there.max(0))
-    return int(low_u), int(low_v), int(high_u), int(high_v)
+    u, v = np.moveaxis(_maps(calibration)[0], -1, 0)  # upper left of the four that are mixed
+    made = (u >= left - 1) & (u < right) & (v >= top - 1) & (v < bottom)
+    columns, rows = np.flatnonzero(made.any(axis=0)), np.flatnonzero(made.any(axis=1))
+    if not len(columns):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 @lru_cache(maxsize=2)

@@ -31,11 +31,17 @@ def calibration(width: int = WIDTH) -> CameraInfo:
 def calibrated(with_node: Make, info: CameraInfo, *parameters: str) -> RobotWithNode:
     """A robot whose driver has sent its calibration."""
     robot = with_node('intrinsics.source:=camera_info', *parameters)
+    tell(robot, info)
+    return robot
+
+
+def tell(robot: RobotWithNode, *infos: CameraInfo) -> None:
+    """Send calibrations as a driver does, and wait until the node has them."""
     driver = robot.node.create_publisher(CameraInfo, 'camera_info', 5)
     robot.wait(lambda: driver.get_subscription_count() == 1, 'a listener of camera_info')
-    driver.publish(info)
-    robot.wait(lambda: robot.scope._calibration is not None, 'the calibration')
-    return robot
+    for info in infos:
+        driver.publish(info)
+    robot.wait(lambda: len(robot.scope._calibrations._told) == len(infos), 'the calibrations')
 
 
 def compressed(with_node: Make) -> tuple[RobotWithNode, Publisher]:
@@ -60,6 +66,21 @@ def test_a_calibration_is_believed_and_its_distortion_is_told_of_the_input_only(
     assert network.k[0] / network.width == pytest.approx(K[0] / WIDTH)
     assert (network.width, network.height) == (depth.width, depth.height)
     assert not np.any(network.d) and not np.any(robot.seen['rgb/camera_info'][-1].d)
+
+
+def test_a_calibration_holds_for_its_own_picture_though_the_next_one_s_came_before_that(
+    with_node: Make,
+) -> None:
+    robot = with_node('intrinsics.source:=camera_info')
+    pictures = [robot.message(wall(2.0 * number)) for number in range(3)]
+    infos = [calibration() for _ in pictures]
+    for number, (picture, info) in enumerate(zip(pictures, infos, strict=True)):
+        info.header, info.d = picture.header, []
+        info.k = [300.0 + 10 * number, *K[1:]]
+    tell(robot, *infos)
+    for picture, info in zip(pictures, infos, strict=True):
+        robot.answer_to(picture)
+        assert robot.seen['input/camera_info'][-1].k[0] == info.k[0]
 
 
 def test_a_rectified_topic_is_not_rectified_again_and_has_the_camera_of_p(with_node: Make) -> None:

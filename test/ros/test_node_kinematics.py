@@ -10,6 +10,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from robot import PER_FRAME, RobotWithNode, wall
 from tf2_msgs.msg import TFMessage
 
@@ -87,15 +88,10 @@ def test_tf_anchors_the_scale(with_node: Make) -> None:
         'scale.tip_frame_id:=/ecm',
         *KNOWN_K,
     )
-    others = robot.node.create_publisher(TFMessage, '/tf', 100)
-    robot.wait(lambda: others.get_subscription_count() >= 2, 'listeners')
+    send = tells_tf(robot)
 
     def tell(stamp_ns: int, place: float) -> None:
-        one = TransformStamped(child_frame_id='ecm')
-        one.header.frame_id = 'base'
-        one.header.stamp.sec, one.header.stamp.nanosec = divmod(stamp_ns, 10**9)
-        one.transform.translation.x, one.transform.rotation.w = place, 1.0
-        others.publish(TFMessage(transforms=[one]))
+        send(stamp_ns, place)
         seen = robot.scope._kinematics._poses  # type: ignore[union-attr]
         robot.wait(lambda: bool(seen) and seen[-1][0] == stamp_ns, 'a look into TF')
 
@@ -120,6 +116,50 @@ def test_frames_that_tf_does_not_have_are_named_with_what_tf_says(with_node: Mak
     said = 'kinematics: no robot poses yet; TF from base to nose: '
     robot.wait(lambda: said in diagnosis(robot), 'the frames asked for')
     assert 'exist' in diagnosis(robot).removeprefix(said)
+
+
+def tells_tf(robot: RobotWithNode, topic: str = '/tf') -> Callable[[int, float], None]:
+    """A robot that sends its tip to TF: stamp [ns] and place along x [m]."""
+    latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    robots = robot.node.create_publisher(TFMessage, topic, latched)
+    listeners = 3 if topic == '/tf' else 2
+    robot.wait(lambda: robots.get_subscription_count() == listeners, 'listeners')
+
+    def tell(stamp_ns: int, place: float) -> None:
+        one = TransformStamped(child_frame_id='ecm')
+        one.header.frame_id = 'base'
+        one.header.stamp.sec, one.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        one.transform.translation.x, one.transform.rotation.w = place, 1.0
+        robots.publish(TFMessage(transforms=[one]))
+
+    return tell
+
+
+BY_TF = ('scale.source:=kinematics', 'scale.base_frame_id:=base', 'scale.tip_frame_id:=ecm')
+
+
+def test_a_bag_that_loops_tells_the_robot_by_tf_in_every_round(with_node: Make) -> None:
+    robot = with_node(*BY_TF)
+    begin_ns, tell = robot.stamp_ns, tells_tf(robot)
+    kinematics = robot.scope._kinematics
+    assert kinematics
+    poses = kinematics._poses
+    for _ in range(2):
+        robot.answer_to(robot.message(wall(0), stamp_ns=begin_ns + 10**9))
+        robot.wait(lambda: kinematics._picture_ns == begin_ns + 10**9, 'its end')
+        for second in (2, 15):
+            stamp_ns = begin_ns + second * 10**9
+            tell(stamp_ns, 0.01)
+            robot.wait(lambda ns=stamp_ns: bool(poses) and poses[-1][0] == ns, 'a look into TF')  # type: ignore[misc]
+        robot.answer_to(robot.message(wall(2), stamp_ns=begin_ns + 15 * 10**9))
+
+
+def test_a_tip_that_tf_holds_still_for_ever_is_no_picture_refused(with_node: Make) -> None:
+    robot = with_node(*BY_TF)
+    tells_tf(robot, '/tf_static')(robot.stamp_ns, 0.01)
+    said = 'kinematics: no robot poses yet; TF from base to ecm: static, needed one that moves'
+    robot.wait(lambda: said in diagnosis(robot), 'what is missing')
+    assert 'refused' not in robot.log()
 
 
 def test_half_a_pair_of_frames_is_refused_and_the_other_half_mends_it(with_node: Make) -> None:

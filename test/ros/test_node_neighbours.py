@@ -117,6 +117,17 @@ def test_inverse_mode_lives_with_a_camera_that_has_a_parent(with_node: Make) -> 
     assert (said.header.frame_id, said.child_frame_id) == ('scope_optical', 'odom')
 
 
+def test_odom_goes_from_one_camera_to_another_and_the_one_before_is_no_foreign_parent(
+    with_node: Make,
+) -> None:
+    robot = with_node('tf.mode:=inverse')
+    parents = robot.scope._tf._parents
+    show_until(robot, lambda: ('odom', 'scope_optical') in parents._seen)
+    robot.answer_to(robot.message(wall(0), 'other_optical'))
+    assert robot.seen['tf'][-1].transforms[0].header.frame_id == 'other_optical'
+    assert 'already has the parent' not in robot.log()
+
+
 def test_tf_mode_none_sends_nothing(with_node: Make) -> None:
     robot = with_node('tf.mode:=none')
     robot.answer_to(robot.message(wall(0)), BUT_TF)

@@ -12,7 +12,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
-from robot import REMAPPED, ROOT, RobotWithNode, wall
+from robot import PATIENCE_S, REMAPPED, ROOT, RobotWithNode, wall
 from sensor_msgs.msg import Image
 
 from endosfm3d_ros.endoscope_node import MAX_FAILURES
@@ -48,7 +48,9 @@ def test_a_wrong_parameter_at_the_start_is_named_in_one_line(
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('words', [['-p', 'modle:=compact'], ['-p', 'model']])
+@pytest.mark.parametrize(
+    'words', [['-p', 'modle:=compact'], ['-p', 'model'], ['-p', 'use_sim_time:=1']]
+)
 def test_the_process_says_what_was_typed_wrong_in_one_line_and_ends_with_two(
     words: list[str],
 ) -> None:
@@ -58,6 +60,30 @@ def test_the_process_says_what_was_typed_wrong_in_one_line_and_ends_with_two(
     line = done.stderr.splitlines()[-1]  # before it rcl may have one of its own
     assert line.startswith('endosfm3d_node: ') and words[-1].split(':')[0] in line
     assert 'Traceback' not in done.stderr
+
+
+END_WITHOUT_WAKING = """
+import threading, time
+import rclpy
+from endosfm3d_ros.node import main
+
+def end():
+    while not (rclpy.ok() and rclpy.get_global_executor().get_nodes()):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    context = rclpy.get_default_context().handle
+    with context:
+        context.shutdown()
+
+threading.Thread(target=end, daemon=True).start()
+raise SystemExit(main(['--ros-args', '-p', 'autostart:=false']))
+"""
+
+
+def test_an_end_that_comes_while_the_spin_sleeps_is_seen() -> None:
+    """What rclpy does at a signal: it wakes the spin, and only then ends the context."""
+    command = [sys.executable, '-c', END_WITHOUT_WAKING]
+    assert subprocess.run(command, cwd=ROOT, timeout=PATIENCE_S / 2).returncode == 0
 
 
 def test_an_integer_is_taken_for_a_float_at_the_start_and_later(with_node: Make) -> None:
@@ -112,6 +138,14 @@ def test_a_live_change_beside_one_that_is_not_is_refused_as_a_whole_with_the_rea
     assert robot.scope._values['epoch.gap'] == 2.0
 
 
+def test_a_node_that_was_shut_down_takes_parameters_and_does_nothing_with_them(
+    with_node: Make,
+) -> None:
+    robot = with_node(start=False)
+    assert robot.go('shutdown') and robot.state() == 'finalized'
+    assert set_parameter(robot, 'epoch.gap', 1.0).successful
+
+
 @pytest.mark.parametrize(
     ('name', 'wrong', 'right', 'said'),
     [
@@ -127,6 +161,7 @@ def test_a_node_that_can_not_be_configured_says_why_and_stays_for_another_try(
     robot.wait_for_log(said)
     robot.wait_for_log('ros2 lifecycle set /endosfm3d configure')
     assert robot.state() == 'unconfigured'
+    assert '_network' not in vars(robot.scope)  # neither made for nothing, nor kept
     assert set_parameter(robot, name, right).successful
     assert robot.go('configure') and robot.go('activate')
 
@@ -178,6 +213,7 @@ def test_an_unexpected_failure_is_told_with_its_traceback_and_the_next_picture_i
     robot.wait(lambda: level(robot) == DiagnosticStatus.ERROR, 'an error in the diagnostics')
     network.broken = False
     assert robot.answer_to(robot.message(wall(4)))['epoch'] == '1'
+    assert 'epoch 1: a picture failed; ' in robot.seen['status'][-1].status[0].message
     robot.wait(lambda: level(robot) != DiagnosticStatus.ERROR, 'an end of the error')
 
 
