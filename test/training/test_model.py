@@ -82,6 +82,8 @@ def test_each_phase_moves_its_own_networks_and_every_term_can_be_switched(sample
         'photometric', 'consistency', 'zoom', 'centre', 'pair', 'smoothness', 'supervised'
     }  # fmt: skip
     assert all(np.isfinite(value) for value in figures.values())
+    centre = float(nets.tied.centre.detach().square().mean())
+    assert figures['centre'] == pytest.approx(centre, rel=1e-5)
 
 
 def test_a_teacher_tells_depth(samples):
