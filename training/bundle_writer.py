@@ -4,6 +4,7 @@ Networks become a model bundle: exported, held against themselves in every runti
 put in place.
 """
 
+import json
 import logging
 import shutil
 import warnings
@@ -118,6 +119,23 @@ def write_bundle(
         manifest['card'] = {**card, 'parity': {row.name: row.error for row in rows}}
         write_manifest(folder, manifest)
     return rows
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """
+    Read what people must know of a model.
+
+    :raises ValueError: it is no JSON object; names it.
+    """
+    try:
+        card = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path}: no JSON ({error})') from error
+    if not isinstance(card, dict):
+        raise ValueError(
+            f'{path}: needed an object of what, limits, training_data, found {card!r}'
+        )
+    return card
 
 
 def check_target(target: Path) -> None:

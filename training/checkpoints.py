@@ -23,6 +23,8 @@ from torch.optim import Optimizer
 
 ROOT = Path(__file__).parents[1]
 NAME = re.compile(r'step_(\d{8})')
+FACTS = {'step', 'epoch', 'metrics', 'state', 'config', 'scopes'}  # what is read of a checkpoint
+WITHOUT = 'take that folder away to go on from the checkpoint before it'
 
 
 class TrainingError(ValueError):
@@ -115,8 +117,7 @@ def load(folder: Path, nets: nn.Module, optimizers: dict[str, Optimizer]) -> dic
     """
     load_strictly(nets, read_tensors(folder / 'weights.safetensors'), folder)
     _restore(optimizers, read_tensors(folder / 'optimizer.safetensors'))
-    facts: dict[str, Any] = json.loads((folder / 'checkpoint.json').read_text(encoding='utf-8'))
-    return facts
+    return needed_facts(folder)
 
 
 def load_weights(folder: Path, nets: nn.Module, scopes: Sequence[str]) -> list[str]:
@@ -173,11 +174,34 @@ def load_strictly(nets: nn.Module, weights: dict[str, Tensor], where: Path) -> N
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
-    """What checkpoint.json of a folder holds; None where there is none."""
+    """
+    What checkpoint.json of a folder holds; None where there is none.
+
+    :raises TrainingError: it was cut short, or is of something else.
+    """
     path = folder / 'checkpoint.json'
     if not path.is_file():
         return None
-    facts: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
+    try:
+        facts = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise TrainingError(f'{path}: no whole JSON ({error}); {WITHOUT}') from error
+    if not isinstance(facts, dict):
+        raise TrainingError(f'{path}: not of a training, a {type(facts).__name__}; {WITHOUT}')
+    if missing := sorted(FACTS - set(facts)):
+        raise TrainingError(f'{path}: not of a training, without {missing[0]!r}; {WITHOUT}')
+    return facts
+
+
+def needed_facts(folder: Path) -> dict[str, Any]:
+    """
+    What checkpoint.json of a folder holds.
+
+    :raises TrainingError: there is none, or see `read_facts`.
+    """
+    facts = read_facts(folder)
+    if facts is None:
+        raise TrainingError(f'{folder}: no checkpoint.json; need RUN/best or one of checkpoints/')
     return facts
 
 

@@ -15,6 +15,7 @@ from training.steps import SIMILARITIES, Weights
 READERS = ('scared', 'scared-raw', 'c3vd', 'hamlyn', 'stream', 'worlds')
 MASKS = ('border', 'highlights', 'tools')
 METRICS = ('abs_rel', 'photometric')
+LEAST_OF_PAIRS = 33  # sides that ResNet-18 leaves two of, which a reflected border needs [px]
 COARSEST = 3  # sides of SSIM's windows [px]
 
 
@@ -249,6 +250,11 @@ def _check(config: Config, where: str) -> None:
             raise ValueError(f'{where}: {name}: {value!r} is none of {", ".join(sorted(known))}')
     if len(data.size) != 2 or min(data.size) < 32:
         raise ValueError(f'{where}: data: size: need height and width of 32 and more')
+    if (networks.motion == 'paper' or networks.appearance) and min(data.size) < LEAST_OF_PAIRS:
+        raise ValueError(
+            f'{where}: data: size: networks: motion: paper, and appearance, need height and width '
+            f'of {LEAST_OF_PAIRS} and more'
+        )
     stretched = networks.depth == 'paper' and any(side % 14 for side in data.size)
     if stretched and networks.whole_patches:
         raise ValueError(

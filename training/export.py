@@ -7,7 +7,6 @@ place.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -17,12 +16,12 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.bundle_writer import Part, check_target, print_parity, write_bundle
+from training.bundle_writer import Part, check_target, print_parity, read_card, write_bundle
 from training.networks.compact import LOG_RANGE, UNIT_MM, CompactDepth
+from training.state_dicts import check_state_dict, read_state_dict
 
 SIZES = ((224, 280), (224, 336), (224, 392))
 SHRINK = 2  # the network sees area means of so many pixels a side, as it was trained
@@ -62,9 +61,13 @@ def compact_parts(run: Path) -> tuple[list[Part], dict[str, Any]]:
 
     :param run: folder with weights.safetensors.
     :return: the parts, and what the manifest says of them.
+    :raises WeightsError: they are no weights of the compact depth network.
     """
-    network = CompactDepth()
-    network.load_state_dict(load_file(run / 'weights.safetensors'))
+    network, path = CompactDepth(), run / 'weights.safetensors'
+    found = read_state_dict(path)
+    needed = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    check_state_dict(path, found, needed)
+    network.load_state_dict(found)
     graph = DepthGraph(network.eval()).eval()
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'depth.onnx'
@@ -152,10 +155,9 @@ def main() -> int:
     parser.add_argument('--no-half', action='store_true', help='no fp16 variants (for TensorRT)')
     a = parser.parse_args()
     check_target(a.bundle)
+    given = read_card(a.card) if a.card else None
     parts, facts, card = run_parts(a.run, not a.no_half)
-    if a.card:
-        card = json.loads(a.card.read_text())
-    print_parity(write_bundle(a.bundle, parts, facts, card, a.version))
+    print_parity(write_bundle(a.bundle, parts, facts, given or card, a.version))
     return 0
 
 

@@ -26,6 +26,7 @@ from training.checkpoints import (
     kept,
     latest,
     load,
+    needed_facts,
     read_facts,
     save,
 )
@@ -264,7 +265,7 @@ class Loop:
 
     def _check_scopes(self, found: Path) -> None:
         """Refuse to go on where a tied focal length would become that of another scope."""
-        before = (read_facts(found) or {})['scopes']
+        before = needed_facts(found)['scopes']
         if self.config.networks.intrinsics == 'tied' and before != self.scopes:
             raise TrainingError(
                 f'{found}: it ties the focal lengths of {before}, the data now are of '

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks that a configuration asks for, new or begun with a checkpoint's weights."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from training.checkpoints import TrainingError, load_strictly, load_weights, read_tensors
+from training.checkpoints import (
+    TrainingError,
+    load_strictly,
+    load_weights,
+    needed_facts,
+    read_tensors,
+)
 from training.config import Config, config_from
 from training.data.dataset import Samples
 from training.model import Networks, TiedIntrinsics
@@ -69,11 +74,8 @@ def open_checkpoint(
     :param lengths: of the training's clips, to know their zooms too.
     :raises TrainingError: no checkpoint, or one that does not fit this code.
     """
-    path = folder / 'checkpoint.json'
-    if not path.is_file():
-        raise TrainingError(f'{folder}: no checkpoint.json; need RUN/best or one of checkpoints/')
-    facts = json.loads(path.read_text(encoding='utf-8'))
-    config = config_from(facts['config'], str(path))
+    facts = needed_facts(folder)
+    config = config_from(facts['config'], str(folder / 'checkpoint.json'))
     wanted, scopes = config.networks, list(facts['scopes'])
     tied = None
     zooms = lengths if wanted.zooms else None
@@ -113,7 +115,7 @@ def paper_model(folder: Path, tell: Callable[[str], None] = print) -> 'PaperMode
             'needed intrinsics: pair, or objective: pair above 0'
         )
         motion = None
-    metrics = json.loads((folder / 'checkpoint.json').read_text(encoding='utf-8'))['metrics']
+    metrics = needed_facts(folder)['metrics']
     if 'unit_mm' not in metrics:
         raise TrainingError(
             f'{folder}: never validated, so that its unit is not known; needed data: validation '

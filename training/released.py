@@ -10,7 +10,7 @@ at all.
 """
 
 import argparse
-import json
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from transformers import DepthAnythingConfig
 
-from training.bundle_writer import check_target, print_parity, write_bundle
+from training.bundle_writer import check_target, print_parity, read_card, write_bundle
 from training.networks.attention_motion import AttentionMotion
 from training.networks.depth_anything import PATCH, DepthAnything
 from training.paper import PaperModel, bundle_facts, bundle_parts
@@ -126,6 +126,21 @@ def size_from(text: str) -> tuple[int, int]:
     return size
 
 
+def length_from(text: str) -> float:
+    """
+    Read a length.
+
+    :raises argparse.ArgumentTypeError: it is not above 0, or not finite.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r}: needed millimetres above 0')
+    return value
+
+
 def _take(
     path: Path,
     network: nn.Module,
@@ -150,8 +165,9 @@ def main() -> int:
         '--size', type=size_from, default=SIZE, help='HEIGHTxWIDTH of the networks (256x320)'
     )
     parser.add_argument(
-        '--unit-mm', type=float, default=UNIT_MM, help=f'millimetres of their unit ({UNIT_MM:g})'
-    )
+        '--unit-mm', type=length_from, default=UNIT_MM,
+        help=f'millimetres of their unit ({UNIT_MM:g})',
+    )  # fmt: skip
     parser.add_argument('--card', type=Path, help='JSON with what, limits, training_data, metrics')
     parser.add_argument('--version', default='0.0.0')
     parser.add_argument(
@@ -162,8 +178,8 @@ def main() -> int:
     parser.add_argument('--no-half', action='store_true', help='no fp16 variants (for TensorRT)')
     a = parser.parse_args()
     check_target(a.bundle)
+    card = {**CARD, **(read_card(a.card) if a.card else {})}
     model = read_released(a.folder, a.size, a.unit_mm, a.old_positions)
-    card = {**CARD, **(json.loads(a.card.read_text()) if a.card else {})}
     rows = write_bundle(a.bundle, bundle_parts(model, not a.no_half), bundle_facts(model), card,
                         a.version)  # fmt: skip
     print_parity(rows)

@@ -22,6 +22,7 @@ from training.objective import (
 )
 
 SIMILARITIES = ('ssim', 'ms-ssim')
+OF_EACH_SOURCE = {'photometric', 'consistency', 'zoom', 'centre', 'pair'}  # figures: their means
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Losses:
     Terms of a step.
 
     :param total: what is minimised.
-    :param figures: every term, unweighted, and what is worth watching.
+    :param figures: every term, unweighted, the mean over sources, and what is worth watching;
+        flow and smoothness are sums over scales, flow over sources too.
     :param pictures: to look at, (3 or 1, H, W) each, of the batch's first sample.
     """
 
@@ -75,7 +77,7 @@ class Losses:
 
 def flow_step(nets: Networks, batch: Batch, weights: Weights) -> Losses:
     """
-    The flow network learns to register each source with the target as it is.
+    The flow network learns to register each source with the target, made as bright as it.
 
     :return: losses of all scales; without appearance networks there is nothing to learn.
     """
@@ -142,7 +144,9 @@ def joint_step(
         with torch.no_grad():
             told = teacher(target)
         losses.add('distilled', weights.distilled, distilled(enlarged(inverse[0], size), told))
-    losses.figures['photometric'] /= count * len(inverse)
+    losses.figures['photometric'] /= len(inverse)
+    for name in OF_EACH_SOURCE & set(losses.figures):
+        losses.figures[name] /= count
     return losses
 
 

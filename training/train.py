@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from training.checkpoints import TrainingError, latest
+from training.checkpoints import TrainingError, latest, needed_facts
 from training.config import Config, read_config
 from training.data.open import open_data
 from training.loop import Loop, State
@@ -70,7 +70,7 @@ def _same_run(config: Config, folder: Path) -> None:
     found = latest(folder)
     if found is None:
         return
-    before = json.loads((found / 'checkpoint.json').read_text())['config']
+    before = needed_facts(found)['config']
     now = json.loads(json.dumps(config.as_dict()))
     changed = [name for name in now if name not in GOES_ON and now[name] != before.get(name)]
     if changed:

@@ -60,6 +60,21 @@ def check_inputs(
         )
 
 
+def check_count(graph: Graph, inputs: Sequence[str], pictures: Sequence[np.ndarray]) -> None:
+    """
+    Refuse to run a graph on more or fewer pictures than it takes: what is not given would be
+    whatever lies in memory there.
+
+    :param inputs: names of the graph's inputs.
+    :raises EngineError: their numbers differ.
+    """
+    if len(inputs) != len(pictures):
+        raise EngineError(
+            f'{graph.path}: its inputs are {", ".join(inputs)}; where the manifest has it, '
+            f'{len(pictures)} needed: export the bundle again'
+        )
+
+
 def last_line(error: Exception) -> str:
     """What a runtime has to say, without the pages before it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

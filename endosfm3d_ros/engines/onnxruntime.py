@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.engines.cuda import Gpu, prove_gpu
-from endosfm3d_ros.engines.engine import EngineError, check_inputs, last_line
+from endosfm3d_ros.engines.engine import EngineError, check_count, check_inputs, last_line
 
 CUDA = 'CUDAExecutionProvider'
 DTYPES: dict[str, np.dtype] = {
@@ -43,12 +43,14 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry(
             'session.intra_op.allow_spinning', '0'
         )  # a robot has other work to do
+        self._graph = graph
         self._session = open_session(graph, options, ['CPUExecutionProvider'])
         self._inputs = [value.name for value in self._session.get_inputs()]
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
         """Run the graph once; see `Engine`."""
+        check_count(self._graph, self._inputs, pictures)
         feed = dict(zip(self._inputs, pictures, strict=True))
         with _as_engine_error('ONNX Runtime failed'):
             outputs = self._session.run(self._outputs, feed)
@@ -111,20 +113,21 @@ class Bound:
     """
 
     def __init__(self, session: ort.InferenceSession, graph: Graph, device: str = 'cuda') -> None:
-        self._session = session
+        self._session, self._graph = session, graph
+        self._inputs = [value.name for value in session.get_inputs()]
         picture = np.zeros((graph.height, graph.width, 3), np.uint8)
         with _as_engine_error('ONNX Runtime gives no memory for the pictures'):
             self._binding = session.io_binding()
             self._pictures = [
-                ort.OrtValue.ortvalue_from_numpy(picture, device, 0) for _ in session.get_inputs()
+                ort.OrtValue.ortvalue_from_numpy(picture, device, 0) for _ in self._inputs
             ]
-            for place, value in zip(self._pictures, session.get_inputs(), strict=True):
-                self._binding.bind_ortvalue_input(value.name, place)
+            for place, name in zip(self._pictures, self._inputs, strict=True):
+                self._binding.bind_ortvalue_input(name, place)
             self._outputs = {value.name: _place(value, device) for value in session.get_outputs()}
             for name, place in self._outputs.items():
                 self._binding.bind_ortvalue_output(name, place)
         self.run(*(picture for _ in self._pictures))  # this one is captured
-        self._check(graph)
+        self._check()
 
     def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
         """Run the graph once; see `Engine`."""
@@ -133,6 +136,7 @@ class Bound:
     def _run(
         self, pictures: Sequence[np.ndarray], options: ort.RunOptions | None
     ) -> dict[str, np.ndarray]:
+        check_count(self._graph, self._inputs, pictures)
         shown = list(zip(self._pictures, pictures, strict=True))
         with _as_engine_error('ONNX Runtime failed'):
             for place, picture in shown:
@@ -140,9 +144,9 @@ class Bound:
             self._session.run_with_iobinding(self._binding, options)
             return {name: value.numpy() for name, value in self._outputs.items()}
 
-    def _check(self, graph: Graph) -> None:
+    def _check(self) -> None:
         """Hold a captured run of other pictures against one that is not captured."""
-        rng = np.random.default_rng(0)
+        rng, graph = np.random.default_rng(0), self._graph
         noise = rng.integers(0, 256, (len(self._pictures), graph.height, graph.width, 3), np.uint8)
         said = {name: value.copy() for name, value in self.run(*noise).items()}
         options = ort.RunOptions()

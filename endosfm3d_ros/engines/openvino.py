@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from endosfm3d_ros.bundle import Graph
-from endosfm3d_ros.engines.engine import EngineError, check_inputs, last_line
+from endosfm3d_ros.engines.engine import EngineError, check_count, check_inputs, last_line
 
 # Importing OpenVINO reports its use to its maker, from a fork that can hang a node at its end.
 # Nothing leaves
@@ -20,6 +20,7 @@ from endosfm3d_ros.engines.engine import EngineError, check_inputs, last_line
 sys.modules['openvino_telemetry'] = None  # type: ignore[assignment]
 import openvino as ov  # noqa: E402
 
+UNKNOWN = 'No conversion rule found'  # how OpenVINO begins to name operators it does not know
 SMALL = 2e9
 """
 Below so many operations one thread is the better share of the cores: for the compact network
@@ -83,16 +84,20 @@ class OpenVinoEngine:
                 options['INFERENCE_NUM_THREADS'] = str(threads)
             with own_signal_stack():
                 compiled = core.compile_model(model, 'CPU', options)
+        except EngineError:
+            raise
         except RuntimeError as error:
             raise EngineError(
-                f'{graph.path}: OpenVINO can not compile it ({last_line(error)}); '
+                f'{graph.path}: OpenVINO can not compile it ({_why(error)}); '
                 'export the bundle again, or set the parameter `engine` to onnxruntime'
             ) from error
-        self._request = compiled.create_infer_request()
+        self._graph, self._request = graph, compiled.create_infer_request()
+        self._inputs = [value.get_any_name() for value in compiled.inputs]
         self._names = [output.get_any_name() for output in compiled.outputs]
 
     def run(self, *pictures: np.ndarray) -> dict[str, np.ndarray]:
         """Run the graph once; see `Engine`."""
+        check_count(self._graph, self._inputs, pictures)
         try:
             results = self._request.infer(list(pictures), share_inputs=True, share_outputs=True)
         except RuntimeError as error:
@@ -101,19 +106,31 @@ class OpenVinoEngine:
 
 
 def operations(model: ov.Model) -> float:
-    """Multiplications and additions of a graph's convolutions and products, once through."""
+    """
+    Multiplications and additions of a graph's convolutions and products, once through; infinite
+    where one has sides that are only known when it runs.
+    """
     total = 0.0
     for node in model.get_ops():
-        kind, shapes = node.get_type_name(), [one.get_shape() for one in node.inputs()]
+        kind = node.get_type_name()
+        if kind not in ('Convolution', 'GroupConvolution', 'MatMul'):
+            continue
+        if any(one.get_partial_shape().is_dynamic for one in (*node.inputs(), node.output(0))):
+            return float('inf')
+        shapes = [one.get_shape() for one in node.inputs()]
         if kind in ('Convolution', 'GroupConvolution'):
             first = 1 if kind == 'Convolution' else 2  # what comes before makes the output's depth
             per_value = np.prod(shapes[1][first:])
-        elif kind == 'MatMul':
-            per_value = shapes[0][-2 if node.get_attributes()['transpose_a'] else -1]
         else:
-            continue
+            per_value = shapes[0][-2 if node.get_attributes()['transpose_a'] else -1]
         total += 2.0 * float(np.prod(node.output(0).get_shape()) * per_value)
     return total
+
+
+def _why(error: Exception) -> str:
+    """What OpenVINO has against a graph: the operators that it does not know, or its last line."""
+    lines = (line.strip('- ') for line in str(error).splitlines())
+    return next((line for line in lines if line.startswith(UNKNOWN)), last_line(error))
 
 
 def _is_ours(cache: Path) -> bool:

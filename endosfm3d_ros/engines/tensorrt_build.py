@@ -30,6 +30,8 @@ from endosfm3d_ros.engines.tensorrt import (
 GIBI = 1 << 30
 ALLOWED_ERROR = {'half': 2e-2, 'graph': 5e-3}  # the second: TensorFloat-32, and other sums
 QUANTILE = 0.999  # of the values of an output; single pixels at a step of depth may differ
+STEP = 'axis_angle', 'translation'  # what a motion graph says in thousandths and less
+TINY = 1e-9  # a smaller step is none
 CLIP = SHIPPED.parent / 'demo_clip' / 'clip.mp4'
 PICTURES = 8
 TIMING_CACHE = 'timing.cache'
@@ -162,7 +164,7 @@ def measured(
             shown = pictures[i : i + inputs]
             wanted, said = reference.run(*shown), captured.run(*shown)
             for name, value in said.items():
-                errors.setdefault(name, []).append(difference(value, wanted[name]))
+                errors.setdefault(name, []).append(difference(name, value, wanted[name]))
         median = _median_ms(captured, pictures[:inputs])
     finally:
         cuda.close()
@@ -184,11 +186,18 @@ def measured(
     )
 
 
-def difference(found: np.ndarray, wanted: np.ndarray) -> float:
-    """How far two outputs are apart, relative where they are large; infinite where not finite."""
+def difference(name: str, found: np.ndarray, wanted: np.ndarray) -> float:
+    """
+    How far two outputs are apart, relative where they are large; infinite where not finite.
+
+    :param name: of the output. Those of STEP are small as a whole, so that theirs is relative to
+        the largest of their numbers.
+    """
     if found.shape != wanted.shape or not np.isfinite(found).all():
         return float('inf')
     apart = np.abs(found.astype(np.float64) - wanted)
+    if name in STEP:
+        return float(np.max(apart) / max(np.max(np.abs(wanted)), TINY))
     return float(np.quantile(apart / np.maximum(np.abs(wanted), 1e-1), QUANTILE))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from endosfm3d_ros.bundle import Graph, open_bundle
 from endosfm3d_ros.engines import cuda, loading, onnxruntime
@@ -338,3 +339,61 @@ def test_openvino_does_not_read_a_cache_that_others_may_write(
     (tmp_path / 'openvino').chmod(0o777)
     load([graph], 'openvino', Options(cache=str(tmp_path)))
     assert list((tmp_path / 'openvino').iterdir()) == []
+
+
+def foreign(*nodes: Any, inputs: tuple[str, ...] = ('picture',), rows: int = 32) -> Graph:
+    """A graph of somebody else, whose last node makes depth of `grey`, the inputs' sum."""
+    picture = partial(helper.make_tensor_value_info, elem_type=TensorProto.UINT8)
+    casts = [helper.make_node('Cast', [n], [f'{n}_f'], to=TensorProto.FLOAT) for n in inputs]
+    mean = helper.make_node('ReduceMean', ['sum'], ['grey'], axes=[2], keepdims=0)
+    made = helper.make_graph(
+        [*casts, helper.make_node('Sum', [f'{n}_f' for n in inputs], ['sum']), mean, *nodes],
+        'foreign',
+        [picture(name, shape=[rows, 48, 3]) for name in inputs],
+        [helper.make_tensor_value_info('depth', TensorProto.FLOAT, [32, 48])],
+        [numpy_helper.from_array(np.float32(value), name) for name, value in
+         (('one', 1.0), ('nothing', 0.0))],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid('', 17), helper.make_opsetid('com.acme', 1)]
+    model = helper.make_model(made, opset_imports=opsets, ir_version=8)
+    return Graph(Path('foreign.onnx'), model.SerializeToString(), 32, 48, '')
+
+
+DEPTH = helper.make_node('Add', ['grey', 'one'], ['depth'])
+
+
+@pytest.mark.parametrize('kind', ['openvino', 'onnxruntime-cpu'])
+def test_sides_that_only_a_run_tells_do_not_keep_a_graph_from_running(kind: str) -> None:
+    graph = foreign(
+        helper.make_node('NonZero', ['grey'], ['where']),
+        helper.make_node('Cast', ['where'], ['where_f'], to=TensorProto.FLOAT),
+        helper.make_node('ReduceMax', ['where_f'], ['last'], keepdims=0),
+        helper.make_node('Mul', ['last', 'nothing'], ['zero']),
+        helper.make_node('Sum', ['grey', 'one', 'zero'], ['depth']),
+    )
+    said = loading.make(graph, kind, Options()).run(np.full((32, 48, 3), 7, np.uint8))
+    assert np.all(said['depth'] == 8.0)
+
+
+@pytest.mark.parametrize('kind', ['openvino', 'onnxruntime-cpu'])
+@pytest.mark.parametrize('given', [1, 3])
+def test_a_graph_is_not_run_on_fewer_or_more_pictures_than_it_takes(kind: str, given: int) -> None:
+    engine = loading.make(foreign(DEPTH, inputs=('previous', 'current')), kind, Options())
+    with pytest.raises(EngineError, match=f'inputs are previous, current.*{given} needed'):
+        engine.run(*(np.zeros((32, 48, 3), np.uint8),) * given)
+
+
+def test_an_operator_that_openvino_does_not_know_is_named() -> None:
+    strange = helper.make_node('Strange', ['grey'], ['depth'], domain='com.acme')
+    with pytest.raises(EngineError, match=r'can not compile it \(No .* com\.acme\.Strange\)'):
+        loading.make(foreign(strange), 'openvino', Options())
+
+
+@pytest.mark.parametrize('kind', ['openvino', 'onnxruntime-cpu'])
+def test_a_graph_of_another_size_is_no_fault_of_the_runtime(kind: str) -> None:
+    with pytest.raises(EngineError) as said:
+        loading.make(foreign(DEPTH, rows=64), kind, Options())
+    assert str(said.value) == (
+        'foreign.onnx: takes [64, 48, 3] uint8, the manifest says pictures of [32, 48, 3] uint8; '
+        'export the bundle again'
+    )

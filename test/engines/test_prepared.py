@@ -49,7 +49,7 @@ def test_every_shipped_graph_is_one_that_tensorrt_documents_and_says_the_same(
     for name, value in wanted.run(*picture).items():
         said = found.run(*picture)[name]
         assert said.dtype == np.float32
-        off = difference(said, value)
+        off = difference(name, said, value)
         assert off <= (1e-6 if precision == 'graph' else ALLOWED_ERROR['half'] / 4), name
 
 

@@ -171,11 +171,20 @@ def test_a_loaded_plan_tells_its_tensors_and_passes_addresses_and_streams_on() -
 
 def test_the_gate_s_difference_is_relative_and_never_passes_what_is_not_finite() -> None:
     wanted = np.full((100, 100), 50.0, np.float32)
-    assert difference(wanted * np.float32(1.01), wanted) == pytest.approx(0.01, rel=1e-3)
-    assert difference(wanted, wanted) == 0.0
+    assert difference('depth', wanted * np.float32(1.01), wanted) == pytest.approx(0.01, rel=1e-3)
+    assert difference('depth', wanted, wanted) == 0.0
     broken = wanted.copy()
     broken[0, 0] = np.nan
-    assert difference(broken, wanted) == difference(wanted[:50], wanted) == float('inf')
+    for found in (broken, wanted[:50]):
+        assert difference('depth', found, wanted) == float('inf')
+
+
+def test_a_plan_that_says_that_nothing_moves_does_not_pass_the_gate() -> None:
+    step = np.array([1.5e-3, -8e-4, 1.2e-3], np.float32)  # of a hand's usual speed
+    for name in ('axis_angle', 'translation'):
+        assert difference(name, np.zeros(3, np.float32), step) == 1.0
+        assert difference(name, step * np.float32(1.001), step) == pytest.approx(1e-3, rel=1e-2)
+        assert difference(name, np.zeros(3, np.float32), np.zeros(3, np.float32)) == 0.0
 
 
 def test_the_gate_looks_at_pictures_of_tissue() -> None:

@@ -39,6 +39,8 @@ def test_what_is_not_said_has_its_default_and_1e_4_is_a_number():
         ({'networks': {'depth': 'huge'}}, r"'huge' is none of compact, paper"),
         ({'networks': {'depth': 'paper'}, 'data': {**LEAST['data'], 'size': [256, 320]}},
          'no multiple of 14'),
+        *(({'networks': one, 'data': {**LEAST['data'], 'size': [32, 40]}}, 'of 33 and more')
+          for one in ({'motion': 'paper'}, {'appearance': True})),
         ({'objective': {'similarity': 'ms-ssim'}, 'data': {**LEAST['data'], 'size': [96, 128]}},
          'over 160 px'),
         ({'objective': {'distilled': 1.0}}, 'needs networks: teacher'),

@@ -231,9 +231,33 @@ def test_a_list_of_frames_that_are_not_there_names_the_first(tmp_path):
     (tmp_path / 'list.txt').write_text('dataset3/keyframe4 9 l\n')
     with pytest.raises(ValueError, match=r'frame 9 of the list has no picture'):
         scared(root, [tmp_path / 'list.txt'])
+    (tmp_path / 'list.txt').write_text('dataset3/keyframe4 2 l\ndataset9/keyframe1 2 l\n')
+    with pytest.raises(ValueError, match=r'dataset9/keyframe1: no such folder, and a list names'):
+        scared(root, [tmp_path / 'list.txt'])
     (tmp_path / 'list.txt').write_text('dataset3/keyframe4;9\n')
     with pytest.raises(ValueError, match=r'line 1: need FOLDER FRAME SIDE'):
         scared(root, [tmp_path / 'list.txt'])
+
+
+@pytest.mark.parametrize('content', [b'', b'{', b'[]', b'{"camera-pose": []}'])
+@pytest.mark.parametrize('file', ['frame_data000001.json', 'scene_points000001.tiff'])
+def test_truth_that_is_cut_short_or_of_something_else_is_named(tmp_path, file, content):
+    root = made_data.scared(tmp_path / 'data', [1, 2, 3])
+    next(root.rglob(file)).write_bytes(content)
+    with pytest.raises(ValueError, match=rf'dataset3/keyframe4: {file}: .*repair it') as found:
+        list(scared(root)[0].frames())
+    assert '\n' not in str(found.value)
+
+
+@pytest.mark.parametrize('kept', [0.5, 0.0])
+def test_an_archive_of_truth_that_is_cut_short_is_named(tmp_path, kept):
+    root = tmp_path / 'data'
+    made_data.scared_raw(root, 3)
+    archive = next(root.rglob('scene_points.tar.gz'))
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: int(kept * len(whole))] or b'no archive')
+    with pytest.raises(ValueError, match=r'scene_points\.tar\.gz: ReadError .*repair it'):
+        list(scared_raw(root)[0].frames())
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip('torch', reason='training needs torch: make setup-training')
 pytest.importorskip('peft', reason='the paper networks need peft: make setup-training')
 from released_weights import spread  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import save, save_file  # noqa: E402
 from tiny import tiny_config  # noqa: E402
 
 from endosfm3d_ros.bundle import BundleError, open_bundle  # noqa: E402
@@ -95,6 +95,34 @@ def test_a_folder_that_is_no_run_is_refused(
     assert command_line.main() == 1
     assert 'no run; needed a folder with weights.safetensors' in capsys.readouterr().err
     assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [(save({'x': torch.zeros(3)}), 'missing key encoder.'), (b'', 'no state dict that torch')],
+)
+def test_weights_of_something_else_are_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    content: bytes, said: str,
+) -> None:  # fmt: skip
+    (tmp_path / 'weights.safetensors').write_bytes(content)
+    monkeypatch.setattr(sys, 'argv', ['training', 'export', str(tmp_path), str(tmp_path / 'new')])
+    assert command_line.main() == 1
+    line = capsys.readouterr().err
+    assert f'{tmp_path}/weights.safetensors: {said}' in line and line.count('\n') == 1
+
+
+@pytest.mark.parametrize('text', ['', '[1]'])
+def test_a_card_that_is_none_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    card = tmp_path / 'card.json'
+    card.write_text(text)
+    for name in ('export', 'import-released'):
+        words = ['training', name, str(tmp_path / 'none'), str(tmp_path / 'new')]
+        monkeypatch.setattr(sys, 'argv', [*words, '--card', str(card)])
+        assert command_line.main() == 1
+        assert f'{card}: ' in capsys.readouterr().err
 
 
 def test_a_graph_that_says_something_else_is_not_written(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 """The bound on the focal length: against a definition written a second time, and its laws."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from endosfm3d_ros.core import zoom_steps
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
+from training.geometry import command, tune
 from training.geometry.bound import (
     Assumed,
     Seen,
@@ -143,6 +145,17 @@ def test_a_constant_is_set_by_its_name_or_refused(monkeypatch: pytest.MonkeyPatc
     for wrong in ('STEADY=1', 'zoom_steps.STEADY', 'zoom_steps.STEDY=1', 'zoom_steps.Weighed=1'):
         with pytest.raises(ValueError, match='needed MODULE.NAME=NUMBER'):
             put(wrong)
+
+
+@pytest.mark.parametrize('way', ['', '--lenses', '--simulated', 'tune'])
+def test_films_too_short_to_judge_are_refused_before_one_is_rendered(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [way] if way.startswith('--') else []
+    monkeypatch.setattr('sys.argv', ['it', str(tmp_path / 'out'), *words, '--seconds', '1'])
+    with pytest.raises(ValueError, match=r'--seconds is 1, at least 2\.5 are needed'):
+        tune.main() if way == 'tune' else command.main()
+    assert not (tmp_path / 'out').exists()
 
 
 def test_runs_of_an_older_version_are_refused_in_one_line() -> None:

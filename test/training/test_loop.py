@@ -302,6 +302,26 @@ def test_a_checkpoint_that_takes_anothers_place_never_leaves_it_half(tmp_path, m
     assert (folder / 'weights.safetensors').is_file()
 
 
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [('', 'no whole JSON'), ('{"step": 3}', "without 'config'"), ('[]', 'a list')],
+)
+def test_a_checkpoint_whose_facts_are_cut_short_or_foreign_is_named_in_one_line(
+    tmp_path, capsys, text, said
+):
+    config, run = settings(tmp_path), tmp_path / 'run'
+    folder = run / 'checkpoints' / 'step_00000003'
+    folder.mkdir(parents=True)
+    (folder / 'checkpoint.json').write_text(text)
+    assert train(config, run) == 1
+    with pytest.raises(TrainingError, match='take that folder away'):
+        paper_model(folder)
+    line = capsys.readouterr().err
+    assert f'{folder}/checkpoint.json: ' in line and said in line and line.count('\n') == 1
+    shutil.rmtree(folder)
+    assert latest(run) is None
+
+
 def test_a_full_disk_stops_with_one_line_and_loses_no_checkpoint(tmp_path, capsys):
     config = settings(tmp_path, loop={'epochs': 1})
     assert train(config, tmp_path / 'run') == 0

@@ -12,7 +12,7 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 
-from training.checkpoints import TrainingError, load_strictly, load_weights, save
+from training.checkpoints import FACTS, TrainingError, load_strictly, load_weights, save
 from training.data.augment import Augmentation, augmented
 from training.data.dataset import Samples
 from training.data.prepared import prepare_clip
@@ -82,6 +82,8 @@ def test_each_phase_moves_its_own_networks_and_every_term_can_be_switched(sample
         'photometric', 'consistency', 'zoom', 'centre', 'pair', 'smoothness', 'supervised'
     }  # fmt: skip
     assert all(np.isfinite(value) for value in figures.values())
+    centre = float(nets.tied.centre.detach().square().mean())
+    assert figures['centre'] == pytest.approx(centre, rel=1e-5)
 
 
 def test_a_teacher_tells_depth(samples):
@@ -139,7 +141,7 @@ def test_an_augmented_sample_knows_its_window(samples):
 
 
 def begun_with(folder, nets: Networks, scopes: list[str], tied: TiedIntrinsics) -> list[str]:
-    where = save(folder, 1, nets, {}, {'scopes': scopes}, 1)
+    where = save(folder, 1, nets, {}, {**dict.fromkeys(FACTS), 'scopes': scopes}, 1)
     now = Networks('small', 'small', 'tied', False, tied)
     lacking = load_weights(where, now, ['b', 'new', 'a'])
     assert torch.equal(next(now.depth.parameters()), next(nets.depth.parameters()))

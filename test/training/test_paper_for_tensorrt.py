@@ -44,4 +44,4 @@ def test_depth_and_motion_lint_clean_and_say_the_same_in_single_and_half(tmp_pat
             said = OnnxRuntimeEngine(replace(graph, data=data)).run(*shown)
             for name, value in OnnxRuntimeEngine(graph).run(*shown).items():
                 assert said[name].dtype == np.float32, name
-                assert difference(said[name], value) <= ALLOWED_ERROR[precision], name
+                assert difference(name, said[name], value) <= ALLOWED_ERROR[precision], name

@@ -18,7 +18,15 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from training.data.raw import RawClip, RawFrame, files_in, needed_folder, read_grey, read_picture
+from training.data.raw import (
+    RawClip,
+    RawFrame,
+    files_in,
+    named,
+    needed_folder,
+    read_grey,
+    read_picture,
+)
 
 FULL_SCALE_MM, FULL_SCALE = 100.0, 65535
 WIDEST = 1.3  # tangent of the angle off the axis that the pinhole shows at the side's middle
@@ -162,4 +170,5 @@ def _poses(path: Path) -> np.ndarray | None:
         raise ValueError(
             f'{path}, line {wrong[0]}: need 16 numbers, found {len(values[wrong[0] - 1])}'
         )
-    return np.array(values, float).reshape(-1, 4, 4).transpose(0, 2, 1)
+    with named(str(path)):
+        return np.array(values, float).reshape(-1, 4, 4).transpose(0, 2, 1)

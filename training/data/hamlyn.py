@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from training.data.raw import RawClip, RawFrame, files_in, needed_folder, read_grey, read_picture
+from training.data.raw import (
+    RawClip,
+    RawFrame,
+    files_in,
+    named,
+    needed_folder,
+    read_grey,
+    read_picture,
+)
 
 LAYOUT = 'CLIP/image01/*.jpg with depth01/*.png and intrinsics.txt, as Hamlyn is rectified'
 PARTS = ('image01', 'depth01', 'intrinsics.txt')
@@ -49,14 +57,16 @@ def _frames(folder: Path) -> Iterator[RawFrame]:
             known = (stored >= 1) & (stored <= FARTHEST_MM)
             depth = np.where(known, stored, np.float32(np.nan))
         height, width = image.shape[:2]
-        camera = None if K is None else Intrinsics.from_matrix(K, width, height)
+        with named(str(folder / 'intrinsics.txt')):
+            camera = None if K is None else Intrinsics.from_matrix(K, width, height)
         yield RawFrame(int(path.stem), image, camera, depth)
 
 
 def _matrix(path: Path) -> np.ndarray | None:
     if not path.is_file():
         return None
-    values = [float(word) for word in path.read_text().replace(',', ' ').split()]
+    with named(str(path)):
+        values = [float(word) for word in path.read_text().replace(',', ' ').split()]
     if len(values) not in (9, 12):
         raise ValueError(f'{path}: need a 3x3 or 3x4 matrix, found {len(values)} numbers')
     return np.array(values).reshape(3, -1)[:, :3]

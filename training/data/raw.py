@@ -2,7 +2,10 @@
 """What a reader of a data set gives: clips, and their frames as they lie on the disk."""
 
 import hashlib
+import tarfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +53,22 @@ class RawClip:
     name: str
     facts: str
     frames: Callable[[], Iterator[RawFrame]]
+
+
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """
+    Name what is read inside, where it is cut short or is of something else.
+
+    :raises ValueError: in one line.
+    """
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, EOFError, cv2.error, tarfile.TarError,
+            zlib.error) as error:  # fmt: skip
+        why = ' '.join(str(error).split())[:120]
+        kind = '' if isinstance(error, ValueError) else f'{type(error).__name__} '
+        raise ValueError(f'{what}: {kind}{why}; repair it or take it away') from error
 
 
 def read_picture(path: Path) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 
 from endosfm3d_ros.bags.videos import VideoFrames
 from endosfm3d_ros.core.frame import Intrinsics
-from training.data.raw import RawClip, RawFrame, files_in, needed_folder, read_picture
+from training.data.raw import RawClip, RawFrame, files_in, named, needed_folder, read_picture
 
 HEIGHT = 1024  # of one picture; files of scene points hold two, the left one first
 LAYOUT = 'datasetD/keyframeK/image_02/data/%010d.png, as AF-SfMLearner lays SCARED out'
@@ -43,6 +43,9 @@ def scared(
     needed_folder(root, LAYOUT)
     wanted = _wanted(lists) if lists else None
     clips = []
+    for name in sorted(wanted or {}):
+        if not (root / name).is_dir():
+            raise ValueError(f'{root / name}: no such folder, and a list names frames of it')
     for folder in sorted(root.glob('dataset*/keyframe*')):
         name = f'{folder.parent.name}/{folder.name}'
         numbers = sorted(
@@ -91,7 +94,9 @@ def _wanted(lists: list[Path]) -> dict[str, set[int]]:
     """Frame numbers by clip, of lists of frames."""
     wanted: dict[str, set[int]] = {}
     for path in lists:
-        for number, line in enumerate(path.read_text().split('\n'), 1):
+        with named(str(path)):
+            lines = path.read_text().split('\n')
+        for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             match = re.fullmatch(r'(\S+)\s+(\d+)\s+[lr]', line.strip())
@@ -108,8 +113,14 @@ def _frames(folder: Path, numbers: list[int], targets: set[int]) -> Iterator[Raw
     for number in numbers:
         image = read_picture(folder / 'image_02' / 'data' / f'{number:010d}.png')
         height, width = image.shape[:2]
-        camera, T = _facts(_found(folder, 'frame_data', f'frame_data{number - 1:06d}.json'))
-        depth = _depth(_found(folder, 'scene_points', f'scene_points{number - 1:06d}.tiff'))
+        facts, points = (
+            f'frame_data{number - 1:06d}.json',
+            f'scene_points{number - 1:06d}.tiff',
+        )
+        with named(f'{folder}: {facts}'):
+            camera, T = _facts(_found(folder, 'frame_data', facts))
+        with named(f'{folder}: {points}'):
+            depth = _depth(_found(folder, 'scene_points', points))
         yield RawFrame(
             number,
             image,
@@ -145,7 +156,7 @@ def _depth(raw: bytes | None) -> np.ndarray | None:
     """Z-depth of the left picture [mm], NaN where unknown, of a file of scene points x, y, z."""
     if raw is None:
         return None
-    stored = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
+    stored = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED) if raw else None
     if stored is None or stored.ndim != 3 or stored.shape[2] != 3:
         found = 'nothing readable' if stored is None else f'{stored.shape}'
         raise ValueError(f'scene points need a tiff of x, y, z, found {found}')
@@ -166,8 +177,14 @@ def _raw_frames(video: Path) -> Iterator[RawFrame]:
     for number, frame in enumerate(VideoFrames(video)):
         height = frame.image.shape[0] // 2
         left = np.ascontiguousarray(frame.image[:height])
-        camera, T = _facts(facts(f'frame_data{number:06d}.json'))
-        depth = _depth(points(f'scene_points{number:06d}.tiff'))
+        name = f'frame_data{number:06d}.json'
+        raw = facts(name)
+        with named(f'{video.parent}: {name}'):
+            camera, T = _facts(raw)
+        name = f'scene_points{number:06d}.tiff'
+        raw = points(name)
+        with named(f'{video.parent}: {name}'):
+            depth = _depth(raw)
         camera = camera.resized(left.shape[1], height) if camera else None
         yield RawFrame(number, left, camera, depth, T)
     points.close()
@@ -181,7 +198,9 @@ class _Beside:
         self._folder = parent / kind
         archive = parent / f'{kind}.tar.gz'
         packed = archive.is_file() and not self._folder.is_dir()
-        self._archive = tarfile.open(archive, 'r|gz') if packed else None  # noqa: SIM115 (close)
+        self._named = partial(named, str(archive))
+        with self._named():
+            self._archive = tarfile.open(archive, 'r|gz') if packed else None  # noqa: SIM115 (close)
         self._waiting: dict[str, bytes] = {}
         self.close: Callable[[], None] = self._archive.close if self._archive else lambda: None
 
@@ -190,10 +209,12 @@ class _Beside:
         if self._archive is None:
             return path.read_bytes() if path.is_file() else None
         while name not in self._waiting:
-            member = self._archive.next()
+            with self._named():
+                member = self._archive.next()
+                stream = None if member is None else self._archive.extractfile(member)
+                content = None if stream is None else stream.read()
             if member is None:
                 return None
-            stream = self._archive.extractfile(member)
-            if stream is not None:
-                self._waiting[Path(member.name).name] = stream.read()
+            if content is not None:
+                self._waiting[Path(member.name).name] = content
         return self._waiting.pop(name)

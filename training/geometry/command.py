@@ -28,6 +28,7 @@ from training.geometry.troubles import come_through, table
 from training.synthetic.film import MOVES
 
 FACTORS = (0.6, 1.4)
+LEAST_S = 2.5
 BENT_MOVES = ('advance', 'orbit', 'mixed')
 TROUBLED_MOVES, LEAST_TROUBLED_S = ('advance', 'orbit', 'mixed'), 5.0
 STARTS = [
@@ -60,7 +61,9 @@ def main() -> int:
     parser.add_argument('out', type=Path, help='folder of films, runs, tables and picture')
     parser.add_argument('--moves', nargs='+', default=list(MOVES), choices=MOVES)
     parser.add_argument('--seeds', default='10:14', help='FIRST:END of the films of each move')
-    parser.add_argument('--seconds', type=float, default=3.0, help='of each film (at least 2.5)')
+    parser.add_argument(
+        '--seconds', type=float, default=3.0, help=f'of each film (at least {LEAST_S:g})'
+    )
     parser.add_argument('--bundle', default='compact', help='whose depth is used')
     parser.add_argument(
         '--troubles',
@@ -89,6 +92,8 @@ def main() -> int:
     )
     a = parser.parse_args()
     kept = a.out / 'runs.json'
+    if not a.again:
+        check_seconds(a.seconds)
     if a.troubles:
         return _troubles(a.out, seeds_of(a.seeds), max(a.seconds, LEAST_TROUBLED_S), a.bundle)
     if a.lenses:
@@ -100,8 +105,6 @@ def main() -> int:
     if a.again:
         runs = [_read(one) for one in json.loads(kept.read_text())]
     else:
-        if a.seconds < 2.5:
-            raise ValueError(f'--seconds is {a.seconds:g}, at least 2.5 are needed')
         runs = measured(a.out, a.moves, seeds_of(a.seeds), a.seconds, a.bundle)
         kept.write_text(json.dumps([asdict(one) for one in runs]))
     text = tables(runs)
@@ -126,6 +129,12 @@ def seeds_of(text: str) -> range:
     if not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
         raise ValueError(f'--seeds is {text!r}, needed FIRST:END, such as 10:14')
     return range(int(first), int(end))
+
+
+def check_seconds(seconds: float) -> None:
+    """Refuse films that end before there is something to judge."""
+    if not seconds >= LEAST_S:
+        raise ValueError(f'--seconds is {seconds:g}, at least {LEAST_S:g} are needed')
 
 
 def _network(bundle: str) -> tuple[Remembered, tuple[tuple[int, int], ...]]:

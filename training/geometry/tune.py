@@ -20,7 +20,7 @@ import numpy as np
 
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.engines.choose import DepthGraphs
-from training.geometry.command import FACTORS, seeds_of
+from training.geometry.command import FACTORS, LEAST_S, check_seconds, seeds_of
 from training.geometry.films import films
 from training.geometry.runs import SECOND, Remembered, Run, Start, run
 from training.geometry.tables import lied, log_focal_surprise
@@ -100,10 +100,13 @@ def main() -> int:
     parser.add_argument('films', type=Path, help='folder of films')
     parser.add_argument('--moves', nargs='+', default=['creep', 'mixed'], choices=MOVES)
     parser.add_argument('--seeds', default='500:504', help='FIRST:END of the films of each move')
-    parser.add_argument('--seconds', type=float, default=4.0, help='of each film (at least 2.5)')
+    parser.add_argument(
+        '--seconds', type=float, default=4.0, help=f'of each film (at least {LEAST_S:g})'
+    )
     parser.add_argument('--bundle', default='compact', help='whose depth is used')
     parser.add_argument('--set', nargs='+', default=[], metavar='MODULE.NAME=NUMBER', dest='put')
     a = parser.parse_args()
+    check_seconds(a.seconds)
     for setting in a.put:
         put(setting)
     cv2.setNumThreads(1)
