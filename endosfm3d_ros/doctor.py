@@ -191,6 +191,9 @@ def run(arguments: argparse.Namespace) -> int:
     if seconds is not None and not 0.5 <= seconds <= 3600.0:
         print(f'endosfm3d doctor: --seconds {seconds:g}; needed 0.5 to 3600', file=sys.stderr)
         return 1
+    if arguments.topic is not None and arguments.no_traffic:
+        print('endosfm3d doctor: --topic listens; leave out --no-traffic', file=sys.stderr)
+        return 1
     bad = 0
     for finding in _asked_for(arguments):
         bad += finding.state == 'bad'
@@ -201,13 +204,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _asked_for(arguments: argparse.Namespace) -> Iterator[Finding]:
     """The machine's findings first; traffic only where ROS is there."""
-    if not arguments.topic:
+    has_ros = find_spec('rclpy') is not None
+    if arguments.topic is None or not has_ros:
         yield from examine()
-    if arguments.no_traffic or find_spec('rclpy') is None:
+    if arguments.no_traffic or not has_ros:
         return
     from endosfm3d_ros import doctor_topic  # late: the doctor runs where ROS is missing
 
-    if arguments.topic:
+    if arguments.topic is not None:
         yield from _shared_memory()
         yield from doctor_topic.examine_topic(arguments.topic, arguments.seconds or 10.0)
     else:

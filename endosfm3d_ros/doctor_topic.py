@@ -13,6 +13,7 @@ from endosfm3d_ros import dds
 from endosfm3d_ros.finding import Finding
 from endosfm3d_ros.share import shared_file
 from endosfm3d_ros.silence import words
+from endosfm3d_ros.typed import check_topic
 from endosfm3d_ros.watch import Watched, watch
 
 PATTERN = 'pattern:1920x1080@30'
@@ -24,6 +25,11 @@ UNEVEN = 2.5  # the 99th percentile of the intervals over their median
 
 def examine_topic(topic: str, seconds: float) -> Iterator[Finding]:
     """Listen to the user's own publisher and judge what came."""
+    try:
+        check_topic(topic)
+    except ValueError as error:
+        yield Finding('bad', str(error))
+        return
     with _Ros() as node:
         yield from judge(watch(node, topic, seconds))
 
