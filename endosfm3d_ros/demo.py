@@ -39,6 +39,7 @@ from endosfm3d_ros.share import DEMO_CLIP, shared_file
 IMAGE_TOPIC = '/endoscope/image_raw'
 DRAIN_S = 1.5  # the last frame's outputs are on their way
 PATIENCE_S = 30.0
+START_S = 300.0  # a first start on a machine compiles loops: a minute where it is busy
 DEMO_DOMAINS = range(59, 39, -1)  # one that is free: not the one a robot lives in
 PARTICIPANTS = 120  # of one domain at most: their ports end where the next domain's begin
 
@@ -60,6 +61,7 @@ def demo(clip: Path, out: Path, values: dict[str, Any], pictures: bool = True) -
     :raises DemoError, ValueError: a process failed, or the clip can not be played.
     :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
     """
+    _check_starts(values)
     parameters.settings(values)  # what the node would refuse is said before anything starts
     Outputs(values)
     facts = _facts_of_the_model(values)
@@ -99,6 +101,13 @@ def _run_and_report(
     summary = summarise(run, evaluation)
     (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
     return summary
+
+
+def _check_starts(values: dict[str, Any]) -> None:
+    """Refuse parameters with which the node would wait for somebody else than the demo."""
+    for name, needed in (('autostart', True), ('image_transport', 'raw')):
+        if values[name] != needed:
+            raise ValueError(f'{name}: {values[name]!r}; needed {needed!r} in the demo')
 
 
 def _facts_of_the_model(values: dict[str, Any]) -> dict[str, Any]:
@@ -226,12 +235,12 @@ def _end(process: 'subprocess.Popen[bytes]') -> None:
 
 
 def _wait_until(ready: Any, process: 'subprocess.Popen[bytes]', name: str, out: Path) -> None:
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + START_S
     while not ready():
         _check(process, name, out)
         if time.monotonic() > end:
             raise DemoError(
-                f'the {name} is not ready after {PATIENCE_S:.0f} s. {_failure(name, out)}'
+                f'the {name} is not ready after {START_S:.0f} s. {_failure(name, out)}'
             )
         time.sleep(0.1)
 

@@ -20,6 +20,8 @@ from endosfm3d_ros.cli import main
         ('model=nonesuch', "no bundle 'nonesuch'"),
         ('intrinsics.source=fixed', 'intrinsics.fixed (width'),
         ("odom_frame_id=''", 'names no frame'),
+        ('autostart=false', 'needed True in the demo'),
+        ('image_transport=compressed', "needed 'raw' in the demo"),
     ],
 )
 def test_what_the_node_would_refuse_is_said_at_once_and_no_process_starts(
