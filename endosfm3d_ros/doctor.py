@@ -139,12 +139,11 @@ def _shared_memory(shm: Path = Path('/dev/shm')) -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0]
-    state = 'note' if load > cores / 2 else 'ok'
-    yield Finding(
-        state,
-        f'{cores} cores, load {load:.1f}',
-        'latency suffers while other programs run' if state == 'note' else '',
-    )
+    text = f'{cores} cores, load {load:.1f}'
+    if load > cores / 2:
+        yield Finding('note', f'{text}: latency suffers while other programs run')
+    else:
+        yield Finding('ok', text)
 
 
 def _gpu() -> Iterator[Finding]:
