@@ -26,10 +26,11 @@ from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.engines.loading import KINDS
 from endosfm3d_ros.messages_in import frame_from
 from endosfm3d_ros.messages_out import header, image_message
-from endosfm3d_ros.outfile import check_outfile
+from endosfm3d_ros.outfile import check_outfile, write_outfile
 from endosfm3d_ros.outputs import Outputs, Traffic
 from endosfm3d_ros.replay import add_parameter_argument, parameters_from
 from endosfm3d_ros.share import DEMO_CLIP
+from endosfm3d_ros.typed import check_count
 
 CLIP = DEMO_CLIP / 'clip.mp4'
 SIZES = {'720p': (1280, 720), '1080p': (1920, 1080)}
@@ -220,6 +221,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d bench`."""
     try:
+        check_count('--frames', arguments.frames)
         check_outfile(arguments.out)
         values = parameters_from(arguments.parameters)
         bundle = open_bundle(values['model'])
@@ -231,6 +233,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f'\n{bundle.name} {bundle.version}, {size}, a frame:\n{as_table(costs)}')
             found['stages'][size] = {name: asdict(cost) for name, cost in costs.items()}
         found['engines'] = engines(bundle, list(KINDS), arguments.frames, values)
+        write_outfile(arguments.out, json.dumps(found, indent=1))
     except (ValueError, BundleError, EngineError) as error:
         print(f'endosfm3d bench: {error}', file=sys.stderr)
         return 1
@@ -241,6 +244,4 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             line = f'p50 {one["p50"]:.1f} p95 {one["p95"]:.1f} CPU {one["cpu"]:.1f} ms'
             print(f'{word:<13}{line}, ready after {one["ready_s"]:.1f} s  ({one["runtime"]})')
-    if arguments.out:
-        arguments.out.write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
     return 0

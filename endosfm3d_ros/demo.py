@@ -21,12 +21,14 @@ from typing import Any
 import psutil
 
 from endosfm3d_ros import parameters
+from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bags.nodes import USUAL
-from endosfm3d_ros.bags.recording import facts_beside
+from endosfm3d_ros.bags.recording import facts_beside, part_of
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth
+from endosfm3d_ros.messages_in import image_to_rgb
 from endosfm3d_ros.outputs import Outputs
 from endosfm3d_ros.replay import add_parameter_argument, parameters_from
 from endosfm3d_ros.report.build import build_report
@@ -37,6 +39,7 @@ from endosfm3d_ros.share import DEMO_CLIP, shared_file
 IMAGE_TOPIC = '/endoscope/image_raw'
 DRAIN_S = 1.5  # the last frame's outputs are on their way
 PATIENCE_S = 30.0
+START_S = 300.0  # a first start on a machine compiles loops: a minute where it is busy
 DEMO_DOMAINS = range(59, 39, -1)  # one that is free: not the one a robot lives in
 PARTICIPANTS = 120  # of one domain at most: their ports end where the next domain's begin
 
@@ -52,16 +55,36 @@ def demo(clip: Path, out: Path, values: dict[str, Any], pictures: bool = True) -
     :param clip: a video file.
     :param out: folder for the bag, summary.json, report.html and the logs.
     :param values: every parameter of the node by name.
-    :param pictures: False leaves what could show a patient out of the page, and deletes the bag.
+    :param pictures: False leaves what could show a patient out of the page, and deletes the bag,
+        however the run ends.
     :return: the summary.
     :raises DemoError, ValueError: a process failed, or the clip can not be played.
     :raises ValueError, BundleError, EngineError: parameters, bundle or engine do not fit.
     """
+    _check_starts(values)
     parameters.settings(values)  # what the node would refuse is said before anything starts
     Outputs(values)
     facts = _facts_of_the_model(values)
+    open_frames(clip, decode=image_to_rgb)  # so is what the player would
     out.mkdir(parents=True, exist_ok=True)
     bag = out / 'run.mcap'
+    try:
+        return _run_and_report(clip, out, bag, values, facts, pictures)
+    finally:
+        if not pictures:
+            for one in (bag, part_of(bag), facts_beside(bag)):
+                one.unlink(missing_ok=True)
+
+
+def _run_and_report(
+    clip: Path,
+    out: Path,
+    bag: Path,
+    values: dict[str, Any],
+    facts: dict[str, Any],
+    pictures: bool,
+) -> dict[str, Any]:
+    """Play, record, and make the page and the summary of the bag."""
     load_before = os.getloadavg()[0]
     facts |= _live(clip, out, bag, values)
     facts['machine'] = {
@@ -77,10 +100,14 @@ def demo(clip: Path, out: Path, values: dict[str, Any], pictures: bool = True) -
     build_report(run, out / 'report.html', pictures=pictures, evaluation=evaluation)
     summary = summarise(run, evaluation)
     (out / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
-    if not pictures:
-        bag.unlink()
-        facts_beside(bag).unlink()
     return summary
+
+
+def _check_starts(values: dict[str, Any]) -> None:
+    """Refuse parameters with which the node would wait for somebody else than the demo."""
+    for name, needed in (('autostart', True), ('image_transport', 'raw')):
+        if values[name] != needed:
+            raise ValueError(f'{name}: {values[name]!r}; needed {needed!r} in the demo')
 
 
 def _facts_of_the_model(values: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +119,8 @@ def _facts_of_the_model(values: dict[str, Any]) -> dict[str, Any]:
 def _live(clip: Path, out: Path, bag: Path, values: dict[str, Any]) -> dict[str, Any]:
     """Run the three processes to the clip's end; returns what only they know."""
     played_file, recorded_file = out / 'played.json', out / 'recorded.json'
-    for stale in (bag, facts_beside(bag), played_file, recorded_file):
+    page, summary = out / 'report.html', out / 'summary.json'
+    for stale in (bag, facts_beside(bag), played_file, recorded_file, page, summary):
         stale.unlink(missing_ok=True)
     command = [sys.executable, '-m', 'endosfm3d_ros.cli']
     parameter_file = out / 'parameters.json'  # JSON is YAML
@@ -207,12 +235,12 @@ def _end(process: 'subprocess.Popen[bytes]') -> None:
 
 
 def _wait_until(ready: Any, process: 'subprocess.Popen[bytes]', name: str, out: Path) -> None:
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + START_S
     while not ready():
         _check(process, name, out)
         if time.monotonic() > end:
             raise DemoError(
-                f'the {name} is not ready after {PATIENCE_S:.0f} s. {_failure(name, out)}'
+                f'the {name} is not ready after {START_S:.0f} s. {_failure(name, out)}'
             )
         time.sleep(0.1)
 
@@ -290,8 +318,8 @@ def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d demo`."""
     clip = arguments.clip or DEMO_CLIP / 'clip.mp4'
     try:
-        if not clip.is_file():
-            raise ValueError(f'{clip}: no such file')
+        if clip.is_dir():
+            raise ValueError(f'{clip}: a folder; needed a video file')
         values = parameters_from(arguments.parameters)
         summary = demo(clip, arguments.out, values, pictures=not arguments.no_pictures)
     except (ValueError, OSError, BundleError, EngineError, DemoError) as error:

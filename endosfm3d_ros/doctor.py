@@ -139,12 +139,11 @@ def _shared_memory(shm: Path = Path('/dev/shm')) -> Iterator[Finding]:
 def _machine() -> Iterator[Finding]:
     cores = os.cpu_count() or 1
     load = os.getloadavg()[0]
-    state = 'note' if load > cores / 2 else 'ok'
-    yield Finding(
-        state,
-        f'{cores} cores, load {load:.1f}',
-        'latency suffers while other programs run' if state == 'note' else '',
-    )
+    text = f'{cores} cores, load {load:.1f}'
+    if load > cores / 2:
+        yield Finding('note', f'{text}: latency suffers while other programs run')
+    else:
+        yield Finding('ok', text)
 
 
 def _gpu() -> Iterator[Finding]:
@@ -191,6 +190,9 @@ def run(arguments: argparse.Namespace) -> int:
     if seconds is not None and not 0.5 <= seconds <= 3600.0:
         print(f'endosfm3d doctor: --seconds {seconds:g}; needed 0.5 to 3600', file=sys.stderr)
         return 1
+    if arguments.topic is not None and arguments.no_traffic:
+        print('endosfm3d doctor: --topic listens; leave out --no-traffic', file=sys.stderr)
+        return 1
     bad = 0
     for finding in _asked_for(arguments):
         bad += finding.state == 'bad'
@@ -201,13 +203,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _asked_for(arguments: argparse.Namespace) -> Iterator[Finding]:
     """The machine's findings first; traffic only where ROS is there."""
-    if not arguments.topic:
+    has_ros = find_spec('rclpy') is not None
+    if arguments.topic is None or not has_ros:
         yield from examine()
-    if arguments.no_traffic or find_spec('rclpy') is None:
+    if arguments.no_traffic or not has_ros:
         return
     from endosfm3d_ros import doctor_topic  # late: the doctor runs where ROS is missing
 
-    if arguments.topic:
+    if arguments.topic is not None:
         yield from _shared_memory()
         yield from doctor_topic.examine_topic(arguments.topic, arguments.seconds or 10.0)
     else:

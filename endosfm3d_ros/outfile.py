@@ -18,3 +18,18 @@ def check_outfile(path: Path | None) -> None:
         raise ValueError(f'{path}: no folder {path.parent}; make it, or choose another')
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
         raise ValueError(f'{path}: cannot write there; needed a file that you may write')
+
+
+def write_outfile(path: Path | None, text: str) -> None:
+    """
+    Write a file whose folder was there when the work began.
+
+    :param path: the file; None where none is asked for.
+    :raises ValueError: the disk is full, or the folder is gone.
+    """
+    if path is None:
+        return
+    try:
+        path.write_text(text + '\n', encoding='utf-8')
+    except OSError as error:
+        raise ValueError(f'{path}: cannot write there ({error.strerror})') from error

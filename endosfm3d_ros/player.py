@@ -28,7 +28,8 @@ from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.core.frame import Frame
 from endosfm3d_ros.messages_in import image_to_rgb
-from endosfm3d_ros.outfile import check_outfile
+from endosfm3d_ros.outfile import check_outfile, write_outfile
+from endosfm3d_ros.typed import check_count, check_topic
 
 DEFAULT_TOPIC = '/endoscope/image_raw'
 DECODED_AHEAD = 4
@@ -351,6 +352,8 @@ def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d play`: 0 when frames were sent, 1 with one line on stderr when not."""
     keep_freed_pictures()
     try:
+        check_topic(arguments.to)
+        check_count('--count', arguments.count)
         check_outfile(arguments.facts)
         source = open_frames(
             arguments.input,
@@ -377,6 +380,7 @@ def run(arguments: argparse.Namespace) -> int:
         finally:
             node.destroy_node()
             rclpy.try_shutdown()
+        write_outfile(arguments.facts, json.dumps(asdict(played), indent=2))
     except (ValueError, OSError) as error:  # that nobody listens is one, too
         print(f'endosfm3d play: {error}', file=sys.stderr)
         return 1
@@ -386,6 +390,4 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if played.shortfall:
         print(played.shortfall, file=sys.stderr)
-    if arguments.facts:
-        arguments.facts.write_text(json.dumps(asdict(played), indent=2) + '\n')
     return 0 if played.sent or played.stopped else 1

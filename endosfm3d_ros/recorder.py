@@ -25,7 +25,7 @@ from endosfm3d_ros.bags.background import BackgroundWriter, Message
 from endosfm3d_ros.bags.nodes import USUAL
 from endosfm3d_ros.bags.recording import McapWriter, OfferedQos
 from endosfm3d_ros.node_topics import inputs_of_node, topics_of_node
-from endosfm3d_ros.outfile import check_outfile
+from endosfm3d_ros.outfile import check_outfile, write_outfile
 from endosfm3d_ros.traffic import (
     Ages,
     MessageInfo,
@@ -34,6 +34,7 @@ from endosfm3d_ros.traffic import (
     stamp_at,
     stamp_offset,
 )
+from endosfm3d_ros.typed import check_count, check_topic
 
 LARGE_TYPES = frozenset(('sensor_msgs/msg/Image', 'sensor_msgs/msg/PointCloud2'))
 LARGE_DEPTH, SMALL_DEPTH = 10, 200
@@ -308,6 +309,8 @@ def _check_names(topics: Sequence[str], watch: str | None) -> None:
     """Refuse topics that are none to record, or one to watch that is none of them."""
     if relative := [topic for topic in topics if not topic.startswith('/')]:
         raise ValueError(f'{", ".join(relative)}: needed full names, which begin with /')
+    for topic in topics:
+        check_topic(topic)
     if watch and watch not in topics:
         raise ValueError(f'--watch {watch} is none of the recorded topics: {", ".join(topics)}')
 
@@ -316,7 +319,9 @@ def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d record`: 0 when messages were recorded, 1 with one line on stderr when not."""
     topics = arguments.topics or topics_of_node(arguments.node)
     try:
+        _check_names([arguments.node], None)
         _check_names(topics, None if arguments.with_input else arguments.watch)
+        check_count('--count', arguments.count)
         check_outfile(arguments.facts)
     except ValueError as error:
         print(f'endosfm3d record: {error}', file=sys.stderr)
@@ -341,6 +346,7 @@ def run(arguments: argparse.Namespace) -> int:
             count=arguments.count,
             silence_s=arguments.silence,
         )
+        write_outfile(arguments.facts, json.dumps(asdict(recorded), indent=2))
     except (ValueError, OSError) as error:
         print(f'endosfm3d record: {error}', file=sys.stderr)
         return 1
@@ -348,8 +354,6 @@ def run(arguments: argparse.Namespace) -> int:
         node.destroy_node()
         rclpy.try_shutdown()
     _show(recorded)
-    if arguments.facts:
-        arguments.facts.write_text(json.dumps(asdict(recorded), indent=2) + '\n')
     if not any(topic.received for topic in recorded.topics.values()):
         print(f'endosfm3d record: nothing came on {", ".join(topics)}', file=sys.stderr)
         return 1

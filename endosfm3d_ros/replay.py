@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,7 @@ def add_parameter_argument(parser: argparse.ArgumentParser) -> None:
 
 def parameters_from(texts: list[str]) -> dict[str, Any]:
     """
-    Read NAME=VALUE texts over the defaults, values as YAML.
+    Read NAME=VALUE texts over the defaults, values as a parameter file of ROS has them.
 
     :raises ValueError: not of that form, unknown, or out of range.
     """
@@ -224,8 +225,23 @@ def parameters_from(texts: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition('=')
         if not equals:
             raise ValueError(f'--set {text}: needed NAME=VALUE')
-        given[name] = yaml.safe_load(value)
+        given[name] = _value(name, value)
     return {**parameters.DEFAULTS, **parameters.checked(given)}
+
+
+def _value(name: str, text: str) -> Any:
+    """What a parameter file of ROS would read: YAML, whose 1e-3 is a number."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        why = getattr(error, 'problem', '') or ' '.join(str(error).split())
+        raise ValueError(
+            f'--set {name}={text} is no YAML ({why}); put a text into quotes: {name}={text!r}'
+        ) from error
+    if isinstance(value, str) and isinstance(parameters.DEFAULTS.get(name), float):
+        with suppress(ValueError):  # what is no number is refused with all else that does not fit
+            return float(value)
+    return value
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -153,19 +153,20 @@ class Watch:
             self.refusals[why] = self.refusals.get(why, 0) + 1
 
 
-def watch(node: Node, topic: str, seconds: float) -> Watched:
+def watch(node: Node, topic: str, seconds: float, patience_s: float = DISCOVERY_S) -> Watched:
     """
     Listen to an image topic.
 
     :param node: listens; nothing else may spin it.
     :param topic: an Image or CompressedImage topic.
     :param seconds: how long, once a publisher was found [s].
+    :param patience_s: how long to look for one [s].
     """
     topic = node.resolve_topic_name(topic)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        _spin(executor, DISCOVERY_S, lambda: _is_known(offers_on(node, topic)))
+        _spin(executor, patience_s, lambda: _is_known(offers_on(node, topic)))
         offers = tuple(offers_on(node, topic))
         kind = CompressedImage if offers and offers[0].type_name == IMAGE_TYPES[1] else Image
         qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)

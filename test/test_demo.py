@@ -20,6 +20,8 @@ from endosfm3d_ros.cli import main
         ('model=nonesuch', "no bundle 'nonesuch'"),
         ('intrinsics.source=fixed', 'intrinsics.fixed (width'),
         ("odom_frame_id=''", 'names no frame'),
+        ('autostart=false', 'needed True in the demo'),
+        ('image_transport=compressed', "needed 'raw' in the demo"),
     ],
 )
 def test_what_the_node_would_refuse_is_said_at_once_and_no_process_starts(
@@ -30,6 +32,35 @@ def test_what_the_node_would_refuse_is_said_at_once_and_no_process_starts(
     error = capsys.readouterr().err
     assert said in error and error.count('\n') == 1
     assert not out.exists() and not psutil.Process().children()
+
+
+@pytest.mark.parametrize(
+    ('clip', 'said'),
+    [('nowhere.mp4', 'no such file'), ('text.mp4', 'not a video'), ('.', 'a folder; needed')],
+)
+def test_a_clip_that_can_not_be_played_is_said_at_once_and_no_process_starts(
+    clip: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'text.mp4').write_text('no video')
+    out = tmp_path / 'out'
+    assert main(['demo', str(tmp_path / clip), '--out', str(out)]) == 1
+    error = capsys.readouterr().err
+    assert said in error and error.count('\n') == 1
+    assert not out.exists() and not psutil.Process().children()
+
+
+def test_without_pictures_no_bag_stays_however_the_demo_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(clip: Path, out: Path, bag: Path, values: object) -> None:
+        for one in (bag, bag.with_name('run.mcap.part')):
+            one.write_bytes(b'pictures of a patient')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, '_live', broken_off)
+    for words, stays in (([], True), (['--no-pictures'], False)):
+        assert main(['demo', '--out', str(tmp_path), *words]) == 130
+        assert bool(list(tmp_path.glob('run.mcap*'))) == stays
 
 
 def test_a_demo_keeps_to_this_machine_and_out_of_the_shell_s_domain(

@@ -3,6 +3,7 @@
 The launch file: what it names is what is installed; where launch_ros is found, it really runs.
 """
 
+import argparse
 import ast
 import configparser
 import contextlib
@@ -26,6 +27,8 @@ from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 from sensor_msgs.msg import Image
+
+from endosfm3d_ros import player
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH_FILE = ROOT / 'launch' / 'endosfm3d.launch.py'
@@ -301,9 +304,20 @@ def test_what_is_wrong_in_a_parameter_file_gets_one_clear_line(
     assert len(lines) == 1 and 'Traceback' not in robot.log()
 
 
+DEMO = ROOT / 'endosfm3d_ros' / 'demo_clip'
+
+
 @pytest.mark.ros
+@pytest.mark.parametrize(
+    ('words', 'frame_id'),
+    [
+        ([f'input:={DEMO / "clip.mp4"}'], 'endoscope_optical'),
+        ([f'input:={DEMO / "depth"}', 'rate:=5', 'frame_id:=scope'], 'scope'),
+    ],
+    ids=['video', 'pictures'],
+)
 def test_a_recording_is_played_through_the_live_node(
-    robot: Robot, prefix: Path, tmp_path: Path
+    robot: Robot, prefix: Path, tmp_path: Path, words: list[str], frame_id: str
 ) -> None:
     scripts = prefix / 'lib' / 'endosfm3d_ros'
     stand_in = tmp_path / 'bin' / 'ros2'  # of all that ros2 can do only `run PACKAGE` is needed
@@ -311,11 +325,11 @@ def test_a_recording_is_played_through_the_live_node(
     stand_in.write_text(f'#!/bin/sh\nshift 2\nexec {scripts}/"$@"\n')
     stand_in.chmod(0o755)
     answers: list[DiagnosticArray] = []
-    robot.node.create_subscription(DiagnosticArray, '/endosfm3d/status', answers.append, 1)
+    robot.node.create_subscription(DiagnosticArray, '/endosfm3d/status', answers.append, 10)
     path = f'{stand_in.parent}{os.pathsep}{os.environ["PATH"]}'
-    clip = f'input:={ROOT / "endosfm3d_ros" / "demo_clip" / "clip.mp4"}'
-    robot.launch(clip, 'model:=photometric', file=PLAY_FILE, PATH=path)
+    robot.launch(*words, 'model:=photometric', file=PLAY_FILE, PATH=path)
     robot.wait(lambda: len(answers) > 2, 'three answers to played pictures')
+    assert {answer.header.frame_id for answer in answers} == {frame_id}
     assert robot.parameter('/endosfm3d', 'model') == 'photometric'  # arguments reach the node
     assert robot.press_ctrl_c() == 0 and 'Traceback' not in robot.log()
 
@@ -323,9 +337,27 @@ def test_a_recording_is_played_through_the_live_node(
 # -- the other files of launch/ and config/
 
 
+def test_play_passes_on_what_an_input_may_need() -> None:
+    parser = argparse.ArgumentParser()
+    player.add_arguments(parser)
+    (options,) = (
+        ast.literal_eval(n.value)
+        for n in ast.walk(ast.parse(PLAY_FILE.read_text()))
+        if isinstance(n, ast.Assign) and getattr(n.targets[0], 'id', '') == 'OPTIONS'
+    )
+    assert {'rate', 'topic', 'frame_id'} == set(options) <= set(vars(parser.parse_args(['clip'])))
+
+
 def test_play_starts_the_player_with_the_profile_beside_the_node() -> None:
     texts = {n.value for n in ast.walk(ast.parse(PLAY_FILE.read_text())) if is_text(n)}
-    assert {'endosfm3d.launch.py', 'fastdds_large_images.xml', 'play', '--to', 'image'} <= texts
+    assert {
+        'endosfm3d.launch.py',
+        'fastdds_large_images.xml',
+        'play',
+        '--to',
+        '--wait',
+        'image',
+    } <= texts
 
 
 def test_every_profile_is_well_formed() -> None:

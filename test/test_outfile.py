@@ -2,9 +2,11 @@
 """What can not be read or written is told in one line, and before the work."""
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from endosfm3d_ros import bench, player
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.outfile import check_outfile
 
@@ -34,6 +36,29 @@ def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
     check_outfile(tmp_path / 'figures.json')
     with pytest.raises(ValueError, match='cannot write there'):
         check_outfile(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('module', 'words'),
+    [
+        (player, ['play', 'pattern:64x48@30', '--wait-for', '0', '--count', '1', '--facts']),
+        (bench, ['bench', '--frames', '1', '--out']),
+    ],
+    ids=['play', 'bench'],
+)
+def test_figures_that_can_not_be_written_in_the_end_are_one_line(
+    module: ModuleType,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(module, 'check_outfile', lambda path: None)  # its folder went meanwhile
+    for work in ('stages', 'engines'):  # of the bench, which takes its time
+        monkeypatch.setattr(bench, work, lambda *_: {})
+    assert main([*words, str(tmp_path / 'none' / 'figures.json')]) == 1
+    error = capsys.readouterr().err
+    assert 'figures.json: cannot write there (No such file' in error and error.count('\n') == 1
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,11 @@ def open_frames(
     is_pattern = path.name.startswith(PREFIX) and not path.exists()
     if not is_pattern and not path.exists():
         raise ValueError(f'{path}: no such file or folder')
+    if path.suffix.lower() == '.bag':
+        raise ValueError(
+            f'{path}: a bag of ROS 1; convert it: '
+            f'`rosbags-convert --src {path.name} --dst {path.stem}_ros2`'
+        )
     if not is_pattern and is_bag(path):
         if decode is None:
             raise ValueError(f'{path}: a bag needs the function that decodes its image messages')

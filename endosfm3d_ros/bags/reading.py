@@ -68,6 +68,8 @@ class RunBag:
         :raises ValueError: no such file, or no whole bag.
         """
         self.path = Path(path)
+        if self.path.is_dir():
+            raise ValueError(f'{self.path}: a folder; give the .mcap file in it')
         if not self.path.is_file():
             part = part_of(self.path)
             found = f', only {part.name} of a run that broke off' if part.is_file() else ''

@@ -317,6 +317,7 @@ def test_a_bag_that_broke_off_is_one_clear_line(
         ),
         (lambda path: _file(path / 'empty.mp4', b''), 'not a video that OpenCV can open'),
         (lambda path: _file(path / 'one.png', b''), 'one picture is no video'),
+        (lambda path: _file(path / 'old.bag', b'#ROSBAG V2.0'), 'a bag of ROS 1; convert it'),
         (lambda path: path, 'neither a bag nor pictures'),
     ],
 )

@@ -166,6 +166,11 @@ def test_a_run_that_raises_leaves_no_bag_but_a_readable_part(tmp_path: Path):
     assert RunBag(tmp_path / 'run.mcap.part').topics['/image'].count == 1
 
 
+def test_a_bag_s_folder_is_told_from_a_bag_that_is_not_there(tmp_path: Path):
+    with pytest.raises(ValueError, match='a folder; give the .mcap file in it'):
+        RunBag(tmp_path)
+
+
 def test_what_broke_off_is_not_written_over_by_the_next_recording(tmp_path: Path):
     path, part = tmp_path / 'run.mcap', tmp_path / 'run.mcap.part'
     with pytest.raises(ZeroDivisionError):

@@ -17,6 +17,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
+from endosfm3d_ros import dds, doctor_topic
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.dds import profile_line
 from endosfm3d_ros.doctor_topic import examine_machine, judge
@@ -68,6 +69,26 @@ def test_a_driver_that_does_everything_right_gets_only_ok() -> None:
 def test_what_is_wrong_is_named(wrong: dict[str, Any], state: str, said: str) -> None:
     findings = [one for one in judge(replace(FINE, **wrong)) if said in one.text]
     assert [one.state for one in findings] == [state]
+
+
+def test_a_picture_or_two_of_our_own_player_s_hundred_are_not_well() -> None:
+    few = replace(FINE, received=2)
+    for best, state in ((True, 'bad'), (False, 'note')):
+        said = doctor_topic._machine_finding('plain', few, sent=90.0, is_best=best)
+        assert (said.state, bool(said.cure)) == (state, True)
+        assert '0 of 2 lost' in said.text and 'the others of some 90' in said.text
+        assert doctor_topic._machine_finding('plain', FINE, 300.0, is_best=best).state == 'ok'
+
+
+@pytest.mark.ros
+def test_our_own_player_may_start_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = tmp_path / 'late'
+    late.write_text(f'#!/bin/sh\nsleep 6\nexec {sys.executable} "$@"\n')  # a busy machine
+    late.chmod(0o755)
+    monkeypatch.setattr(doctor_topic.sys, 'executable', str(late))
+    monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', str(ROOT / dds.FAST_DDS_PROFILE))
+    (said,) = examine_machine(1.0)
+    assert 'lost' in said.text and 'publishers: none' not in said.text
 
 
 def test_the_line_for_the_driver_names_the_profile_that_lies_there(
