@@ -55,6 +55,7 @@ class ZoomFilter:
     :param odd: rims since then, at most PATIENCE.
     :param doubts: courses by the last rims, which are refused; empty where the last is believed.
     :param jumped: the zoom was believed to have jumped with the last rim.
+    :param by_tracks: it was last told by tracks, whose common error rims have not.
     """
 
     mean: np.ndarray
@@ -65,6 +66,7 @@ class ZoomFilter:
     odd: int = 0
     doubts: tuple[Doubt, ...] = ()
     jumped: bool = False
+    by_tracks: bool = False
 
     @classmethod
     def start(cls, focal_px: float, sigma: float) -> 'ZoomFilter':
@@ -168,20 +170,24 @@ class ZoomFilter:
         better without it.
         """
         sigma = max(sigma, RADIUS_FLOOR)
-        told = self._alone
-        others = [doubt.course for doubt in self.doubts] + ([self.before] if self.before else [])
-        fits = [course for course in others if course._off(log_zoom, sigma) < ODD_SIGMAS]
-        if told._off(log_zoom, sigma) < GATE_SIGMAS:
-            fits.append(told)
+        told, before = self._alone, self.before
+        fits = [told] if told._off(log_zoom, sigma) < GATE_SIGMAS else []
+        if before and before._off(log_zoom, sigma) < ODD_SIGMAS:
+            fits.append(before)
+        # rather that it runs than that it jumped
+        likely = [
+            doubt for doubt in self.doubts if doubt.course._off(log_zoom, sigma) < ODD_SIGMAS
+        ]
+        fits += [doubt.course for doubt in likely[:1]]
         if not fits:
             return self._doubting(log_zoom, sigma)
         best = min(fits, key=lambda course: abs(log_zoom - course.mean[ZOOM]))
         if best is told:
             return self._believing(log_zoom, sigma)
         after = best._measured_zoom(log_zoom, sigma)
-        if best is self.before:
+        if best is before:
             return replace(self._on(after), before=told, odd=2)
-        doubt = next(doubt for doubt in self.doubts if doubt.course is best)
+        doubt = likely[0]
         if doubt.lacks > 1:
             return replace(self, doubts=(replace(doubt, course=after, lacks=doubt.lacks - 1),))
         if doubt.jumped:
@@ -191,7 +197,7 @@ class ZoomFilter:
     def _believing(self, log_zoom: float, sigma: float) -> 'ZoomFilter':
         """With a rim that goes on with what is told."""
         told = self._alone
-        after = told._measured_zoom(log_zoom, sigma)
+        after = replace(told._measured_zoom(log_zoom, sigma), by_tracks=False)
         if self.before:
             stays = self.odd < PATIENCE
             return replace(after, before=self.before, odd=self.odd + 1) if stays else after
@@ -211,8 +217,9 @@ class ZoomFilter:
         mean[1:] = log_zoom, 0.0
         covariance[1:] = covariance[:, 1:] = 0.0
         covariance[ZOOM, ZOOM], covariance[RATE, RATE] = sigma**2, JUMPED_RATE**2
-        jumped = replace(now._alone, mean=mean, covariance=covariance)
-        runs = now._alone._measured_zoom(log_zoom, sigma)
+        alone = replace(now._alone, by_tracks=False)
+        jumped = replace(alone, mean=mean, covariance=covariance)
+        runs = alone._measured_zoom(log_zoom, sigma)
         doubts = Doubt(runs, 1, jumped=False), Doubt(jumped, PATIENCE, jumped=True)
         return replace(now, doubts=doubts)
 
@@ -223,7 +230,8 @@ class ZoomFilter:
 
     def _off(self, log_zoom: float, sigma: float) -> float:
         """How far a measurement lies from what is expected, in sigmas."""
-        expected = np.sqrt(self.covariance[ZOOM, ZOOM] + sigma**2)
+        common = self.common[1] if self.by_tracks else 0.0
+        expected = np.sqrt(self.covariance[ZOOM, ZOOM] + common + sigma**2)
         return float(abs(log_zoom - self.mean[ZOOM]) / expected)
 
     def _on(self, course: 'ZoomFilter') -> 'ZoomFilter':
@@ -232,7 +240,7 @@ class ZoomFilter:
         mean[FOCAL] = self.mean[FOCAL]
         covariance[FOCAL] = covariance[:, FOCAL] = 0.0
         covariance[FOCAL, FOCAL] = self.covariance[FOCAL, FOCAL]
-        return replace(self._alone, mean=mean, covariance=covariance)
+        return replace(self._alone, mean=mean, covariance=covariance, by_tracks=course.by_tracks)
 
     def without_rim(self) -> 'ZoomFilter':
         """The rim is lost: what a single one said that no other one went on with is dropped."""
@@ -260,7 +268,8 @@ class ZoomFilter:
         if self.before:
             way, other = log_zoom - self.mean[ZOOM], log_zoom - self.before.mean[ZOOM]
             course = self._on(self.before) if abs(other) < abs(way) else course
-        return course._measured_zoom(log_zoom, max(sigma, RADIUS_FLOOR))
+        told = course._measured_zoom(log_zoom, max(sigma, RADIUS_FLOOR))
+        return replace(told, by_tracks=True)
 
     def measure_focal(self, focal_px: float, sigma: float) -> 'ZoomFilter':
         """

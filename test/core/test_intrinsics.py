@@ -158,6 +158,29 @@ def test_a_zoom_of_twice_a_second_costs_one_rim(rate: float) -> None:
     assert sum(wrong) <= 1 and not any(state.jumped for state in states)
 
 
+@pytest.mark.parametrize('speed', [-0.75, 0.75, 1.0])
+def test_a_zoom_that_starts_and_stops_at_once_costs_a_rim_each(speed: float) -> None:
+    truth = speed * np.clip(np.arange(1, 51) / RATE, 0, 1)  # of log zoom
+    states = seen(truth)
+    error = np.abs(truth - np.log([state.zoom for state in states]))
+    assert (error > 0.02).sum() <= 2 and error.max() < 1.1 * abs(speed) / RATE
+    assert not any(state.jumped for state in states)
+
+
+def test_a_rim_that_comes_back_is_believed_against_tracks_as_unsure_as_they_are() -> None:
+    """Each of their measurements is good, but what they have in common is off by 3 %."""
+    for off, known in ((0.03, True), (0.3, False)):
+        state = seen(np.zeros(1))[-1]
+        for _ in range(50):
+            state = state.predict(1 / RATE).informed(np.log(500.0), np.diag([0.1, 0.03]) ** 2)
+            state = state.follow_zoom(off, 0.004)
+        back = state.predict(1 / RATE).measure_zoom(0.0, RIM_SIGMA)
+        assert bool(back.doubts) != known
+        if known:
+            assert np.log(back.zoom) == pytest.approx(0.0, abs=2e-3)
+            assert back.predict(1 / RATE).measure_zoom(0.05, RIM_SIGMA).doubts  # rims among rims
+
+
 @pytest.mark.parametrize('rate', [5.0, 25.0, 60.0])
 @pytest.mark.parametrize('step', [-0.7, 0.3, 0.7])
 def test_a_step_of_the_zoom_is_told_with_the_fourth_rim(rate: float, step: float) -> None:
