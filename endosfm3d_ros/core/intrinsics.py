@@ -109,11 +109,14 @@ class CameraEstimate:
         The first rim of an epoch says where the scope's field of view ends, so where its focal
         length starts.
         """
-        zoom = self.zoom
-        learnt = zoom.covariance[FOCAL, FOCAL] < (LEARNT * zoom.prior_sigma) ** 2
-        if self.field_of_view_deg is not None and not learnt:
-            log_focal = np.log(prior_focal(radius, self.field_of_view_deg))
+        zoom, usual = self.zoom, self.field_of_view_deg
+        if zoom.covariance[FOCAL, FOCAL] < (LEARNT * zoom.prior_sigma) ** 2:
+            usual = None  # it was learnt
+        if usual is not None:
+            log_focal = np.log(prior_focal(radius, usual))
             zoom = replace(zoom, mean=np.array([log_focal - zoom.mean[ZOOM], *zoom.mean[1:]]))
+        if not zoom.by_tracks:
+            zoom = zoom.counted_from_here(focal_too=usual is not None)
         return replace(self, zoom=zoom, centre=(u, v), first_radius=radius / zoom.zoom)
 
     def camera(self, width: int, height: int) -> Intrinsics:

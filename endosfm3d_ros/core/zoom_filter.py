@@ -13,6 +13,7 @@ import numpy as np
 
 FOCAL, ZOOM, RATE = 0, 1, 2  # the state: log f0 [log px], log zoom, its rate [1/s]
 ZOOM_ACCELERATION = 0.8  # spectral density [1/s^1.5]: a hand turns a zoom wheel
+AT_START = 1e-5  # sigma of log zoom where it is 1 by definition
 ZOOM_RANGE = 0.35  # sigma of log zoom at most, however long it was not seen: scopes zoom by 1 to 2
 RATE_DECAY_S = 0.3  # an unmeasured zoom comes to rest
 GATE_SIGMAS = 3.5  # a rim farther off than this is doubted
@@ -77,7 +78,7 @@ class ZoomFilter:
         :param sigma: standard deviation of its logarithm.
         """
         return cls(
-            np.array([np.log(focal_px), 0.0, 0.0]), np.diag([sigma**2, 1e-10, 0.1**2]), sigma
+            np.array([np.log(focal_px), 0.0, 0.0]), np.diag([sigma**2, AT_START**2, 0.1**2]), sigma
         )
 
     @property
@@ -245,6 +246,19 @@ class ZoomFilter:
     def without_rim(self) -> 'ZoomFilter':
         """The rim is lost: what a single one said that no other one went on with is dropped."""
         return self._on(self.before) if self.before and self.odd == 1 else self._alone
+
+    def counted_from_here(self, focal_too: bool) -> 'ZoomFilter':
+        """
+        All that is measured from now on tells the zoom since now: what is unknown of it up to here
+        is common to that.
+
+        :param focal_too: the focal length is known from now on, not the one at the epoch's start.
+        """
+        covariance, until = self.covariance.copy(), self.covariance[ZOOM, ZOOM]
+        covariance[ZOOM] = covariance[:, ZOOM] = 0.0
+        covariance[ZOOM, ZOOM] = AT_START**2
+        common = -0.5 * until if focal_too else 0.0, until
+        return replace(self, covariance=covariance, common=common)
 
     def informed(self, log_focal: float, known: np.ndarray) -> 'ZoomFilter':
         """

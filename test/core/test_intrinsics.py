@@ -273,6 +273,20 @@ def test_a_rim_that_comes_late_sets_the_focal_length_as_an_early_one_would() -> 
     assert late.camera(640, 480).fx == pytest.approx(early.camera(640, 480).fx, rel=1e-3)
 
 
+def test_what_the_zoom_did_before_the_first_rim_stays_unknown() -> None:
+    nothing = FieldOfView(640, 480, (0, 0, 640, 480))
+    estimate = CameraEstimate.start(nothing, None, 75.0, 0.3)
+    for _ in range(50):
+        estimate = estimate.predict(0.04).see(nothing)
+    before = estimate.zoom.zoom_sigma
+    assert before > 0.2
+    for _ in range(50):
+        estimate = estimate.predict(0.04).see(field(330, 240, 200))
+        assert estimate.zoom.zoom_sigma == pytest.approx(before, rel=0.2)
+        assert estimate.zoom.log_focal_sigma == pytest.approx(0.3, rel=1e-3)  # of the rim itself
+    assert estimate.predict(0.04).see(field(330, 240, 210)).doubts
+
+
 def test_a_lost_rim_holds_the_camera_and_its_doubt_grows() -> None:
     seen = CameraEstimate.start(field(330, 240, 200), None, 75.0, 0.35).see(field(330, 240, 200))
     lost = seen
