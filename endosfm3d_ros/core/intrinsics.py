@@ -84,6 +84,14 @@ class CameraEstimate:
         """Let dt seconds pass; agility is the zoom filter's."""
         return replace(self, zoom=self.zoom.predict(dt, agility))
 
+    def by_calibration(self, given: Intrinsics) -> 'CameraEstimate':
+        """Before a rim is seen it zooms as a given calibration does, which may follow the zoom."""
+        if self.zoom_seen:
+            return self
+        mean = self.zoom.mean.copy()
+        mean[ZOOM] = np.log(given.fx) - mean[FOCAL]
+        return replace(self, zoom=replace(self.zoom, mean=mean))
+
     def see(self, field: FieldOfView) -> 'CameraEstimate':
         """
         Take in this frame's rim, if it has one; without one, or with one in doubt, the camera
