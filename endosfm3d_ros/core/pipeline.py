@@ -408,6 +408,8 @@ class Pipeline:
             estimate = CameraEstimate.start(
                 measured, given, chosen.prior_field_of_view_deg, chosen.prior_focal_sigma
             )
+        if given:
+            estimate = estimate.by_calibration(given)
         looks = chosen.zoom_by_rim and (valid or not state.estimate)
         return estimate.see(measured) if looks else estimate
 

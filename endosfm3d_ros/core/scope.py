@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
 from endosfm3d_ros.core.priors import TIED
+from endosfm3d_ros.core.zoom_filter import ZOOM_RANGE
 
 BARREL, BARREL_SIGMA = -0.12, 0.12  # `lens.py`'s c of lenses that bend lines; fisheyes: -0.33
 SHOWN, REFUTED = 0.2, 0.9  # chance of a straight lens: where it is said to bend, and no more

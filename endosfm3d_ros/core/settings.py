@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from endosfm3d_ros.core.frame import Frame, Intrinsics
-from endosfm3d_ros.core.intrinsics import ZOOM_ACCELERATION
+from endosfm3d_ros.core.zoom_filter import ZOOM_ACCELERATION
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core.field_of_view import FieldOfView
-from endosfm3d_ros.core.intrinsics import CameraEstimate, ZoomFilter, prior_focal
+from endosfm3d_ros.core.intrinsics import CameraEstimate, prior_focal
+from endosfm3d_ros.core.zoom_filter import ZoomFilter
 
 RATE = 25.0
 RIM_SIGMA = 1e-3  # of log r
@@ -91,6 +92,103 @@ def test_wild_rims_that_contradict_each_other_are_never_believed() -> None:
     assert state.zoom == pytest.approx(1.0, abs=0.02)
 
 
+def seen(rims: np.ndarray, rate: float = RATE) -> list[ZoomFilter]:
+    """The filter after each of these rims (log zoom), which come after a rest of two seconds."""
+    state, states = ZoomFilter.start(500.0, 0.35), []
+    for rim in np.concatenate([np.zeros(round(2 * rate)), rims]):
+        state = state.predict(1 / rate).measure_zoom(float(rim), RIM_SIGMA)
+        states.append(state)
+    return states[-len(rims) :]
+
+
+@pytest.mark.parametrize('off', [0.03, 0.05, -0.05, 0.08, 0.2])
+@pytest.mark.parametrize('count', [1, 2, 3])
+def test_up_to_three_false_rims_in_a_row_change_nothing(off: float, count: int) -> None:
+    states = seen(np.r_[np.full(count, off), np.zeros(10)])
+    assert max(abs(np.log(state.zoom)) for state in states) < 2e-3
+    assert not any(state.jumped for state in states)
+
+
+@pytest.mark.parametrize(
+    ('rate', 'off'), [(25.0, 0.015), (25.0, 0.018), (5.0, 0.08), (5.0, 0.125)]
+)
+@pytest.mark.parametrize('count', [1, 2, 3])
+def test_false_rims_that_a_zoom_might_have_made_leave_no_rate_behind(
+    rate: float, off: float, count: int
+) -> None:
+    states = seen(np.r_[np.full(count, off), np.zeros(10)], rate)
+    zooms = np.log([state.zoom for state in states])
+    assert np.abs(zooms[:count]).max() < 1.05 * off
+    assert np.abs(zooms[count:]).max() < 3e-3
+    assert not any(state.jumped or state.doubts for state in states)
+
+
+def test_a_rim_that_may_be_false_is_told_with_the_doubt_until_others_went_on_with_it() -> None:
+    odd, *later = seen(np.r_[0.018, np.zeros(5)])
+    assert np.log(odd.zoom) == pytest.approx(0.018, abs=1e-3)
+    assert odd.zoom_sigma == pytest.approx(0.009, rel=0.1)
+    assert odd.measured_sigma == odd.zoom_sigma  # which the window believes it by
+    assert later[-1].zoom_sigma < 1.1e-3
+    lasting = seen(np.full(6, 0.018))[-1]
+    assert np.log(lasting.zoom) == pytest.approx(0.018, abs=1e-3) and lasting.zoom_sigma < 1.1e-3
+
+
+def test_an_odd_rim_before_the_rim_is_lost_is_dropped() -> None:
+    state = seen(np.array([0.018]))[-1]
+    for _ in range(20):
+        state = state.predict(1 / RATE).without_rim()
+    assert np.log(state.zoom) == pytest.approx(0.0, abs=2e-3)
+
+
+def test_tracks_tell_whether_an_odd_rim_was_false() -> None:
+    odd = seen(np.array([0.018]))[-1].predict(1 / RATE)
+    for truth in (0.0, 0.036):
+        told = odd.follow_zoom(truth, 0.002)
+        assert np.log(told.zoom) == pytest.approx(truth, abs=3e-3)
+        assert np.log(told.predict(1 / RATE).zoom) == pytest.approx(1.5 * truth, abs=3e-3)
+
+
+@pytest.mark.parametrize('rate', [5.0, 10.0, 25.0])
+def test_a_zoom_of_twice_a_second_costs_one_rim(rate: float) -> None:
+    truth = np.log(1 + np.arange(1, round(rate) + 1) / rate)
+    states = seen(truth, rate)
+    wrong = [
+        abs(np.log(state.zoom) - true) > 0.02 for state, true in zip(states, truth, strict=True)
+    ]
+    assert sum(wrong) <= 1 and not any(state.jumped for state in states)
+
+
+@pytest.mark.parametrize('speed', [-0.75, 0.75, 1.0])
+def test_a_zoom_that_starts_and_stops_at_once_costs_a_rim_each(speed: float) -> None:
+    truth = speed * np.clip(np.arange(1, 51) / RATE, 0, 1)  # of log zoom
+    states = seen(truth)
+    error = np.abs(truth - np.log([state.zoom for state in states]))
+    assert (error > 0.02).sum() <= 2 and error.max() < 1.1 * abs(speed) / RATE
+    assert not any(state.jumped for state in states)
+
+
+def test_a_rim_that_comes_back_is_believed_against_tracks_as_unsure_as_they_are() -> None:
+    """Each of their measurements is good, but what they have in common is off by 3 %."""
+    for off, known in ((0.03, True), (0.3, False)):
+        state = seen(np.zeros(1))[-1]
+        for _ in range(50):
+            state = state.predict(1 / RATE).informed(np.log(500.0), np.diag([0.1, 0.03]) ** 2)
+            state = state.follow_zoom(off, 0.004)
+        back = state.predict(1 / RATE).measure_zoom(0.0, RIM_SIGMA)
+        assert bool(back.doubts) != known
+        if known:
+            assert np.log(back.zoom) == pytest.approx(0.0, abs=2e-3)
+            assert back.predict(1 / RATE).measure_zoom(0.05, RIM_SIGMA).doubts  # rims among rims
+
+
+@pytest.mark.parametrize('rate', [5.0, 25.0, 60.0])
+@pytest.mark.parametrize('step', [-0.7, 0.3, 0.7])
+def test_a_step_of_the_zoom_is_told_with_the_fourth_rim(rate: float, step: float) -> None:
+    states = seen(np.full(6, step), rate)
+    assert [state.jumped for state in states] == [False, False, False, True, False, False]
+    assert np.log(states[3].zoom) == pytest.approx(step, abs=2e-3)
+
+
 def test_without_a_rim_the_zoom_holds_its_doubt_grows_and_stays_within_what_scopes_do() -> None:
     state = ZoomFilter.start(500.0, 0.35).measure_zoom(0.0, RIM_SIGMA)
     short, long = state.predict(0.2), state
@@ -173,6 +271,20 @@ def test_a_rim_that_comes_late_sets_the_focal_length_as_an_early_one_would() -> 
     late = CameraEstimate.start(nothing, None, 75.0, 0.35).see(nothing).see(field(330, 240, 200))
     early = CameraEstimate.start(field(330, 240, 200), None, 75.0, 0.35).see(field(330, 240, 200))
     assert late.camera(640, 480).fx == pytest.approx(early.camera(640, 480).fx, rel=1e-3)
+
+
+def test_what_the_zoom_did_before_the_first_rim_stays_unknown() -> None:
+    nothing = FieldOfView(640, 480, (0, 0, 640, 480))
+    estimate = CameraEstimate.start(nothing, None, 75.0, 0.3)
+    for _ in range(50):
+        estimate = estimate.predict(0.04).see(nothing)
+    before = estimate.zoom.zoom_sigma
+    assert before > 0.2
+    for _ in range(50):
+        estimate = estimate.predict(0.04).see(field(330, 240, 200))
+        assert estimate.zoom.zoom_sigma == pytest.approx(before, rel=0.2)
+        assert estimate.zoom.log_focal_sigma == pytest.approx(0.3, rel=1e-3)  # of the rim itself
+    assert estimate.predict(0.04).see(field(330, 240, 210)).doubts
 
 
 def test_a_lost_rim_holds_the_camera_and_its_doubt_grows() -> None:

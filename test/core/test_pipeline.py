@@ -283,6 +283,15 @@ def test_a_calibration_that_follows_the_zoom_is_followed_within_one_epoch(rim_un
     assert np.linalg.norm(said.T_odom_cam[:3, 3]) < 0.06 * DISTANCE  # of 0.37 that it looks like
 
 
+def test_a_rim_that_comes_late_does_not_contradict_a_calibration_that_followed_the_zoom() -> None:
+    pipeline = Pipeline(flat_depth, SIZES, Settings(intrinsics_source='camera_info'))
+    for number, zoom in enumerate(np.r_[np.linspace(1.0, 1.2, 6), np.full(4, 1.2)]):
+        image = wall(2.0 * number) if number < 6 else disc(100, number, (139.5, 111.5))
+        said = pipeline.step(replace(frame(number, image), camera=CAMERA.zoomed(float(zoom))))
+        assert said.k_trust == 1.0
+    assert said.zoom == pytest.approx(1.2, rel=2e-3)
+
+
 def test_another_frame_id_opens_an_epoch() -> None:
     pipeline = Pipeline(flat_depth, SIZES)
     pipeline.step(frame(0))
