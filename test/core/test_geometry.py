@@ -12,6 +12,8 @@ from endosfm3d_ros.core.geometry import (
     quaternion,
     rigid,
     rotation_from_quaternion,
+    rotation_vectors,
+    rotations,
     unproject,
     unproject_pixels,
 )
@@ -31,6 +33,11 @@ def test_the_principal_point_lies_on_the_axis_and_x_is_right_y_down() -> None:
     assert points[1, 2].tolist() == [0.0, 0.0, 20.0]
     assert points[1, 3].tolist() == [2.0, 0.0, 20.0]
     assert points[2, 2].tolist() == [0.0, 2.0, 20.0]
+
+
+def test_what_is_not_in_front_of_the_camera_is_seen_nowhere() -> None:
+    points = np.array([[1.0, 2.0, 40.0], [1.0, 2.0, 0.0], [1.0, 2.0, -40.0]])
+    assert np.isnan(project(points, CAMERA)).tolist() == [[False] * 2, [True] * 2, [True] * 2]
 
 
 def test_unknown_depth_makes_an_unknown_point() -> None:
@@ -90,6 +97,25 @@ def test_a_dirty_rotation_is_cleaned_and_a_rigid_motion_holds_both_parts() -> No
     assert np.allclose(cleaned @ cleaned.T, np.eye(3), atol=1e-12)
     assert np.allclose(cleaned, R, atol=2e-3)
     assert rigid(R, np.array([1.0, 2.0, 3.0]))[:3, 3].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_rotation_nearest_to_a_matrix_is_never_a_mirror() -> None:
+    """A mean of turns that contradict each other may be one."""
+    mirror = motion_from_vector(np.array([0.1, 0.2, 0.3]), np.zeros(3))[:3, :3]
+    mirror = mirror @ np.diag([1.0, 0.9, -0.2])
+    nearest = nearest_rotation(mirror)
+    assert np.linalg.det(nearest) == pytest.approx(1.0)
+    others = motion_from_vector(np.array([0.1, 0.2, 0.3]) + 0.01, np.zeros(3))[:3, :3]
+    assert np.linalg.norm(nearest - mirror) < np.linalg.norm(others - mirror)
+
+
+@pytest.mark.parametrize('turn', [0.0, 0.4, 3.0])
+def test_a_turn_s_vector_is_read_back_whatever_its_angle(turn: float) -> None:
+    vectors = turn * np.array([[1.0, 0.0, 0.0], [0.6, 0.0, -0.8]])
+    matrices = rotations(vectors)
+    for vector, R in zip(vectors, matrices, strict=True):
+        assert np.allclose(R, motion_from_vector(vector, np.zeros(3))[:3, :3], atol=1e-12)
+    assert np.allclose(rotation_vectors(matrices), vectors, atol=1e-9)
 
 
 @pytest.mark.parametrize('values', [(0.0, 1.0), (-5.0, 5.0), (np.nan, 5.0), (np.inf, 5.0)])
