@@ -16,7 +16,11 @@ from sensor_msgs_py.point_cloud2 import read_points
 from endosfm3d_ros import messages_out as out
 from endosfm3d_ros import parameters
 from endosfm3d_ros.core.frame import Intrinsics, Motion, Reconstruction
-from endosfm3d_ros.core.geometry import motion_from_vector, rotation_from_quaternion, unproject
+from endosfm3d_ros.core.geometry import (
+    motion_from_vector,
+    rotation_from_quaternion,
+    unproject_pixels,
+)
 from endosfm3d_ros.core.lens import distorted
 from endosfm3d_ros.core.rectify import rectified_boxes
 from endosfm3d_ros.messages_in import (
@@ -323,7 +327,9 @@ def test_a_cloud_that_is_not_square_is_the_unprojected_depth_with_its_colours() 
     assert (cloud.height, cloud.width, cloud.is_dense) == (H, W, False)
     assert cloud.row_step == W * cloud.point_step and len(cloud.data) == H * cloud.row_step
     points = read_points(cloud).reshape(H, W)
-    expected = unproject(said.depth, said.camera) / 1000
+    v, u = np.indices((H, W)).reshape(2, -1)
+    lifted = unproject_pixels(np.column_stack([u, v]), said.depth.ravel(), said.camera)
+    expected = lifted.reshape(H, W, 3) / 1000
     for i, name in enumerate('xyz'):
         assert np.allclose(points[name], expected[..., i], equal_nan=True)
     packed = points['rgb'].copy().view(np.uint32)
