@@ -316,6 +316,66 @@ def test_points_that_were_left_out_go_as_deep_as_their_neighbours_went() -> None
         assert grown[: len(placed)] == pytest.approx(1.1)
 
 
+def test_points_that_no_keyframe_of_the_window_sees_any_more_are_forgotten() -> None:
+    local_map = built('orbit', 200.0, 1.0)
+    view = local_map.keyframes[-1]
+    for number in range(1, 11):
+        fresh = replace(view, number=view.number + number, ids=view.ids + 1000 * number)
+        local_map = local_map.with_keyframe(fresh)
+    seen = np.unique(np.concatenate([one.ids for one in local_map.keyframes]))
+    assert np.array_equal(np.sort(local_map.landmarks.ids), seen)
+
+
+def test_a_map_of_few_points_is_left_as_it_is() -> None:
+    whole, few = built('orbit', 200.0, 1.0), []
+    for view in whole.keyframes:
+        some = np.isin(view.ids, whole.keyframes[-1].ids[: window_of.FEWEST_SHARED - 1])
+        of = {
+            name: getattr(view, name)[some]
+            for name in ('ids', 'pixels', 'log_depth', 'depth_sigma')
+        }
+        few.append(replace(view, **of))
+    local_map = replace(whole, keyframes=tuple(few))
+    assert local_map.adjusted() is local_map
+
+
+def test_only_points_that_two_keyframes_see_are_left_to_be_placed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observations, 'MOST_POINTS', 60)
+    monkeypatch.setattr(observations, 'LEAST_OF_A_VIEW', 30)
+    local_map = built('orbit', 200.0, 1.0)
+    newest = local_map.keyframes[-1]
+    ids = np.where(np.arange(len(newest.ids)) % 2, newest.ids, newest.ids + 1000)
+    *others, _ = local_map.keyframes
+    local_map = replace(local_map, keyframes=tuple(others)).with_keyframe(replace(newest, ids=ids))
+    left = local_map.adjusted().left_out
+    assert left is not None and len(left) and not (left >= 1000).any()
+
+
+@pytest.mark.parametrize('start', [0.6, 1.4])
+def test_however_much_an_adjustment_stretches_the_world_its_maps_scales_follow(
+    start: float,
+) -> None:
+    local_map = built('orbit', 200.0, start)
+    for _ in range(4):
+        local_map = adjusted(local_map)
+    off = []
+    for view in local_map.keyframes:
+        row = local_map.landmarks.of(view.ids)
+        z = (local_map.landmarks.places[row] @ view.R.T + view.t)[:, 2]
+        off.append(np.median(np.log(z) - view.log_depth) - view.log_scale)
+    assert np.abs(off).max() < 0.05
+    mean = np.mean([view.log_scale for view in local_map.keyframes])
+    assert local_map.log_scale == pytest.approx(mean)
+
+
+def test_a_map_that_is_left_tells_the_next_one_what_depth_maps_are_worth_and_its_lens() -> None:
+    local_map = replace(solved(built('orbit', 200.0, 1.1)), lens_asked=12, log_scale=0.2)
+    gone = local_map.forgotten()
+    assert (gone.log_scale, gone.lens_asked) == (0.2, 12) and not gone.keyframes
+
+
 def test_a_camera_at_rest_makes_no_point_sure() -> None:
     local_map = solved(built('rest', 200.0, 1.0))
     sigma = local_map.landmarks.track_sigma[np.isfinite(local_map.landmarks.track_sigma)]
@@ -439,6 +499,15 @@ def test_a_zoom_that_only_tracks_tell_is_as_unsure_as_the_maps_relief(
     assert unsure.scope.focal == pytest.approx(sure.scope.focal, abs=1e-9)
     assert float(unsure.scope.focal.sum()) == pytest.approx(unsure.keyframes[-1].log_focal)
     assert by_rim.scope.log_focal_sigma == pytest.approx(as_before.scope.log_focal_sigma)
+
+
+def test_a_focal_length_that_somebody_else_measured_is_that_of_the_frames_to_come() -> None:
+    local_map = solved(built('orbit', 200.0, 1.1))
+    odometry = Odometry(local_map, log_focal=local_map.keyframes[-1].log_focal + 0.02)
+    after = odometry.informed(float(np.log(240.0)), 1e-4)
+    assert float(after.scope.focal.sum()) == pytest.approx(np.log(240.0), abs=1e-3)
+    moved = float(after.scope.focal.sum() - odometry.scope.focal.sum())
+    assert after.log_focal - odometry.log_focal == pytest.approx(moved) != pytest.approx(0.0)
 
 
 def test_a_word_hears_what_else_was_measured_and_is_taken_back() -> None:
