@@ -140,7 +140,7 @@ def test_a_cushion_that_was_measured_is_a_straight_lens_and_a_barrel_is_what_it_
     assert barrel.barrel.lens == pytest.approx(barrel.lens)
 
 
-def believed(scope: Scope) -> tuple[Priors, Scene]:
+def believed(scope: Scope, log_scale: float = 0.0) -> tuple[Priors, Scene]:
     """Priors of two keyframes, a step of the zoom between them, and the scene that they expect."""
     K = 2
     nothing = np.zeros((0, K))
@@ -151,7 +151,7 @@ def believed(scope: Scope) -> tuple[Priors, Scene]:
     beliefs = Beliefs(
         lens=scope.lens,
         lens_covariance=scope.covariance,
-        log_scale=0.0,
+        log_scale=log_scale,
         log_scale_sigma=0.2,
         scale_flicker=0.04,
         bend_sigma=np.full(4, 0.1),
@@ -181,6 +181,15 @@ def test_an_adjustment_hears_all_of_the_belief() -> None:
     to_zoom[1, 0] = -1.0
     expected = to_zoom.T @ np.linalg.inv(scope.covariance) @ to_zoom
     assert slopes[only][:, pick].T @ slopes[only][:, pick] == pytest.approx(expected, rel=1e-6)
+
+
+def test_depth_maps_are_worth_what_they_were_before_and_their_mean_may_wander_from_it() -> None:
+    priors, scene = believed(known(), 0.3)
+    for off in (0.0, 0.1):
+        cost = priors.cost(scene._replace(log_scale=np.full(2, 0.3 + off)))
+        assert cost == pytest.approx((off / 0.2) ** 2, abs=1e-9)
+    apart = priors.cost(scene._replace(log_scale=np.array([0.3, 0.3 + 0.02])))
+    assert apart == pytest.approx((0.01 / 0.2) ** 2 + (0.02 / 0.04) ** 2)
 
 
 @pytest.mark.parametrize('zoom', [0.004, 0.05])  # within the step's sigma, and a jump

@@ -8,8 +8,9 @@ import pytest
 
 from endosfm3d_ros.core import bundle_adjustment, observations, zoom_told
 from endosfm3d_ros.core import local_map as window_of
-from endosfm3d_ros.core.bundle_adjustment import _Problem
+from endosfm3d_ros.core.bundle_adjustment import _Problem, place_points
 from endosfm3d_ros.core.carried import Lens, with_others_carried
+from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import LocalMap
 from endosfm3d_ros.core.observations import MOST_POINTS
@@ -17,7 +18,7 @@ from endosfm3d_ros.core.odometry import LONGEST_LENS, Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.scene import CENTRE as SHARED_CENTRE
-from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
+from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED, Scene, Views
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
 from endosfm3d_ros.core.scope_told import LEFT
 from endosfm3d_ros.core.words import Words
@@ -28,6 +29,8 @@ from test.core.bumpy_wall import (
     WIDTH,
     adjusted,
     built,
+    flight,
+    project,
     scene_points,
     solved,
 )
@@ -295,6 +298,46 @@ def test_points_that_were_not_adjusted_stand_where_the_keyframes_see_them(
     assert np.std(off[others]) < 0.02 < 0.04  # a network's map is 0.04 off at a point
     surprise = off[others] / local_map.landmarks.track_sigma[others]
     assert 0.3 < np.median(np.abs(surprise)) / 0.6745 < 3.0
+
+
+@pytest.mark.parametrize('kind', ['advance', 'orbit'])
+def test_a_point_placed_alone_is_as_sure_as_its_pixels_and_says_how_well_they_fit(
+    kind: str,
+) -> None:
+    """Of its depth in the last keyframe that sees it; what its maps say is no part of either."""
+    points = scene_points(np.random.default_rng(0), 200.0)[:40]
+    cameras, noise = flight(kind, 8), np.random.default_rng(1)
+    sigma_px = 0.3
+
+    def pixels(X: np.ndarray) -> np.ndarray:
+        return np.stack([project(X, T, 200.0) for T in cameras], axis=1)
+
+    seen = pixels(points) + 0.02 * noise.standard_normal((40, 8, 2))  # better than is stated
+    seen[:20, 6:] = np.nan  # half of them were lost before the end
+    last = np.where(np.arange(40) < 20, 5, 7)
+    shape = seen.shape[:2]
+    views = Views(
+        seen, np.full(shape, sigma_px), np.full(shape, 5.0), np.full(shape, 0.5),
+        np.zeros((*shape, 4)), np.full(8, np.nan), np.ones(8), np.zeros((7, 2)),
+    )  # fmt: skip
+    poses, shared = np.stack([inverse(T) for T in cameras]), np.zeros(SHARED)
+    R, t = (np.ascontiguousarray(part) for part in (poses[:, :3, :3], poses[:, :3, 3]))
+    shared[SHARED_CENTRE] = CENTRE
+    start = Scene(R, t, np.full(8, np.log(200.0)), np.zeros(8),
+                  shared, 1.2 * points)  # fmt: skip
+    placed, sigma, misfit = place_points(views, start, 8)
+    off = (pixels(placed) - seen) / sigma_px
+    count = np.isfinite(off[..., 0]).sum(axis=1)
+    assert misfit == pytest.approx(np.sqrt(np.nansum(off**2, axis=(1, 2)) / count))
+    J = np.stack(
+        [(pixels(placed + 1e-4 * axis) - pixels(placed)) / 1e-4 for axis in np.eye(3)], -1
+    )
+    J[np.isnan(seen)] = 0.0
+    information = np.einsum('nkip,nkiq->npq', J, J) / sigma_px**2
+    row = poses[last, 2]
+    along = row[:, :3] / ((row[:, :3] * placed).sum(1) + row[:, 3])[:, None]
+    known = np.einsum('np,np->n', along, np.linalg.solve(information, along[..., None])[..., 0])
+    assert sigma == pytest.approx(np.sqrt(known), rel=0.05)
 
 
 def test_points_that_were_left_out_go_as_deep_as_their_neighbours_went() -> None:
