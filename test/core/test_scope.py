@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
-from endosfm3d_ros.core.priors import Priors
+from endosfm3d_ros.core.priors import WALL, Priors
 from endosfm3d_ros.core.scene import BENDS, DISTORTION, FOCAL, REFERENCE, Beliefs, Scene, Views
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, REFUTED, SHOWN, Scope
 
@@ -140,7 +140,9 @@ def test_a_cushion_that_was_measured_is_a_straight_lens_and_a_barrel_is_what_it_
     assert barrel.barrel.lens == pytest.approx(barrel.lens)
 
 
-def believed(scope: Scope, log_scale: float = 0.0) -> tuple[Priors, Scene]:
+def believed(
+    scope: Scope, log_scale: float = 0.0, longest: float = np.inf
+) -> tuple[Priors, Scene]:
     """Priors of two keyframes, a step of the zoom between them, and the scene that they expect."""
     K = 2
     nothing = np.zeros((0, K))
@@ -156,6 +158,7 @@ def believed(scope: Scope, log_scale: float = 0.0) -> tuple[Priors, Scene]:
         scale_flicker=0.04,
         bend_sigma=np.full(4, 0.1),
         relief_sigma=0.1,
+        longest=longest,
     )
     shared = np.zeros(8)
     shared[:2], shared[DISTORTION] = scope.lens[3:], scope.lens[2]
@@ -181,6 +184,15 @@ def test_an_adjustment_hears_all_of_the_belief() -> None:
     to_zoom[1, 0] = -1.0
     expected = to_zoom.T @ np.linalg.inv(scope.covariance) @ to_zoom
     assert slopes[only][:, pick].T @ slopes[only][:, pick] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_focal_length_beyond_the_longest_costs_what_pulls_it_back() -> None:
+    scope = known()
+    free, scene = believed(scope)
+    far = scene._replace(shared=scene.shared + 0.3 * np.eye(8)[REFERENCE])
+    walled, _ = believed(scope, longest=float(scope.lens[0]) + 0.1)
+    assert walled.cost(scene) == pytest.approx(free.cost(scene))
+    assert walled.cost(far) - free.cost(far) == pytest.approx((0.2 / WALL) ** 2)
 
 
 def test_depth_maps_are_worth_what_they_were_before_and_their_mean_may_wander_from_it() -> None:

@@ -18,6 +18,7 @@ from endosfm3d_ros.evaluation.scoring import DepthPicture
 from endosfm3d_ros.evaluation.table import table_of
 from endosfm3d_ros.evaluation.truth import read_depth_picture
 from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
+from endosfm3d_ros.evaluation.videos import over_all
 
 START_NS = 1_700_000_000_000_000_000
 INPUT = Intrinsics(640, 480, 500.0, 480.0, 330.0, 236.0)
@@ -100,6 +101,16 @@ def test_a_depth_image_that_says_nothing_counts_in_coverage_and_in_no_error(tmp_
     nothing = compare(perfect(truth, list(range(30))), [blank], truth)
     assert (nothing.depth, nothing.depth_silent) == (None, 1)
     assert '1 images say nothing' in table_of(nothing)
+
+
+def test_a_figure_that_one_video_lacks_is_summed_up_over_the_others(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    run = perfect(truth, list(range(30)))
+    picture = network_picture(truth, 5, 100, 40, 420, 380, (160, 96))
+    found = over_all([compare(run, [picture], truth), compare(run, [], truth)])
+    assert found['fx']['per_video']['count'] == 2
+    assert found['abs_rel']['per_video']['count'] == 1
+    assert found['abs_rel']['per_video']['low'] is None
 
 
 def test_a_frame_of_a_looped_clip_is_scored_once(tmp_path):
