@@ -26,7 +26,6 @@ from endosfm3d_ros.messages_out import (
 
 INPUT = (1920, 1080)
 SIZES = {'network size': (280, 224), 'full size': INPUT}
-SIGMA = 1e-3
 
 
 def measure(runs: int = 40) -> list[dict[str, Any]]:

@@ -27,3 +27,6 @@ def _claim_a_domain() -> int:
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ['ROS_DOMAIN_ID'] = str(_claim_a_domain())
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # as the node and the command line do
+# torch's threads spin while they wait for each other: on busy cores, tests of networks took five
+# times as much of them
+os.environ.setdefault('OMP_NUM_THREADS', '1')

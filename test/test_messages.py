@@ -11,20 +11,27 @@ import cv2
 import numpy as np
 import pytest
 from cv_bridge import CvBridge
+from geometry_msgs.msg import Pose
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from sensor_msgs_py.point_cloud2 import read_points
 
 from endosfm3d_ros import messages_out as out
 from endosfm3d_ros import parameters
 from endosfm3d_ros.core.frame import Intrinsics, Motion, Reconstruction
-from endosfm3d_ros.core.geometry import motion_from_vector, rotation_from_quaternion, unproject
+from endosfm3d_ros.core.geometry import (
+    motion_from_vector,
+    rotation_from_quaternion,
+    unproject_pixels,
+)
 from endosfm3d_ros.core.lens import distorted
+from endosfm3d_ros.core.rectify import rectified_boxes
 from endosfm3d_ros.messages_in import (
     ENCODINGS,
     calibration_from,
     frame_from,
     image_to_rgb,
     rectified,
+    robot_motion,
     stamp_of,
 )
 from endosfm3d_ros.outputs import Outputs, Traffic
@@ -101,6 +108,7 @@ def changed(**changes: Any) -> Image:
     [
         (changed(encoding='hsv12'), "encoding 'hsv12' is not read; known: rgb8"),
         (changed(step=5), 'step 5 and 144 bytes; needed a step of at least 24'),
+        (changed(step=23, data=array('B', bytes(23 * H))), 'needed a step of at least 24'),
         (changed(data=array('B', [1, 2, 3])), '3 bytes; needed'),
         (changed(data=array('B')), '0 bytes; needed'),
         (changed(width=0), '0x6 picture; needed sides'),
@@ -150,7 +158,7 @@ def camera_info(**changes: Any) -> CameraInfo:
 
 
 def test_binning_and_a_region_of_interest_are_undone() -> None:
-    message = camera_info(binning_x=2, binning_y=2)
+    message = camera_info(binning_x=2, binning_y=3)
     message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height = (
         100,
         50,
@@ -158,8 +166,9 @@ def test_binning_and_a_region_of_interest_are_undone() -> None:
         300,
     )
     camera = calibration_from(message).camera
-    assert (camera.width, camera.height) == (200, 150)
+    assert (camera.width, camera.height) == (200, 100)
     assert (camera.fx, camera.cx) == (250.0, (320 - 100 + 0.5) / 2 - 0.5)
+    assert (camera.fy, camera.cy) == pytest.approx((505 / 3, (240 - 50 + 0.5) / 3 - 0.5))
 
 
 def test_binning_that_leaves_columns_over_cuts_them_off() -> None:
@@ -192,6 +201,36 @@ def test_a_rectified_picture_is_left_alone_and_has_the_camera_of_p() -> None:
     after = rectified(frame, calibration)
     assert after.image is frame.image and after.camera == calibration.camera
     assert calibration_from(camera_info(p=P)).camera.fx == 500.0  # as it came from the lens
+
+
+def test_what_covers_a_picture_covers_the_same_of_the_rectified_one() -> None:
+    calibration = calibration_from(camera_info(d=[-0.4, 0.0, 0.0, 0.0, 0.0]))
+    frame = replace(frame_from(image('rgb8', 480, 640)), covered=((0, 0, 100, 80),))
+    covered = rectified(frame, calibration).covered
+    assert covered == rectified_boxes(frame.covered, calibration) != frame.covered
+
+
+def pose(*values: float) -> Pose:
+    message = Pose()
+    place, turn = message.position, message.orientation
+    place.x, place.y, place.z, turn.x, turn.y, turn.z, turn.w = values
+    return message
+
+
+def test_a_robot_s_pose_is_read_in_millimetres_whatever_its_quaternion_s_length() -> None:
+    message = pose(0.1, -0.2, 0.05, 0.0, 0.0, 3.0, 3.0)  # a quarter turn about z
+    T = robot_motion(message.position, message.orientation)
+    assert T[:3, 3] == pytest.approx([100.0, -200.0, 50.0])
+    assert T[:3, :3] == pytest.approx(np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    'values', [(0.0,) * 7, (np.nan, 0, 0, 0, 0, 0, 1), (0, 0, 0, 0, 0, np.inf, 1)]
+)
+def test_a_robot_s_pose_that_is_none_is_refused(values: tuple[float, ...]) -> None:
+    message = pose(*map(float, values))
+    with pytest.raises(ValueError, match='needed finite numbers'):
+        robot_motion(message.position, message.orientation)
 
 
 def test_a_rectified_picture_whose_info_leaves_p_out_needs_a_lens_without_distortion() -> None:
@@ -307,13 +346,16 @@ def test_a_cloud_that_is_not_square_is_the_unprojected_depth_with_its_colours() 
     assert (cloud.height, cloud.width, cloud.is_dense) == (H, W, False)
     assert cloud.row_step == W * cloud.point_step and len(cloud.data) == H * cloud.row_step
     points = read_points(cloud).reshape(H, W)
-    expected = unproject(said.depth, said.camera) / 1000
+    v, u = np.indices((H, W)).reshape(2, -1)
+    lifted = unproject_pixels(np.column_stack([u, v]), said.depth.ravel(), said.camera)
+    expected = lifted.reshape(H, W, 3) / 1000
     for i, name in enumerate('xyz'):
         assert np.allclose(points[name], expected[..., i], equal_nan=True)
     packed = points['rgb'].copy().view(np.uint32)
     assert np.array_equal(
         np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], -1), said.image
     )
+    assert not (packed >> 24).any()
     assert np.isnan(points['x'][0, :3]).all()
 
 
@@ -368,6 +410,37 @@ def test_odometry_is_metres_its_twist_the_camera_s_own_and_its_covariance_in_bot
         0.01 / 0.04
     )
     assert np.array(message.twist.covariance).reshape(6, 6)[0, 0] == pytest.approx(1e-6 / 0.04**2)
+
+
+def test_odometry_is_the_place_that_tf_tells_and_its_velocity_is_seen_from_the_camera() -> None:
+    said = reconstruction()
+    quarter = motion_from_vector(np.array([0.0, np.pi / 2, 0.0]), np.array([0.0, 0.0, 2.0]))
+    said = replace(said, motion=replace(said.motion, T_prev_cam=quarter))
+    message = out.odometry_message(said, 'odom', 0.1)
+    place, tf = message.pose.pose, out.transform_message(said, 'odom', 'child').transform
+    for axis in 'xyz':
+        assert getattr(place.position, axis) == getattr(tf.translation, axis)
+    for axis in 'xyzw':
+        assert getattr(place.orientation, axis) == getattr(tf.rotation, axis)
+    # it went ahead, and looks to the right now: that was to its left
+    linear, angular = message.twist.twist.linear, message.twist.twist.angular
+    assert (linear.x, linear.y, linear.z) == pytest.approx((-0.02, 0.0, 0.0), abs=1e-9)
+    assert (angular.x, angular.y, angular.z) == pytest.approx((0.0, 5 * np.pi, 0.0))
+
+
+def test_a_camera_at_rest_has_no_velocity() -> None:
+    said = reconstruction()
+    said = replace(said, motion=replace(said.motion, T_prev_cam=np.eye(4)))
+    twist = out.odometry_message(said, 'odom', 0.04).twist.twist
+    for part in (twist.linear, twist.angular):
+        assert (part.x, part.y, part.z) == (0.0, 0.0, 0.0)
+
+
+def test_numbers_of_a_status_have_six_digits_and_truths_are_words() -> None:
+    values = {'scale': 0.123456789, 'epoch': 3, 'valid': True, 'why': 'black'}
+    told = out.diagnostic_message(values, out.header(1, 'scope'), 'name', b'\x00', '')
+    said = {one.key: one.value for one in told.status[0].values}
+    assert said == {'scale': '0.123457', 'epoch': '3', 'valid': 'true', 'why': 'black'}
 
 
 def test_an_unknown_step_leaves_the_twist_unknown() -> None:

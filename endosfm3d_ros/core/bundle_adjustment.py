@@ -34,7 +34,7 @@ from endosfm3d_ros.core.scene import (
     Scene,
     Views,
 )
-from endosfm3d_ros.core.scene_step import MOST_DISTORTION, scene_moved
+from endosfm3d_ros.core.scene_step import MOST_DISTORTION, points_moved, scene_moved
 
 ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
 FIRST_DAMPING, LEAST_DAMPING = 1e-5, 1e-8  # see `minimised`
@@ -267,8 +267,7 @@ class _Problem:
         residuals = self.residuals(scene)
         H, b = points_alone(self.measured, scene, residuals, self.weights(residuals), 3)
         H += np.eye(3) * (1e-4 * np.trace(H, axis1=1, axis2=2)[:, None, None] + 1e-9)
-        still = np.zeros(PER_VIEW * len(scene.t) + SHARED)
-        return self.moved(scene, still, -np.linalg.solve(H, b[..., None])[..., 0])
+        return points_moved(scene, -np.linalg.solve(H, b[..., None])[..., 0], self.anchor)
 
     def track_sigma(self, scene: Scene, residuals: np.ndarray) -> np.ndarray:
         """See `Solution`."""

@@ -11,34 +11,6 @@ from endosfm3d_ros.core.frame import Intrinsics
 R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
-def viewing_rays(camera: Intrinsics) -> np.ndarray:
-    """
-    Direction of every pixel at unit depth.
-
-    :param camera: pinhole camera.
-    :return: (H, W, 3) float32; x right, y down, z = 1; multiply by z-depth for points.
-    """
-    rays = np.ones((camera.height, camera.width, 3), np.float32)
-    rays[..., 0] = ((np.arange(camera.width) - camera.cx) / camera.fx)[None, :]
-    rays[..., 1] = ((np.arange(camera.height) - camera.cy) / camera.fy)[:, None]
-    return rays
-
-
-def unproject(depth: np.ndarray, camera: Intrinsics) -> np.ndarray:
-    """
-    Lift a z-depth image to points in the camera's optical frame.
-
-    :param depth: (H, W) float32, distance along the optical axis [mm]; NaN where unknown.
-    :param camera: pinhole camera of this very image size, else ValueError.
-    :return: (H, W, 3) float32 points [mm]; x right, y down, z forward; NaN where depth is NaN.
-    """
-    if depth.shape != (camera.height, camera.width):
-        raise ValueError(
-            f'depth is {depth.shape}, its camera is of a {(camera.height, camera.width)} picture'
-        )
-    return viewing_rays(camera) * depth.astype(np.float32)[..., None]
-
-
 def unproject_pixels(pixels: np.ndarray, depth: np.ndarray, camera: Intrinsics) -> np.ndarray:
     """
     Lift some pixels to points.
@@ -51,20 +23,6 @@ def unproject_pixels(pixels: np.ndarray, depth: np.ndarray, camera: Intrinsics) 
     x = (pixels[:, 0] - camera.cx) / camera.fx * depth
     y = (pixels[:, 1] - camera.cy) / camera.fy * depth
     return np.stack([x, y, depth], axis=1).astype(np.float64)
-
-
-def project(points: np.ndarray, camera: Intrinsics) -> np.ndarray:
-    """
-    Project points of the optical frame.
-
-    :param points: (N, 3) [mm].
-    :param camera: pinhole camera.
-    :return: (N, 2) u, v [px]; NaN for points that are not in front of the camera.
-    """
-    z = np.where(points[:, 2] > 1e-9, points[:, 2], np.nan)
-    return np.stack(
-        [camera.fx * points[:, 0] / z + camera.cx, camera.fy * points[:, 1] / z + camera.cy], 1
-    )
 
 
 def rigid(R: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -52,6 +52,13 @@ def scene_moved(
     return after
 
 
+def points_moved(scene: Scene, point_step: np.ndarray, anchor: np.ndarray) -> Scene:
+    """The scene after a step of its points alone, see `scene_moved`; its cameras stay."""
+    after = scene._replace(points=np.empty_like(scene.points))
+    _move_points(scene, after, np.zeros((len(scene.t), PER_VIEW)), point_step, anchor)
+    return after
+
+
 @kernel
 def _move_points(
     scene: Scene, after: Scene, view: np.ndarray, point_step: np.ndarray, anchor: np.ndarray

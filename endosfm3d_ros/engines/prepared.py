@@ -45,7 +45,6 @@ _FOLLOWERS = {
 }  # fmt: skip  # only move or compare what they are given first
 _SUMS = {'Add', 'Concat'}  # half where all are half and maps, not tokens
 _MAP_RANK = 4
-_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 def prepared(graph: Graph, precision: str) -> bytes:

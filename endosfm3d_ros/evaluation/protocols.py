@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each data set of the field is scored, by name: caps, grid and crop of the depth."""
+"""How each data set of the field is scored, by name: caps and grid of the depth."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,6 @@ class Protocol:
     :param farthest: truth at or beyond is not scored, and scaled depth is clipped here [mm].
     :param on_truth: True: the estimate's disparity is resized to the truth's pixels, as papers
         do; False: the truth is read at the estimate's pixels.
-    :param crop: left, top, right, bottom of what is scored, shares of the picture.
     :param why: where these figures come from.
     """
 
@@ -22,7 +21,6 @@ class Protocol:
     nearest: float
     farthest: float
     on_truth: bool
-    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     why: str = ''
 
 

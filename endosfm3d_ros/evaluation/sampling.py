@@ -112,17 +112,6 @@ def picture_on_truth(
     return np.where(unknown, np.float32(np.nan), weight / np.where(unknown, 1, total))
 
 
-def cropped(depth: np.ndarray, crop: tuple[float, float, float, float]) -> np.ndarray:
-    """Make everything outside of a crop unknown; left, top, right, bottom as shares."""
-    height, width = depth.shape
-    left, top, right, bottom = crop
-    kept = np.full_like(depth, np.nan)
-    rows = slice(round(top * height), round(bottom * height))
-    columns = slice(round(left * width), round(right * width))
-    kept[rows, columns] = depth[rows, columns]
-    return kept
-
-
 def _axes(camera: Intrinsics, input_camera: Intrinsics) -> tuple[Axis, Axis]:
     """From pixels of a crop and resize to those of the input, across and down."""
     x, y = input_camera.fx / camera.fx, input_camera.fy / camera.fy

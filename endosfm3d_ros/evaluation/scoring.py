@@ -12,7 +12,6 @@ from endosfm3d_ros.evaluation.falloff import light_falloff
 from endosfm3d_ros.evaluation.protocols import Protocol
 from endosfm3d_ros.evaluation.sampling import (
     DepthTruth,
-    cropped,
     picture_on_truth,
     truth_on_picture,
 )
@@ -94,7 +93,7 @@ def _on_one_grid(
     else:
         found = picture.depth
         target = truth_on_picture(truth, picture.camera, picture.input_camera)
-    return found, cropped(target, protocol.crop), light
+    return found, target, light
 
 
 def _score(

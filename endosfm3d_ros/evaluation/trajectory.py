@@ -28,15 +28,6 @@ class Similarity:
         """Map points (N, 3)."""
         return self.scale * points @ self.R.T + self.t
 
-    def cameras(self, T_a_cam: np.ndarray) -> np.ndarray:
-        """
-        Map cameras (N, 4, 4): positions are scaled, turned and moved; orientations are turned.
-        """
-        mapped = np.array(T_a_cam, dtype=np.float64)
-        mapped[:, :3, :3] = self.R @ mapped[:, :3, :3]
-        mapped[:, :3, 3] = self.points(mapped[:, :3, 3])
-        return mapped
-
 
 @dataclass(frozen=True)
 class TrajectoryErrors:
@@ -83,7 +74,7 @@ def align(source: np.ndarray, target: np.ndarray, with_scale: bool = True) -> Si
     if variance < 1e-18:
         return Similarity(1.0, np.eye(3), mean_target - mean_source)
     U, singular, Vt = np.linalg.svd(centred_target.T @ centred_source / len(source))
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt)) or 1.0])
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
     R = (U * signs) @ Vt
     scale = float(np.sum(singular * signs) / variance) if with_scale else 1.0
     return Similarity(scale, R, mean_target - scale * R @ mean_source)

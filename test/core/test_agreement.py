@@ -2,11 +2,12 @@
 """A depth map that is smoothly wrong, and points that are right: does the map come to agree?"""
 
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.agreement import ALONE, FEWEST_POINTS, Agreement, Seen, agree
+from endosfm3d_ros.core.agreement import ALONE, FEWEST_POINTS, REACH, Agreement, Seen, agree
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.prepare import Window
 from endosfm3d_ros.core.sight import Sight
@@ -17,14 +18,16 @@ TRUE = 40.0 + 0.1 * U + 5.0 * np.sin(V / 30.0)
 WRONG = SIGMA * np.sin(U / 20.0) * np.cos(V / 25.0)  # of log depth: a network's folds
 
 
-def sight_of(depth: np.ndarray) -> Sight:
+def sight_of(depth: np.ndarray, taller: float = 1.0) -> Sight:
+    """:param taller: of the input's pixels, against the network's."""
+    width, height = 2 * WIDTH, round(2 * taller * HEIGHT)
     coming: Future[DepthMap] = Future()
     coming.set_result(DepthMap(depth, np.full(depth.shape, SIGMA, np.float32)))
     return Sight(
         texture=np.zeros(depth.shape, np.uint8),
         allowed=np.zeros(depth.shape, np.uint8),
-        window=Window(0, 0, 2 * WIDTH, 2 * HEIGHT, WIDTH, HEIGHT),
-        size=(2 * WIDTH, 2 * HEIGHT),
+        window=Window(0, 0, width, height, WIDTH, HEIGHT),
+        size=(width, height),
         coming=coming,
         log_zoom=float('nan'),
         log_zoom_sigma=1.0,
@@ -93,6 +96,70 @@ def test_a_scale_and_a_tilt_are_taken_over_whole() -> None:
     said, agreement = mended(sight, seen)
     assert agreement.smooth[0] == pytest.approx(np.log(1.2), abs=0.02)
     assert np.abs(np.log(said.depth / TRUE)).max() < 0.02
+
+
+@pytest.mark.parametrize('taller', [1.0, 1.6])
+@pytest.mark.parametrize('term', [0, 1, 2, 3])
+def test_each_smooth_error_is_taken_away_by_points_that_know_no_relief(
+    term: int, taller: float
+) -> None:
+    """Over all of the picture, whatever the shape of the network's pixels."""
+    half = max(WIDTH, taller * HEIGHT) / 2
+    x, y = (U - (WIDTH - 1) / 2) / half, taller * (V - (HEIGHT - 1) / 2) / half
+    error = 0.1 * (np.ones_like(x), x, y, x * x + y * y)[term]
+    sight = sight_of((TRUE * np.exp(-error)).astype(np.float32), taller)
+    seen, _ = points(sight, sigma=float('inf'))
+    said, agreement = mended(sight, seen)
+    assert agreement.relief is None
+    assert np.abs(np.log(said.depth / TRUE)).max() < 0.2 * np.abs(error).max()
+
+
+def test_points_behind_the_camera_or_without_depth_say_nothing() -> None:
+    depth = TRUE.astype(np.float32)
+    depth[:, :30] = np.nan
+    sight = sight_of(depth)
+    at = np.array([[100.0, 50.0], [100.0, 60.0], [100.0, 70.0], [10.0, 50.0]], np.float32)
+    seen = Seen.through(sight, at, np.array([40.0, 0.0, -3.0, 40.0]), np.full(4, 0.01))
+    assert seen.points.tolist() == [[100.0, 50.0]] and np.isfinite(seen.log_z).all()
+
+
+def test_too_few_sure_points_bend_nothing_though_others_are_many() -> None:
+    sight = sight_of((TRUE * np.exp(WRONG)).astype(np.float32))
+    seen, _ = points(sight)
+    for sure, bends in ((FEWEST_POINTS - 1, False), (FEWEST_POINTS, True)):
+        sigma = np.where(np.arange(len(seen)) < sure, 0.01, np.inf)
+        assert (agree(replace(seen, sigma=sigma), sight, 0.0).relief is not None) == bends
+
+
+def test_what_sure_points_say_outweighs_what_unsure_ones_beside_them_do() -> None:
+    """Half of the points, said to be unsure, are a fifth too far."""
+    sight = sight_of((TRUE * np.exp(WRONG)).astype(np.float32))
+    sure, _ = points(sight)
+    beside = replace(sure, log_z=sure.log_z + 0.2, sigma=np.full(len(sure), 0.5))
+    mixed = Seen(
+        **{name: np.concatenate([one, vars(beside)[name]]) for name, one in vars(sure).items()}
+    )
+    said, expected = (mended(sight, seen)[0] for seen in (mixed, sure))
+    assert np.abs(np.log(said.depth / expected.depth)).max() < 0.03
+    assert said.log_sigma == pytest.approx(expected.log_sigma, rel=0.02)
+
+
+def test_a_map_that_agrees_is_as_sure_as_it_errs() -> None:
+    """Drawn as it is believed: errors that go together, and each pixel's own."""
+    rng = np.random.default_rng(5)
+    surprises = []
+    for _ in range(6):
+        waves = rng.standard_normal((300, 2)) / (REACH * WIDTH)
+        phase = waves[:, :1, None] * U + waves[:, 1:, None] * V
+        phase += rng.uniform(0, 2 * np.pi, (300, 1, 1))
+        together = np.sqrt(2 / 300) * np.cos(phase).sum(0)
+        error = np.sqrt(1 - ALONE**2) * together + ALONE * rng.standard_normal(U.shape)
+        sight = sight_of((40.0 * np.exp(SIGMA * error)).astype(np.float32))
+        at = np.column_stack([rng.uniform(2, 147, 250), rng.uniform(2, 117, 250)])
+        z, sigma = np.full(250, 40.0), np.full(250, 1e-3)
+        said, _ = mended(sight, Seen.through(sight, at.astype(np.float32), z, sigma))
+        surprises.append(np.mean((np.log(said.depth / 40.0) / said.log_sigma) ** 2))
+    assert 0.7 < np.mean(surprises) < 1.15
 
 
 def test_points_on_a_tool_do_not_drag_the_tissue_along() -> None:

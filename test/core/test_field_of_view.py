@@ -307,6 +307,41 @@ def test_a_resized_window_is_picture_only_where_all_its_pixels_are():
     assert small.sum() > 0.93 * blocks.all(axis=(1, 3)).sum()
 
 
+@pytest.mark.parametrize('circle', [(30.4, 20.6, 12.3), (30.0, 20.0, 12.0), (3.0, 38.5, 15.2)])
+def test_the_box_is_that_of_all_pixels_within_the_circle(circle):
+    field = FieldOfView(60, 40, (0, 0, 60, 40), circle, (0.1, 0.1, 0.1))
+    v, u = np.nonzero(away_from(*circle[:2])[:40, :60] <= circle[2])
+    assert field.box == (u.min(), v.min(), u.max() + 1, v.max() + 1)
+
+
+def test_a_large_pixel_is_picture_only_where_its_corners_are():
+    field = FieldOfView(WIDTH, HEIGHT, (0, 0, WIDTH, HEIGHT), ROUND, (0.1, 0.1, 0.1))
+    small = field.mask_in((0, 0, WIDTH, HEIGHT), WIDTH // 20, HEIGHT // 20)
+    full = away_from(*ROUND[:2]) < ROUND[2]
+    blocks = full.reshape(HEIGHT // 20, 20, WIDTH // 20, 20).all(axis=(1, 3))
+    assert not (small & ~blocks).any() and small.sum() > 0.8 * blocks.sum() > 50
+
+
+def test_the_blurred_end_of_a_bar_is_no_picture_and_the_picture_s_own_edge_is():
+    mask = FieldOfView(WIDTH, HEIGHT, (80, 0, 560, 300)).mask()
+    v, u = np.nonzero(mask)
+    assert (u.min(), v.min(), u.max(), v.max()) == (82, 0, 557, 297)
+    assert mask[:298, 82:558].all()
+
+
+def test_a_picture_of_another_size_is_searched_at_once():
+    resting = FieldOfView(WIDTH // 2, HEIGHT // 2, (40, 0, 280, 180), rests=3)
+    found = find_field_of_view(picture(tissue(5), stop(ROUND, 1.0)), resting)
+    assert np.abs(off(found, ROUND)).max() < 0.3
+
+
+def test_light_that_falls_off_towards_a_soft_rim_does_not_move_it():
+    falloff = 1 - 0.6 * (away_from(*ROUND[:2]) / ROUND[2])[..., None] ** 2
+    for blur in (1.0, 4.0):
+        image = picture(180 * falloff * np.ones((HEIGHT, WIDTH, 3)), stop(ROUND, blur))
+        assert np.abs(off(find_field_of_view(image), ROUND)).max() < 0.3
+
+
 def test_a_window_that_reaches_beyond_the_picture_is_not_picture_there():
     field = FieldOfView(WIDTH, HEIGHT, (0, 0, WIDTH, HEIGHT))
     mask = field.mask_in((-10, -20, WIDTH + 20, HEIGHT + 40), WIDTH + 20, HEIGHT + 40)

@@ -8,39 +8,31 @@ from endosfm3d_ros.core.geometry import (
     inverse,
     motion_from_vector,
     nearest_rotation,
-    project,
     quaternion,
     rigid,
     rotation_from_quaternion,
-    unproject,
+    rotation_vectors,
+    rotations,
     unproject_pixels,
 )
 
 CAMERA = Intrinsics(40, 30, 32.0, 31.0, 18.5, 15.25)
 
 
+def project(points: np.ndarray, camera: Intrinsics) -> np.ndarray:
+    """(N, 2) pixels of points (N, 3)."""
+    image = points @ camera.matrix.T
+    return image[:, :2] / image[:, 2:]
+
+
 def test_a_pixel_lifted_and_projected_comes_home() -> None:
     rng = np.random.default_rng(0)
     pixels, depth = rng.uniform(0, 30, (50, 2)), rng.uniform(5, 100, 50)
-    assert np.allclose(project(unproject_pixels(pixels, depth, CAMERA), CAMERA), pixels, atol=1e-9)
-
-
-def test_the_principal_point_lies_on_the_axis_and_x_is_right_y_down() -> None:
-    camera = Intrinsics(5, 3, 10.0, 10.0, 2.0, 1.0)
-    points = unproject(np.full((3, 5), 20.0, np.float32), camera)
-    assert points[1, 2].tolist() == [0.0, 0.0, 20.0]
-    assert points[1, 3].tolist() == [2.0, 0.0, 20.0]
-    assert points[2, 2].tolist() == [0.0, 2.0, 20.0]
-
-
-def test_unknown_depth_makes_an_unknown_point() -> None:
-    depth = np.full((30, 40), np.nan, np.float32)
-    assert np.isnan(unproject(depth, CAMERA)).all()
-
-
-def test_depth_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match='camera is of a'):
-        unproject(np.ones((40, 30), np.float32), CAMERA)
+    lifted = unproject_pixels(pixels, depth, CAMERA)
+    assert np.allclose(project(lifted, CAMERA), pixels, atol=1e-9)
+    assert np.array_equal(lifted[:, 2], depth)  # which is along the axis, x right and y down
+    right = unproject_pixels(np.array([[18.5 + 32.0, 15.25]]), np.array([20.0]), CAMERA)
+    assert right.tolist() == [[20.0, 0.0, 20.0]]
 
 
 def test_a_marked_point_keeps_its_ray_under_crop_and_resize() -> None:
@@ -90,6 +82,25 @@ def test_a_dirty_rotation_is_cleaned_and_a_rigid_motion_holds_both_parts() -> No
     assert np.allclose(cleaned @ cleaned.T, np.eye(3), atol=1e-12)
     assert np.allclose(cleaned, R, atol=2e-3)
     assert rigid(R, np.array([1.0, 2.0, 3.0]))[:3, 3].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_rotation_nearest_to_a_matrix_is_never_a_mirror() -> None:
+    """A mean of turns that contradict each other may be one."""
+    mirror = motion_from_vector(np.array([0.1, 0.2, 0.3]), np.zeros(3))[:3, :3]
+    mirror = mirror @ np.diag([1.0, 0.9, -0.2])
+    nearest = nearest_rotation(mirror)
+    assert np.linalg.det(nearest) == pytest.approx(1.0)
+    others = motion_from_vector(np.array([0.1, 0.2, 0.3]) + 0.01, np.zeros(3))[:3, :3]
+    assert np.linalg.norm(nearest - mirror) < np.linalg.norm(others - mirror)
+
+
+@pytest.mark.parametrize('turn', [0.0, 0.4, 3.0])
+def test_a_turn_s_vector_is_read_back_whatever_its_angle(turn: float) -> None:
+    vectors = turn * np.array([[1.0, 0.0, 0.0], [0.6, 0.0, -0.8]])
+    matrices = rotations(vectors)
+    for vector, R in zip(vectors, matrices, strict=True):
+        assert np.allclose(R, motion_from_vector(vector, np.zeros(3))[:3, :3], atol=1e-12)
+    assert np.allclose(rotation_vectors(matrices), vectors, atol=1e-9)
 
 
 @pytest.mark.parametrize('values', [(0.0, 1.0), (-5.0, 5.0), (np.nan, 5.0), (np.inf, 5.0)])

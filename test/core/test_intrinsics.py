@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from endosfm3d_ros.core.field_of_view import FieldOfView
+from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.core.intrinsics import CameraEstimate, prior_focal
-from endosfm3d_ros.core.zoom_filter import ZoomFilter
+from endosfm3d_ros.core.zoom_filter import FOCAL, RADIUS_FLOOR, ZOOM, ZoomFilter
 
 RATE = 25.0
 RIM_SIGMA = 1e-3  # of log r
@@ -46,12 +49,23 @@ def test_an_error_that_all_measurements_share_stays_however_many_come() -> None:
     )  # what f0 has too much, the zoom has too little
 
 
+def test_a_better_word_on_the_focal_length_replaces_all_that_was_known_of_it() -> None:
+    known = np.array([[0.02**2, -0.01 * 0.02], [-0.01 * 0.02, 0.03**2]])
+    state = ZoomFilter.start(500.0, 0.3).predict(0.04)
+    zoomed = state.measure_focal(600.0, 0.01).covariance[ZOOM, ZOOM]
+    whole = state.measure_focal(600.0, 0.01).informed(np.log(450.0), known).whole_covariance
+    assert whole[FOCAL, :2] == pytest.approx(known[0])
+    assert whole[ZOOM, ZOOM] == pytest.approx(zoomed + known[1, 1])
+
+
 def test_an_absolute_measurement_shows_the_error_that_relative_ones_share() -> None:
     known = np.array([[0.04, -0.039], [-0.039, 0.04]])
     state = ZoomFilter.start(500.0, 0.3).informed(np.log(500.0), known)
     state = state.follow_zoom(0.2, 0.004).measure_focal(600.0, 0.001)
     assert state.log_focal_sigma == pytest.approx(0.001, rel=0.01)
     assert state.focal_px == pytest.approx(600.0, rel=1e-3)
+    half = 0.5 * np.log(600.0 / 500.0)  # f0 and the zoom may both have been off, by as much
+    assert np.log(state.zoom) == pytest.approx(half, abs=1e-3)
 
 
 def test_a_zoom_of_half_a_second_is_followed_within_a_fifth_of_a_second() -> None:
@@ -223,12 +237,12 @@ def test_the_focal_length_follows_the_rim_and_the_centre_its_centre() -> None:
     before = estimate.camera(640, 480)
     assert (before.cx, before.cy) == (330, 240)
     for i in range(25):
-        estimate = estimate.predict(0.04).see(field(330 + i, 240, 200 + 2 * i))
+        estimate = estimate.predict(0.04).see(field(330 + i, 240 - i, 200 + 2 * i))
     for _ in range(25):
-        estimate = estimate.predict(0.04).see(field(354, 240, 248))
+        estimate = estimate.predict(0.04).see(field(354, 216, 248))
     after = estimate.camera(640, 480)
     assert after.fx / before.fx == pytest.approx(248 / 200, rel=2e-3)
-    assert after.cx == pytest.approx(354, abs=0.2)
+    assert (after.cx, after.cy) == pytest.approx((354, 216), abs=0.2)
 
 
 def test_a_wild_rim_moves_neither_the_focal_length_nor_the_centre() -> None:
@@ -264,6 +278,64 @@ def test_a_rim_that_was_elsewhere_for_three_pictures_and_is_back_did_not_jump() 
         estimate = estimate.predict(0.04).see(rim)
         assert not estimate.jumped
     assert estimate.zoom.zoom == pytest.approx(1.0, abs=1e-3)
+
+
+def test_without_a_rim_the_field_of_view_is_that_of_the_picture_s_diagonal() -> None:
+    nothing = FieldOfView(640, 480, (0, 0, 640, 480))
+    camera = CameraEstimate.start(nothing, None, 90.0, 0.35).see(nothing).camera(640, 480)
+    assert camera.fx == camera.fy == pytest.approx(400.0)  # 800 px across the diagonal
+    assert (camera.cx, camera.cy) == (319.5, 239.5)
+
+
+def test_a_rim_says_nothing_of_a_given_focal_length() -> None:
+    given, nothing = (
+        Intrinsics(640, 480, 777.0, 777.0, 320.0, 240.0),
+        FieldOfView(640, 480, (0, 0, 640, 480)),
+    )
+    estimate = CameraEstimate.start(nothing, given, 75.0, 0.35).see(field(330, 240, 200))
+    assert estimate.camera(640, 480).fx == pytest.approx(777.0)
+
+
+def test_a_first_rim_tells_the_focal_length_that_it_is_seen_with() -> None:
+    """Tracks told a zoom of a fifth before it came."""
+    nothing = FieldOfView(640, 480, (0, 0, 640, 480))
+    estimate = CameraEstimate.start(nothing, None, 75.0, 0.35)
+    for _ in range(25):
+        zoom = estimate.zoom.predict(0.04).follow_zoom(np.log(1.2), 1e-3)
+        estimate = replace(estimate, zoom=zoom)
+    seen = estimate.see(field(330, 240, 200))
+    assert seen.zoom.zoom == pytest.approx(1.2, rel=1e-3)
+    assert seen.camera(640, 480).fx == pytest.approx(prior_focal(200.0, 75.0))
+    for _ in range(10):
+        seen = seen.predict(0.04).see(field(330, 240, 200))
+    assert seen.zoom.zoom == pytest.approx(1.2, rel=1e-3)
+
+
+def test_a_first_rim_that_comes_when_the_focal_length_is_known_does_not_begin_it_again() -> None:
+    nothing = FieldOfView(640, 480, (0, 0, 640, 480))
+    estimate = CameraEstimate.start(nothing, None, 75.0, 0.35)
+    estimate = replace(estimate, zoom=estimate.zoom.measure_focal(600.0, 0.02))
+    before, after = (
+        one.camera(640, 480) for one in (estimate, estimate.see(field(330, 240, 200)))
+    )
+    assert after.fx == pytest.approx(before.fx) and before.fx == pytest.approx(600.0, rel=0.01)
+
+
+def test_a_rim_says_as_much_of_the_zoom_as_its_radius_is_sure() -> None:
+    estimate = CameraEstimate.start(field(330, 240, 200), None, 75.0, 0.35)
+    for _ in range(10):
+        estimate = estimate.predict(0.04).see(field(330, 240, 200))
+    unsure = replace(field(330, 240, 202), circle_sigma=(0.1, 0.1, 20.0))
+    before = estimate.predict(0.04)
+    after = before.see(unsure)
+    assert after.zoom.zoom == pytest.approx(before.zoom.zoom, rel=1e-3)
+    assert after.zoom.zoom_sigma > 0.9 * before.zoom.zoom_sigma
+
+
+def test_a_rim_that_claims_to_be_exact_is_known_to_a_pixel_s_share() -> None:
+    state = ZoomFilter.start(500.0, 0.35).predict(0.04)
+    for measured in (state.measure_zoom(0.0, 0.0), state.follow_zoom(0.0, 0.0)):
+        assert 0.5 * RADIUS_FLOOR < measured.zoom_sigma <= RADIUS_FLOOR
 
 
 def test_a_rim_that_comes_late_sets_the_focal_length_as_an_early_one_would() -> None:

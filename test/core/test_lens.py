@@ -50,6 +50,7 @@ def test_a_lens_beyond_its_model_stays_finite() -> None:
     for coefficient in (-2.0, -0.3, 0.3, 2.0):
         assert np.isfinite(distorted(far, coefficient)).all()
         assert np.isfinite(undistorted(far, coefficient)).all()
+        assert (undistorted(far, coefficient) * far >= 0.0).all()  # and on its side of the axis
 
 
 def test_a_straightened_picture_is_what_a_pinhole_sees() -> None:

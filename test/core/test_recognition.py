@@ -16,7 +16,7 @@ from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.placed import LOST, RECOGNISED, RETURNED
 from endosfm3d_ros.core.prepare import Window
-from endosfm3d_ros.core.recognition import SCALES, Looked, Looks
+from endosfm3d_ros.core.recognition import LOOKED_AT, SCALES, Looked, Looks
 from endosfm3d_ros.core.sight import Sight
 from test.core.test_pipeline import DISTANCE, FIXED, SIZES, flat_depth, frame, wall
 
@@ -169,6 +169,26 @@ def test_points_that_another_window_does_not_see_are_not_looked_at() -> None:
     twins = [anchor, replace(anchor, ids=anchor.ids + 1000)]
     ids, points = Looked(whole).recognised(twins, np.arange(2000))
     assert len(ids) > 100 and len(np.unique(points, axis=0)) == len(ids)  # a corner counts once
+
+
+def test_points_are_looked_for_in_the_newest_sharp_keyframes_and_each_is_found_once() -> None:
+    texture, corners = seen(wall(0))
+    there, _ = seen(wall(30.0))
+    sight = Sight(there, np.full(there.shape, 255, np.uint8), WHOLE, (280, 224), Future(),
+                  0.0, 1.0, np.array([[1.0, 1.0], [0.0, 0.0]]), 0.04)  # fmt: skip
+    here = Anchor(texture, WHOLE, np.arange(len(corners)), corners)
+    elsewhere = Anchor(*seen(wall(0, seed=7))[:1], WHOLE, np.arange(len(corners)) + 1000, corners)
+    smeared = replace(here, texture=seen(blurred(wall(0)))[0])
+    everything = np.arange(2000)
+    ids, points = Looked(sight).recognised([*[elsewhere] * LOOKED_AT, here], everything)
+    assert (ids < 1000).sum() > 100 and (np.diff(ids) > 0).all()
+    right = corners[ids[ids < 1000]] - points[ids < 1000]
+    assert np.median(np.linalg.norm(right - (30.0, 0.0), axis=1)) < 1.0
+    some = Looked(sight).recognised([here, replace(here, ids=here.ids[::-1])], ids[::2])[0]
+    assert set(some) <= set(ids[::2]) and (np.diff(some) > 0).all()
+    assert not len(Looked(sight).recognised([smeared], everything)[0])
+    hidden = Looked(sight).recognised([here, *[elsewhere] * LOOKED_AT], everything)[0]
+    assert not (hidden < 1000).any()  # too old to be asked
 
 
 def test_another_place_is_never_taken_for_the_one_before() -> None:

@@ -55,9 +55,21 @@ def test_a_few_that_stray_are_poor_tracks_unless_some_did_before() -> None:
 
 
 def test_too_few_calm_points_judge_nobody() -> None:
-    misfit = np.full(len(PIXELS), np.nan)
-    misfit[: rigid.FEWEST - 1] = 0.3
-    assert not rigid.strays(PIXELS, misfit, np.ones(len(PIXELS), bool)).any()
+    away = np.linalg.norm(PIXELS - (80, 80), axis=1)
+    moving = away < 60
+    for calm, judged in ((rigid.FEWEST - 1, False), (rigid.FEWEST + 10, True)):
+        misfit = np.where(moving, 6.0, np.nan)
+        misfit[np.flatnonzero(away > 90)[:calm]] = 0.3
+        assert rigid.strays(PIXELS, misfit, moving).any() == judged
+
+
+def test_where_all_fits_ill_what_fits_a_little_worse_does_not_move() -> None:
+    """A hard passage: worse tracks lie together."""
+    worse = np.linalg.norm(PIXELS - (80, 80), axis=1) < 70
+    assert rigid.LEAST < worse.mean() < rigid.MOST
+    for usual, strays in ((3.0, False), (0.4, True)):
+        misfit = np.where(worse, 5.0, usual)
+        assert rigid.strays(PIXELS, misfit, np.zeros(len(PIXELS), bool)).any() == strays
 
 
 def test_what_was_not_told_yet_only_follows() -> None:

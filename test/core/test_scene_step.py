@@ -6,7 +6,7 @@ import pytest
 
 from endosfm3d_ros.core.geometry import rotation_vectors, rotations
 from endosfm3d_ros.core.scene import CENTRE, DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED, Scene
-from endosfm3d_ros.core.scene_step import _rotation, _rotation_vector, scene_moved
+from endosfm3d_ros.core.scene_step import _rotation, _rotation_vector, points_moved, scene_moved
 
 FOCAL_PX, DEPTH_MM = 200.0, 40.0
 K, N = 6, 200
@@ -94,6 +94,17 @@ def test_a_small_step_moves_cameras_as_it_says_whatever_the_zoom() -> None:
         assert moved.R[0] == pytest.approx(scene.R[0]) and moved.t[0] == pytest.approx(scene.t[0])
         errors.append(max(np.abs(moved.R - R).max(), np.abs(moved.t - t).max()) / share)
     assert errors[0] < 2e-2 and errors[1] < 0.15 * errors[0]  # what is left is of second order
+
+
+@pytest.mark.parametrize('share', [-0.3, 0.3])
+def test_points_that_move_alone_leave_the_cameras_where_they_are(share: float) -> None:
+    """A third deeper, each on the ray on which the first camera sees it."""
+    scene, anchor = sliding(np.random.default_rng(5)), np.zeros(N, int)
+    first = scene.points @ scene.R[0].T + scene.t[0]
+    moved = points_moved(scene, share * first @ scene.R[0], anchor)
+    assert moved.R is scene.R and moved.t is scene.t
+    after = moved.points @ scene.R[0].T + scene.t[0]
+    assert after == pytest.approx(np.exp(share) * first)
 
 
 @pytest.mark.parametrize('zoomed', [-0.4, 0.4])

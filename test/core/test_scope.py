@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.priors import Priors
+from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
+from endosfm3d_ros.core.priors import WALL, Priors
 from endosfm3d_ros.core.scene import BENDS, DISTORTION, FOCAL, REFERENCE, Beliefs, Scene, Views
-from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
+from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, REFUTED, SHOWN, Scope
 
 SIZES = np.array([0.05, 0.02, 0.1, 3.0, 3.0])
 
@@ -44,6 +45,44 @@ def test_to_be_less_sure_moves_nothing_that_is_told() -> None:
     assert scaled == pytest.approx(if_known)
 
 
+def test_the_chance_of_a_straight_lens_is_what_the_measurement_made_of_the_usual_one() -> None:
+    """As likely as a bent one before; then none gained or lost by what was measured."""
+
+    def density(x: float, mean: float, sigma: float) -> float:
+        return float(np.exp(-0.5 * ((x - mean) / sigma) ** 2) / sigma)
+
+    for bend in (-0.2, -0.05, 0.0, 0.05):
+        scope = replace(known(), lens=known().lens * [1, 1, 0, 1, 1] + bend * np.eye(5)[2])
+        told = density(0.0, bend, scope.distortion_sigma)
+        odds = told / density(0.0, BARREL, BARREL_SIGMA)
+        assert scope.straight == pytest.approx(odds / (1.0 + odds))
+
+
+def test_a_zoom_that_is_hardly_known_makes_the_zoom_unsure_and_no_more_than_scopes_zoom() -> None:
+    scope = known()
+    zoomed = scope.zoomed(0.1, 0.01)
+    assert zoomed.lens == pytest.approx(scope.lens + 0.1 * np.eye(5)[1])
+    assert zoomed.covariance - scope.covariance == pytest.approx(np.diag(0.01 * np.eye(5)[1]))
+    lost = scope.zoomed(0.0, 9.0)
+    assert lost.covariance[1, 1] == pytest.approx(ZOOM_RANGE**2)
+    others = [0, 2, 3, 4]
+    assert lost.covariance[np.ix_(others, others)] == pytest.approx(
+        scope.covariance[np.ix_(others, others)]
+    )
+    assert np.linalg.eigvalsh(lost.covariance).min() > 0
+
+
+def test_the_mean_of_two_words_tells_the_mean_of_what_they_tell_through_lenses_of_their_own() -> (
+    None
+):
+    mine, other = known(), known(1, distortion=-0.1)
+    both = mine.averaged(other, 0.25)
+    assert both.focal == pytest.approx(0.75 * mine.focal + 0.25 * other.focal)
+    assert both.centre == pytest.approx(0.75 * mine.centre + 0.25 * other.centre)
+    assert both.lens[2] == pytest.approx(0.75 * mine.lens[2] + 0.25 * other.lens[2])
+    assert both.distortion == mine.distortion
+
+
 def test_a_measured_focal_length_moves_the_principal_point_that_goes_with_it() -> None:
     scope = replace(known(), distortion=0.0, pinhole=True)
     pick = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
@@ -62,7 +101,48 @@ def test_minutes_before_one_place_show_no_lens_that_hardly_bends(distortion: flo
     assert replace(known(), lens=lens, covariance=C).bends(told=False) is bends
 
 
-def believed(scope: Scope) -> tuple[Priors, Scene]:
+def test_a_lens_that_was_told_stays_told_until_it_is_refuted() -> None:
+    """Between what shows one and what refutes one, what was told before goes on."""
+    lens, C = known().lens.copy(), np.diag(SIZES**2)
+    lens[2], C[2, 2] = -0.06, 0.02**2
+    between = replace(known(), lens=lens, covariance=C)
+    assert SHOWN < between.straight < REFUTED
+    assert between.bends(told=True) and not between.bends(told=False)
+    lens[2], C[2, 2] = 0.0, 0.005**2
+    assert not replace(between, lens=lens, covariance=C).bends(told=True)
+
+
+def test_what_is_said_of_a_focal_length_is_as_sure_as_its_lens_is() -> None:
+    """Of a straight one that is told: a mixture, as likely straight as it is said to be."""
+    scope = known()
+    C, of_bend = scope.covariance[:2, :2], scope.covariance[:2, 2]
+    if_straight = C - np.outer(of_bend, of_bend) / scope.covariance[2, 2]
+    assert replace(scope, pinhole=True).focal_covariance == pytest.approx(if_straight)
+    off = scope.lens[:2] - scope.focal
+    if_not = C + np.outer(off, off)
+    share = scope.straight
+    assert 0.05 < share < 0.95
+    assert scope.focal_covariance == pytest.approx(share * if_straight + (1 - share) * if_not)
+    assert scope.reference_variance == pytest.approx(if_straight[0, 0])
+    told = replace(scope, distortion=-0.1)
+    assert told.focal_covariance == pytest.approx(C)
+    assert told.reference_variance == pytest.approx(C[0, 0])
+
+
+def test_a_cushion_that_was_measured_is_a_straight_lens_and_a_barrel_is_what_it_is() -> None:
+    cushion = replace(known(), lens=known().lens + 0.3 * np.eye(5)[2])
+    assert cushion.lens[2] > 0.0
+    straight = cushion.barrel
+    assert straight.lens[2] == pytest.approx(0.0)
+    assert straight.focal == pytest.approx(cushion.focal)  # all else goes along
+    assert straight.lens[:2] == pytest.approx(cushion.focal)
+    barrel = replace(known(), lens=known().lens - 0.3 * np.eye(5)[2])
+    assert barrel.barrel.lens == pytest.approx(barrel.lens)
+
+
+def believed(
+    scope: Scope, log_scale: float = 0.0, longest: float = np.inf
+) -> tuple[Priors, Scene]:
     """Priors of two keyframes, a step of the zoom between them, and the scene that they expect."""
     K = 2
     nothing = np.zeros((0, K))
@@ -73,11 +153,12 @@ def believed(scope: Scope) -> tuple[Priors, Scene]:
     beliefs = Beliefs(
         lens=scope.lens,
         lens_covariance=scope.covariance,
-        log_scale=0.0,
+        log_scale=log_scale,
         log_scale_sigma=0.2,
         scale_flicker=0.04,
         bend_sigma=np.full(4, 0.1),
         relief_sigma=0.1,
+        longest=longest,
     )
     shared = np.zeros(8)
     shared[:2], shared[DISTORTION] = scope.lens[3:], scope.lens[2]
@@ -103,6 +184,24 @@ def test_an_adjustment_hears_all_of_the_belief() -> None:
     to_zoom[1, 0] = -1.0
     expected = to_zoom.T @ np.linalg.inv(scope.covariance) @ to_zoom
     assert slopes[only][:, pick].T @ slopes[only][:, pick] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_focal_length_beyond_the_longest_costs_what_pulls_it_back() -> None:
+    scope = known()
+    free, scene = believed(scope)
+    far = scene._replace(shared=scene.shared + 0.3 * np.eye(8)[REFERENCE])
+    walled, _ = believed(scope, longest=float(scope.lens[0]) + 0.1)
+    assert walled.cost(scene) == pytest.approx(free.cost(scene))
+    assert walled.cost(far) - free.cost(far) == pytest.approx((0.2 / WALL) ** 2)
+
+
+def test_depth_maps_are_worth_what_they_were_before_and_their_mean_may_wander_from_it() -> None:
+    priors, scene = believed(known(), 0.3)
+    for off in (0.0, 0.1):
+        cost = priors.cost(scene._replace(log_scale=np.full(2, 0.3 + off)))
+        assert cost == pytest.approx((off / 0.2) ** 2, abs=1e-9)
+    apart = priors.cost(scene._replace(log_scale=np.array([0.3, 0.3 + 0.02])))
+    assert apart == pytest.approx((0.01 / 0.2) ** 2 + (0.02 / 0.04) ** 2)
 
 
 @pytest.mark.parametrize('zoom', [0.004, 0.05])  # within the step's sigma, and a jump

@@ -10,7 +10,7 @@ import pytest
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.frame import Intrinsics, Motion
-from endosfm3d_ros.core.geometry import inverse, motion_from_vector, unproject, unproject_pixels
+from endosfm3d_ros.core.geometry import inverse, motion_from_vector, unproject_pixels
 from endosfm3d_ros.core.inside import Inside
 
 CAMERA = Intrinsics(280, 224, 200.0, 200.0, 140.0, 112.0)
@@ -31,10 +31,10 @@ def wall(T_wall_cam: np.ndarray, camera: Intrinsics) -> tuple[np.ndarray, np.nda
     Render the plane z = 40 + 0.3 x mm of the wall frame by intersecting every ray; returns grey
     and z-depth.
     """
-    rays = (
-        unproject(np.ones((camera.height, camera.width), np.float32), camera)
-        @ T_wall_cam[:3, :3].T
-    )
+    v, u = np.indices((camera.height, camera.width))
+    pixels = np.column_stack([u.ravel(), v.ravel()])
+    rays = unproject_pixels(pixels, np.ones(len(pixels)), camera).reshape(*u.shape, 3)
+    rays = rays @ T_wall_cam[:3, :3].T
     normal, offset = np.array([-0.3, 0.0, 1.0]), 40.0
     depth = (offset - normal @ T_wall_cam[:3, 3]) / (rays @ normal)
     points = T_wall_cam[:3, 3] + rays * depth[..., None]

@@ -8,8 +8,9 @@ import pytest
 
 from endosfm3d_ros.core import bundle_adjustment, observations, zoom_told
 from endosfm3d_ros.core import local_map as window_of
-from endosfm3d_ros.core.bundle_adjustment import _Problem
+from endosfm3d_ros.core.bundle_adjustment import _Problem, place_points
 from endosfm3d_ros.core.carried import Lens, with_others_carried
+from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.local_map import LocalMap
 from endosfm3d_ros.core.observations import MOST_POINTS
@@ -17,7 +18,7 @@ from endosfm3d_ros.core.odometry import LONGEST_LENS, Odometry
 from endosfm3d_ros.core.parallax import zoom_doubt
 from endosfm3d_ros.core.priors import TIED
 from endosfm3d_ros.core.scene import CENTRE as SHARED_CENTRE
-from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED
+from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED, Scene, Views
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
 from endosfm3d_ros.core.scope_told import LEFT
 from endosfm3d_ros.core.words import Words
@@ -28,6 +29,8 @@ from test.core.bumpy_wall import (
     WIDTH,
     adjusted,
     built,
+    flight,
+    project,
     scene_points,
     solved,
 )
@@ -297,6 +300,46 @@ def test_points_that_were_not_adjusted_stand_where_the_keyframes_see_them(
     assert 0.3 < np.median(np.abs(surprise)) / 0.6745 < 3.0
 
 
+@pytest.mark.parametrize('kind', ['advance', 'orbit'])
+def test_a_point_placed_alone_is_as_sure_as_its_pixels_and_says_how_well_they_fit(
+    kind: str,
+) -> None:
+    """Of its depth in the last keyframe that sees it; what its maps say is no part of either."""
+    points = scene_points(np.random.default_rng(0), 200.0)[:40]
+    cameras, noise = flight(kind, 8), np.random.default_rng(1)
+    sigma_px = 0.3
+
+    def pixels(X: np.ndarray) -> np.ndarray:
+        return np.stack([project(X, T, 200.0) for T in cameras], axis=1)
+
+    seen = pixels(points) + 0.02 * noise.standard_normal((40, 8, 2))  # better than is stated
+    seen[:20, 6:] = np.nan  # half of them were lost before the end
+    last = np.where(np.arange(40) < 20, 5, 7)
+    shape = seen.shape[:2]
+    views = Views(
+        seen, np.full(shape, sigma_px), np.full(shape, 5.0), np.full(shape, 0.5),
+        np.zeros((*shape, 4)), np.full(8, np.nan), np.ones(8), np.zeros((7, 2)),
+    )  # fmt: skip
+    poses, shared = np.stack([inverse(T) for T in cameras]), np.zeros(SHARED)
+    R, t = (np.ascontiguousarray(part) for part in (poses[:, :3, :3], poses[:, :3, 3]))
+    shared[SHARED_CENTRE] = CENTRE
+    start = Scene(R, t, np.full(8, np.log(200.0)), np.zeros(8),
+                  shared, 1.2 * points)  # fmt: skip
+    placed, sigma, misfit = place_points(views, start, 8)
+    off = (pixels(placed) - seen) / sigma_px
+    count = np.isfinite(off[..., 0]).sum(axis=1)
+    assert misfit == pytest.approx(np.sqrt(np.nansum(off**2, axis=(1, 2)) / count))
+    J = np.stack(
+        [(pixels(placed + 1e-4 * axis) - pixels(placed)) / 1e-4 for axis in np.eye(3)], -1
+    )
+    J[np.isnan(seen)] = 0.0
+    information = np.einsum('nkip,nkiq->npq', J, J) / sigma_px**2
+    row = poses[last, 2]
+    along = row[:, :3] / ((row[:, :3] * placed).sum(1) + row[:, 3])[:, None]
+    known = np.einsum('np,np->n', along, np.linalg.solve(information, along[..., None])[..., 0])
+    assert sigma == pytest.approx(np.sqrt(known), rel=0.05)
+
+
 def test_points_that_were_left_out_go_as_deep_as_their_neighbours_went() -> None:
     """A keyframe's scale is of a map that is bent besides: it says so only where no point does."""
     belief = Scope.guessed(float(np.log(200.0)), 0.35, CENTRE, 3.0)
@@ -314,6 +357,66 @@ def test_points_that_were_left_out_go_as_deep_as_their_neighbours_went() -> None
         grown = carried.places[:, 2] / were[:, 2]
         assert grown[len(placed) :] == pytest.approx(deeper)
         assert grown[: len(placed)] == pytest.approx(1.1)
+
+
+def test_points_that_no_keyframe_of_the_window_sees_any_more_are_forgotten() -> None:
+    local_map = built('orbit', 200.0, 1.0)
+    view = local_map.keyframes[-1]
+    for number in range(1, 11):
+        fresh = replace(view, number=view.number + number, ids=view.ids + 1000 * number)
+        local_map = local_map.with_keyframe(fresh)
+    seen = np.unique(np.concatenate([one.ids for one in local_map.keyframes]))
+    assert np.array_equal(np.sort(local_map.landmarks.ids), seen)
+
+
+def test_a_map_of_few_points_is_left_as_it_is() -> None:
+    whole, few = built('orbit', 200.0, 1.0), []
+    for view in whole.keyframes:
+        some = np.isin(view.ids, whole.keyframes[-1].ids[: window_of.FEWEST_SHARED - 1])
+        of = {
+            name: getattr(view, name)[some]
+            for name in ('ids', 'pixels', 'log_depth', 'depth_sigma')
+        }
+        few.append(replace(view, **of))
+    local_map = replace(whole, keyframes=tuple(few))
+    assert local_map.adjusted() is local_map
+
+
+def test_only_points_that_two_keyframes_see_are_left_to_be_placed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observations, 'MOST_POINTS', 60)
+    monkeypatch.setattr(observations, 'LEAST_OF_A_VIEW', 30)
+    local_map = built('orbit', 200.0, 1.0)
+    newest = local_map.keyframes[-1]
+    ids = np.where(np.arange(len(newest.ids)) % 2, newest.ids, newest.ids + 1000)
+    *others, _ = local_map.keyframes
+    local_map = replace(local_map, keyframes=tuple(others)).with_keyframe(replace(newest, ids=ids))
+    left = local_map.adjusted().left_out
+    assert left is not None and len(left) and not (left >= 1000).any()
+
+
+@pytest.mark.parametrize('start', [0.6, 1.4])
+def test_however_much_an_adjustment_stretches_the_world_its_maps_scales_follow(
+    start: float,
+) -> None:
+    local_map = built('orbit', 200.0, start)
+    for _ in range(4):
+        local_map = adjusted(local_map)
+    off = []
+    for view in local_map.keyframes:
+        row = local_map.landmarks.of(view.ids)
+        z = (local_map.landmarks.places[row] @ view.R.T + view.t)[:, 2]
+        off.append(np.median(np.log(z) - view.log_depth) - view.log_scale)
+    assert np.abs(off).max() < 0.05
+    mean = np.mean([view.log_scale for view in local_map.keyframes])
+    assert local_map.log_scale == pytest.approx(mean)
+
+
+def test_a_map_that_is_left_tells_the_next_one_what_depth_maps_are_worth_and_its_lens() -> None:
+    local_map = replace(solved(built('orbit', 200.0, 1.1)), lens_asked=12, log_scale=0.2)
+    gone = local_map.forgotten()
+    assert (gone.log_scale, gone.lens_asked) == (0.2, 12) and not gone.keyframes
 
 
 def test_a_camera_at_rest_makes_no_point_sure() -> None:
@@ -439,6 +542,15 @@ def test_a_zoom_that_only_tracks_tell_is_as_unsure_as_the_maps_relief(
     assert unsure.scope.focal == pytest.approx(sure.scope.focal, abs=1e-9)
     assert float(unsure.scope.focal.sum()) == pytest.approx(unsure.keyframes[-1].log_focal)
     assert by_rim.scope.log_focal_sigma == pytest.approx(as_before.scope.log_focal_sigma)
+
+
+def test_a_focal_length_that_somebody_else_measured_is_that_of_the_frames_to_come() -> None:
+    local_map = solved(built('orbit', 200.0, 1.1))
+    odometry = Odometry(local_map, log_focal=local_map.keyframes[-1].log_focal + 0.02)
+    after = odometry.informed(float(np.log(240.0)), 1e-4)
+    assert float(after.scope.focal.sum()) == pytest.approx(np.log(240.0), abs=1e-3)
+    moved = float(after.scope.focal.sum() - odometry.scope.focal.sum())
+    assert after.log_focal - odometry.log_focal == pytest.approx(moved) != pytest.approx(0.0)
 
 
 def test_a_word_hears_what_else_was_measured_and_is_taken_back() -> None:

@@ -41,6 +41,24 @@ def test_a_ramp_between_two_rests_is_found_step_by_step() -> None:
         assert not said[:2].any()  # beside the ramp it may be open
 
 
+def test_a_frame_rests_where_that_is_more_probable_than_that_it_runs() -> None:
+    rng = np.random.default_rng(3)
+    answers = []
+    for _ in range(200):
+        sigma, share, frames = rng.uniform(1e-3, 0.05), rng.uniform(0.02, 0.6), rng.integers(1, 6)
+        way = 4.0 * sigma * rng.standard_normal()
+        chances = [
+            weight * np.exp(-0.5 * way**2 / variance) / np.sqrt(variance)
+            for weight, variance in (
+                (1.0 - share, sigma**2 + (REST * frames) ** 2),
+                (share, sigma**2 + (RUNS * frames) ** 2),
+            )
+        ]
+        answers.append(rests(way, sigma**2, int(frames), share))
+        assert answers[-1] is bool(chances[0] > chances[1])
+    assert 40 < sum(answers) < 160
+
+
 def test_many_steps_tell_together_what_none_tells_alone() -> None:
     """A slow zoom seen from keyframes that follow each other closely."""
     sigma = 0.012
@@ -113,8 +131,10 @@ def test_a_rest_that_tracks_contradict_makes_the_adjustment_unsure() -> None:
     assert off > 0.02
 
 
+@pytest.mark.parametrize('relief', [0.0, 0.02])
 @pytest.mark.parametrize('resting', [True, False])
-def test_what_was_believed_is_taken_out_of_what_tracks_say(resting: bool) -> None:
+def test_what_was_believed_is_taken_out_of_what_tracks_say(resting: bool, relief: float) -> None:
+    """And what a wrong relief would add to it, which the belief had held as well, is told."""
     rng = np.random.default_rng(2)
     root = 0.004 * rng.standard_normal((4, 4)) + 0.01 * np.eye(4)
     tracks = root @ root.T  # covariance of log focal lengths by the tracks alone, and what it says
@@ -131,8 +151,13 @@ def test_what_was_believed_is_taken_out_of_what_tracks_say(resting: bool) -> Non
         way = to_steps @ both @ np.linalg.solve(tracks, said)
     both = np.linalg.inv(np.linalg.inv(tracks) + prior)
     ended = both @ np.linalg.solve(tracks, said)
-    out, _ = asked(steps, believed(steps, frames), frames, ended, both, np.zeros(4), error=1.7)
-    want = 1.7 * np.sqrt((to_steps @ tracks @ to_steps.T).diagonal())
+    added = relief * np.array([0.0, 1.0, 1.5, 3.0])  # to what tracks say
+    lever = both @ np.linalg.solve(tracks, added)
+    whole = both + np.outer(lever, lever)
+    out, pulls = asked(steps, believed(steps, frames), frames, ended, whole, lever, error=1.7)
+    alone = 1.7**2 * (to_steps @ tracks @ to_steps.T).diagonal()
+    want = np.sqrt(alone + (to_steps @ added) ** 2)
+    assert pulls.any() == resting  # a step that runs was not held
     assert [step.told for step in out] == pytest.approx(np.diff(said), abs=1e-4)
     assert [step.sigma for step in out] == pytest.approx(want, rel=1e-2)
 

@@ -29,6 +29,20 @@ def test_a_mean_over_frames_weighs_long_videos_and_one_over_videos_does_not():
     assert videos.count == 2
 
 
+def test_every_frame_is_drawn_as_often_as_any_other():
+    """Around the end, the last as well as those in the middle."""
+    for last in (0, 12, 24):
+        values = np.zeros(25)
+        values[last] = 25.0
+        found = over_frames(values)
+        assert (found.low, found.high) == (0.0, pytest.approx(3.0, abs=1.0))
+
+
+def test_a_drawn_mean_over_frames_is_over_the_frames_that_were_drawn():
+    frames, _ = over_videos([[1.0] * 30, [4.0] * 10])
+    assert (frames.low, frames.high) == (1.0, 4.0)
+
+
 def test_one_value_and_one_video_have_no_interval():
     assert over_frames([2.0]).low is None
     assert over_videos([[1.0, 3.0]])[1].high is None

@@ -6,14 +6,19 @@ import cv2
 import numpy as np
 import pytest
 
+from endosfm3d_ros.bags.source import FIRST_STAMP_NS
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.geometry import motion_from_vector
 from endosfm3d_ros.evaluation.compare import Estimate, compare
+from endosfm3d_ros.evaluation.intrinsics import relative_errors
 from endosfm3d_ros.evaluation.matching import match
-from endosfm3d_ros.evaluation.sampling import DepthTruth, truth_on_picture
+from endosfm3d_ros.evaluation.protocols import PROTOCOLS
+from endosfm3d_ros.evaluation.sampling import DepthTruth, picture_on_truth, truth_on_picture
 from endosfm3d_ros.evaluation.scoring import DepthPicture
 from endosfm3d_ros.evaluation.table import table_of
 from endosfm3d_ros.evaluation.truth import read_depth_picture
 from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
+from endosfm3d_ros.evaluation.videos import over_all
 
 START_NS = 1_700_000_000_000_000_000
 INPUT = Intrinsics(640, 480, 500.0, 480.0, 330.0, 236.0)
@@ -98,6 +103,16 @@ def test_a_depth_image_that_says_nothing_counts_in_coverage_and_in_no_error(tmp_
     assert '1 images say nothing' in table_of(nothing)
 
 
+def test_a_figure_that_one_video_lacks_is_summed_up_over_the_others(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    run = perfect(truth, list(range(30)))
+    picture = network_picture(truth, 5, 100, 40, 420, 380, (160, 96))
+    found = over_all([compare(run, [picture], truth), compare(run, [], truth)])
+    assert found['fx']['per_video']['count'] == 2
+    assert found['abs_rel']['per_video']['count'] == 1
+    assert found['abs_rel']['per_video']['low'] is None
+
+
 def test_a_frame_of_a_looped_clip_is_scored_once(tmp_path):
     truth = read_truth(write_truth(tmp_path))
     pictures = [network_picture(truth, n, 100, 40, 420, 380, (160, 96)) for n in (0, 5)]
@@ -119,12 +134,12 @@ def test_places_that_were_withheld_are_no_path(tmp_path):
 
 
 def test_a_pixel_of_the_network_picture_reads_its_own_place_in_the_truth():
-    numbered = np.arange(240 * 320, dtype=np.float32).reshape(240, 320)  # the input at half size
+    numbered = np.arange(160 * 320, dtype=np.float32).reshape(160, 320)  # 640x480, a third as high
     camera = INPUT.cropped(200, 120, 80, 60).resized(40, 10)  # 2 and 6 input pixels a pixel
     seen = truth_on_picture(DepthTruth(numbered), camera, INPUT)
     assert seen.shape == (10, 40)
-    assert seen[0, 0] == numbered[(120 + 3) // 2, (200 + 1) // 2]
-    assert seen[9, 39] == numbered[(120 + 54 + 3) // 2, (200 + 78 + 1) // 2]
+    assert seen[0, 0] == numbered[(120 + 3) // 3, (200 + 1) // 2]
+    assert seen[9, 39] == numbered[(120 + 54 + 3) // 3, (200 + 78 + 1) // 2]
 
 
 def test_outside_of_the_input_there_is_no_truth():
@@ -132,6 +147,115 @@ def test_outside_of_the_input_there_is_no_truth():
     seen = truth_on_picture(DepthTruth(np.ones((480, 640), np.float32)), camera, INPUT)
     assert np.isnan(seen[:, :64]).all()
     assert (seen[:, 64:] == 1).all()
+
+
+def on_truth(depth, truth_size, camera=None):
+    """A run's depth image of all of the input, or of a part of it, on the truth's pixels."""
+    depth = np.array(depth, np.float32)
+    camera = camera or INPUT.resized(*depth.shape[::-1])
+    return picture_on_truth(depth, camera, INPUT, DepthTruth(np.ones(truth_size, np.float32)))
+
+
+def test_between_two_pixels_the_mean_of_their_disparities_is_read():
+    found = on_truth([[10.0, 30.0]], (1, 4))
+    assert found[0] == pytest.approx(
+        [10, 1 / (0.75 / 10 + 0.25 / 30), 1 / (0.25 / 10 + 0.75 / 30), 30]
+    )
+
+
+@pytest.mark.parametrize('nothing', [np.nan, 0.0, -5.0])
+def test_beside_a_pixel_that_says_nothing_the_other_one_is_read(nothing):
+    found = on_truth([[10.0, nothing]], (1, 4))
+    assert found[0, :2].tolist() == [10.0, 10.0] and np.isnan(found[0, 2:]).all()
+
+
+def test_of_the_truth_outside_of_the_network_s_picture_nothing_is_said():
+    camera = INPUT.cropped(160, 120, 320, 240).resized(4, 3)
+    found = on_truth(np.full((3, 4), 20.0), (48, 64), camera)
+    inside = np.zeros((48, 64), bool)
+    inside[12:36, 16:48] = True
+    assert np.array_equal(np.isfinite(found), inside) and found[inside] == pytest.approx(20.0)
+
+
+def with_picture(one):
+    """Dark where its depth is large, as light falls off."""
+    grey = np.uint8(255 * (3 / one.depth) ** (2 / 2.2))
+    return replace(one, image=np.repeat(grey[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize('name', ['worlds', 'scared'])
+def test_lazy_answers_are_asked_where_the_run_speaks_on_the_protocol_s_pixels(tmp_path, name):
+    truth = read_truth(write_truth(tmp_path))
+    pictures = [network_picture(truth, n, 100, 40, 420, 380, (160, 96)) for n in (10, 0, 5)]
+    pictures = [with_picture(one) for one in pictures]
+    for one in pictures:
+        one.depth[:, 60:] = np.nan
+    run = perfect(truth, list(range(30)))
+    found = compare(run, pictures, truth, None, PROTOCOLS[name])
+    assert found.depth.frames == 3 and 0.1 < found.depth.coverage < 0.4
+    for lazy in (found.depth_constant, found.depth_light):
+        assert lazy.coverage == pytest.approx(found.depth.coverage)
+    assert found.depth_light.abs_rel < 0.7 * found.depth_constant.abs_rel
+    assert np.diff(found.series.depth_stamps_ns).tolist() == [200_000_000, 200_000_000]
+    unknown = DepthTruth(np.full((480, 640), np.nan, np.float32))
+    blind = replace(truth, read_depth=lambda _: unknown)
+    assert compare(run, pictures, blind, None, PROTOCOLS[name]).depth_silent == 0  # nobody asked
+
+
+def test_curves_are_those_of_the_truth_and_the_path_stands_as_the_run_s(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    run = perfect(truth, list(range(30)))
+    R = motion_from_vector(np.array([0.0, np.pi / 2, 0.0]), np.zeros(3))[:3, :3]
+    run.T_odom_cam[:, :3] = R @ run.T_odom_cam[:, :3]
+    run.T_odom_cam[4, 0, 3] = np.nan  # one was withheld
+    found = compare(run, [], truth)
+    series = found.series
+    assert series.fy == truth.K[:, 1, 1].tolist() and series.fx != series.fy
+    assert series.zoom == pytest.approx(truth.K[:, 0, 0] / truth.K[0, 0, 0])
+    assert series.path == pytest.approx(np.array(series.path_true))
+    assert series.path_rotation == pytest.approx(R)
+    assert len(series.path_stamps_ns) == 29 and found.trajectory.frames == 29
+    held = relative_errors(np.broadcast_to(truth.K[0], truth.K.shape), truth.K)['fx'].mean()
+    assert found.intrinsics_first_held.fx == pytest.approx(held)
+    two = compare(perfect(truth, [3, 4]), [], truth, first_stamp_ns=START_NS)
+    assert (two.trajectory, two.trajectory_still) == (None, None)
+
+
+def test_snippets_are_told_by_the_field_s_number_and_by_the_true_one(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    run = perfect(truth, list(range(30)))
+    run.T_odom_cam[1::2, 0, 3] += 0.1
+    found = compare(run, [], truth)
+    for name in ('snippet_ate', 'snippet_rmse'):
+        mean = np.mean(found.per_frame[name])
+        assert mean == pytest.approx(getattr(found.trajectory, name)) and mean > 0.0
+
+
+def test_frames_are_matched_to_half_a_frame_and_no_farther():
+    truth = np.r_[np.arange(5), np.arange(100, 105)] / 25  # a pause amid it
+    ms = np.array([0, 40, 80, 120, 190, 250, 3970, 4040, 4175])
+    found = match(START_NS + ms * 1_000_000, truth)
+    assert found.truth.tolist() == [0, 1, 2, 3, 6, 9]
+    assert ms[found.run].tolist() == [0, 40, 80, 120, 4040, 4175]
+    assert found.unmatched == 3
+
+
+def test_the_first_of_a_run_is_its_earliest_and_the_nearer_of_two_may_come_later():
+    found = match(START_NS + np.array([80, 35, 0, 41]) * 1_000_000, np.arange(5) / 25)
+    assert found.run.tolist() == [2, 3, 0] and found.truth.tolist() == [0, 1, 2]
+
+
+def test_a_run_of_a_source_without_a_clock_that_lost_its_first_frames_is_not_shifted():
+    found = match(FIRST_STAMP_NS + np.array([3, 4, 6]) * 40_000_000, np.arange(30) / 25)
+    assert found.truth.tolist() == [3, 4, 6]
+
+
+def test_one_clock_is_one_clock_to_half_a_frame():
+    truth = 1_700_000_000.0 + np.arange(5) / 25
+    for frame, off_ms in ((0, -15), (4, 15)):
+        stamp = START_NS + frame * 40_000_000 + off_ms * 1_000_000
+        found = match(np.array([stamp]), truth)
+        assert (found.how, found.truth.tolist()) == ('one clock', [frame])
 
 
 def test_dropped_frames_meet_their_own_truth_and_strangers_none():

@@ -37,6 +37,29 @@ def test_unknown_pixels_are_not_scored_but_counted():
     assert errors.coverage == pytest.approx(3 / 6)
 
 
+def test_a_depth_that_is_none_is_unknown():
+    truth = np.array([[40.0, 40.0, 40.0, 80.0]])
+    estimate = np.array([[0.0, -3.0, 1.0, 2.0]])
+    for errors in (depth_errors(estimate, truth), constant_depth_errors(estimate, truth)):
+        assert errors.coverage == 0.5
+    assert depth_errors(estimate, truth).abs_rel == 0.0
+
+
+def test_truth_at_a_cap_is_not_scored_and_what_is_found_beyond_is_taken_for_the_cap():
+    truth = np.array([[1.0, 150.0, 0.5, 20.0, 30.0, 100.0]])
+    estimate = np.array([[9.0, 9.0, 9.0, 0.1, 30.0, 900.0]])
+    errors = depth_errors(estimate, truth, 1.0, 150.0, median_scaling=False)
+    assert errors.coverage == 1.0
+    assert errors.abs_rel == pytest.approx((19 / 20 + 0 + 50 / 100) / 3)
+
+
+def test_shares_of_pixels_are_those_within_powers_of_a_quarter_more():
+    truth = np.full((1, 5), 10.0)
+    estimate = np.array([[10.0, 12.4, 15.5, 17.0, 20.0]])
+    errors = depth_errors(estimate, truth, median_scaling=False)
+    assert (errors.delta1, errors.delta2, errors.delta3) == (0.4, 0.6, 0.8)
+
+
 def test_an_estimate_that_says_nothing_has_no_errors():
     assert depth_errors(np.full((3, 3), np.nan), np.full((3, 3), 40.0)) is None
     assert mean_depth_errors([]) is None

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -57,6 +59,12 @@ def test_a_mirrored_path_is_not_explained_by_a_reflection():
     found = align(points, points * [1.0, 1.0, -1.0])
     assert np.linalg.det(found.R) == pytest.approx(1.0)
     assert np.abs(found.points(points) - points * [1.0, 1.0, -1.0]).max() > 0.1
+    off = np.sum((found.points(points) - points * [1.0, 1.0, -1.0]) ** 2)
+    mean = points.mean(0)
+    for factor in (0.99, 1.01):  # it is the best scale for its turn
+        scale = factor * found.scale
+        other = replace(found, scale=scale, t=mean * [1, 1, -1] - scale * found.R @ mean)
+        assert np.sum((other.points(points) - points * [1.0, 1.0, -1.0]) ** 2) > off
 
 
 def test_a_snippet_is_scored_as_the_field_does():
@@ -96,12 +104,20 @@ def test_a_dropped_frame_is_no_error_and_no_snippet():
     errors = trajectory_errors(truth[kept], truth[kept], kept)
     assert errors.rpe_translation == pytest.approx(0, abs=1e-12)
     assert errors.snippet_ate is None
+    apart = truth[kept]
+    apart[3:, :3, 3] += 100.0  # the frames that are lost took it elsewhere
+    errors = trajectory_errors(apart, truth[kept], kept)
+    steps = (apart[1:, :3, 3] - apart[:-1, :3, 3])[np.diff(kept) == 1]
+    left = abs(errors.scale - 1.0) * np.sqrt(np.mean(np.sum(steps**2, axis=1)))
+    assert errors.rpe_translation == pytest.approx(left)
+    assert constant_forward(kept)[:, 2, 3].tolist() == kept.tolist()
 
 
-def test_a_wrong_turn_of_one_degree_a_step_is_told_in_degrees():
+@pytest.mark.parametrize('degrees', [1.0, 120.0])
+def test_a_wrong_turn_is_told_in_degrees_a_step(degrees):
     truth = no_motion(10)
     truth[:, 2, 3] = np.arange(10)
     turning = truth.copy()
     for number in range(10):
-        turning[number, :3, :3] = cv2.Rodrigues(np.radians([0.0, number, 0.0]))[0]
-    assert trajectory_errors(turning, truth).rpe_rotation == pytest.approx(1.0)
+        turning[number, :3, :3] = cv2.Rodrigues(np.radians([0.0, degrees * number, 0.0]))[0]
+    assert trajectory_errors(turning, truth).rpe_rotation == pytest.approx(degrees)

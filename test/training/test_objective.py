@@ -142,6 +142,36 @@ def test_any_wrong_sign_order_or_half_pixel_shows(pair):
     assert min(found.values()) > 1.15, found
 
 
+def test_a_camera_s_matrix_is_that_of_its_picture_half_pixels_and_all(pair):
+    """An error of both matrices alike hardly shows in a warp."""
+    for _, camera in pair:
+        K = objective.camera_matrices(camera_of(camera), HEIGHT, WIDTH)[0]
+        assert K.numpy() == pytest.approx(camera.K, rel=1e-5, abs=1e-4)
+
+
+def test_only_what_lies_in_front_of_the_source_and_in_its_picture_is_inside():
+    camera = torch.tensor([[0.8, 1.0, 0.5, 0.5]])
+    T = torch.eye(4)[None].repeat(3, 1, 1)
+    T[0, 1, 3], T[1, 0, 3], T[2, 2, 3] = 10.0, -10.0, -50.0  # 32 px up, as many right, behind all
+    depth = torch.full((3, 1, HEIGHT, WIDTH), 40.0)
+    both = camera.expand(3, -1)
+    inside = project(depth, T, both, both).inside[:, 0]
+    assert inside[0].all(dim=1).tolist() == [v < HEIGHT - 32 for v in range(HEIGHT)]
+    assert inside[1].all(dim=0).tolist() == [u >= 32 for u in range(WIDTH)]
+    assert not inside[2].any()
+
+
+def test_of_all_scales_only_the_coarsest_minds_a_brightness_that_is_off():
+    dark, bright = (torch.full((1, 3, 176, 176), grey) for grey in (0.4, 0.6))
+    luminance = (2 * 0.4 * 0.6 + objective.SSIM_C1) / (0.4**2 + 0.6**2 + objective.SSIM_C1)
+    expected = luminance ** objective.MS_SSIM_WEIGHTS[-1]
+    assert float(ms_ssim(dark, bright)) == pytest.approx(expected, rel=1e-3)
+    everything = torch.ones(1, 1, 176, 176)  # nine tenths of it, and a tenth of the difference
+    said = [float(photometric(dark, bright, everything, scales)) for scales in (False, True)]
+    assert said[0] == pytest.approx(0.9 * (1 - luminance) + 0.1 * 0.2, rel=1e-3)
+    assert said[1] == pytest.approx(0.9 * (1 - expected) + 0.1 * 0.2, rel=1e-3)
+
+
 @pytest.mark.parametrize('mistake', ['corners', 'centre'])
 def test_a_sampler_with_another_convention_shows(pair, monkeypatch, mistake):
     true = warp_error(pair)
