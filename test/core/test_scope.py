@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.intrinsics import ZOOM_RANGE
 from endosfm3d_ros.core.priors import WALL, Priors
 from endosfm3d_ros.core.scene import BENDS, DISTORTION, FOCAL, REFERENCE, Beliefs, Scene, Views
 from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, REFUTED, SHOWN, Scope
+from endosfm3d_ros.core.zoom_filter import ZOOM_RANGE
 
 SIZES = np.array([0.05, 0.02, 0.1, 3.0, 3.0])
 
