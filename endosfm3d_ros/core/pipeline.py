@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -20,8 +20,8 @@ from endosfm3d_ros.core.network_motion import (
     NetworkMotion,
     network_step,
 )
-from endosfm3d_ros.core.overlays import Box
 from endosfm3d_ros.core.pairwise import Pairwise
+from endosfm3d_ros.core.pipeline_state import Look, Past, State
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.core.ready import get_ready
 from endosfm3d_ros.core.scope import Scope
@@ -31,93 +31,6 @@ from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 from endosfm3d_ros.core.windowed import Windowed
 
 RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long
-
-
-@dataclass(frozen=True)
-class _Past:
-    """
-    What the frame before leaves to the next one.
-
-    :param stamp_ns: of the newest picture; shown_ns: when it was first shown [ns].
-    :param said: of it, by these settings and with this calibration.
-    """
-
-    stamp_ns: int
-    shown_ns: int
-    frame_id: str
-    size: tuple[int, int]
-    field: FieldOfView
-    rim_seen_ns: int
-    window: Window
-    covered: tuple[Box, ...]
-    inside: Inside
-    picture: np.ndarray
-    verdict: validity.Validity
-    said: Reconstruction
-    settings: Settings
-    given: Intrinsics | None
-
-    def answers(
-        self, now: validity.Validity, inside: Inside, settings: Settings, given: Intrinsics | None
-    ) -> bool:
-        """Whether what was said holds for a picture: it is the same, and so is what is asked."""
-        same = now.repeats > 0 and inside is self.inside
-        return same and (settings, given) == (self.settings, self.given)
-
-    def holds(self, field: FieldOfView) -> bool:
-        """Whether a field of view is that of before as far as the network picture shows it."""
-        before, half = self.field, 0.5 * self.window.width / self.window.network_width
-        if not (field.circle and before.circle and field.opening == before.opening):
-            return False
-        return max(abs(a - b) for a, b in zip(field.circle, before.circle, strict=True)) < half
-
-
-@dataclass(frozen=True)
-class _Look:
-    """
-    What part of the picture is picture.
-
-    :param field: what is believed: for the window and the mask.
-    :param measured: what this frame alone says: for the camera's estimate, which gates it.
-    :param rim_seen_ns: when the believed rim was last seen [ns].
-    """
-
-    field: FieldOfView
-    measured: FieldOfView
-    rim_seen_ns: int
-
-
-@dataclass(frozen=True)
-class _State:
-    """
-    All that one step leaves to the next; replaced as a whole, so a step that fails changes
-    nothing.
-
-    :param cuts: epochs that the video itself opened: by a gap, another size, another frame id.
-    :param k_contradicted: by how much the last rim contradicted a given K, in log focal length.
-    """
-
-    trajectory: Trajectory
-    mover: Mover
-    past: _Past | None = None
-    estimate: CameraEstimate | None = None
-    events: tuple[str, ...] = ()
-    network_k_taken: bool = False
-    cuts: int = 0
-    k_contradicted: float = 0.0
-
-    def restarted(self, why: str, mover: Mover, cuts: int) -> '_State':
-        """Begin the next epoch."""
-        trajectory = self.trajectory.restart()
-        event = f'epoch {trajectory.epoch}: {why}; odometry and filters start again'
-        return _State(trajectory, mover, events=(*self.events, event), cuts=cuts)
-
-    def rescaled(self, why: str) -> '_State':
-        """Begin the next epoch at another scale: the scope is still the same."""
-        trajectory = self.trajectory.restart()
-        event = f'epoch {trajectory.epoch}: {why}; odometry starts again'
-        mover, events = self.mover.restarted(), (*self.events, event)
-        return replace(self, trajectory=trajectory, mover=mover, events=events)
 
 
 class Pipeline:
@@ -147,7 +60,7 @@ class Pipeline:
         self.sizes = tuple(sizes)
         self.settings = settings or Settings()
         get_ready()
-        self._state = _State(Trajectory(), self._mover(cuts=0))
+        self._state = State(Trajectory(), self._mover(cuts=0))
         self._beside = ThreadPoolExecutor(1, 'beside')  # what the step need not wait for at once
         self._settling: tuple[Mover, Future[Mover]] | None = None
 
@@ -294,12 +207,12 @@ class Pipeline:
                 *moved.events,
             ),
         )
-        now = _Past(
+        now = Past(
             frame.stamp_ns, frame.stamp_ns, frame.frame_id, frame.image.shape[:2], look.field,
             look.rim_seen_ns, window, frame.covered, inside, view.picture, verdict, told,
             self.settings, given,
         )  # fmt: skip
-        self._state = _State(
+        self._state = State(
             trajectory, mover, now, begun,
             network_k_taken=taken, cuts=state.cuts, k_contradicted=off,
         )  # fmt: skip
@@ -308,9 +221,9 @@ class Pipeline:
     def _shown_again(
         self,
         frame: Frame,
-        state: _State,
-        past: _Past,
-        look: _Look,
+        state: State,
+        past: Past,
+        look: Look,
         verdict: validity.Validity,
     ) -> Reconstruction:
         """
@@ -335,7 +248,7 @@ class Pipeline:
         self._state = replace(state, past=now, events=())
         return told
 
-    def _opened(self, frame: Frame) -> _State:
+    def _opened(self, frame: Frame) -> State:
         """The state that this frame goes on from: the last one, or that of a new epoch."""
         past = self._state.past
         if past is None:
@@ -360,7 +273,7 @@ class Pipeline:
         cuts = self._state.cuts + 1
         return self._state.restarted(why, self._mover(cuts), cuts)
 
-    def _look(self, frame: Frame, state: _State, dt: float) -> _Look:
+    def _look(self, frame: Frame, state: State, dt: float) -> Look:
         """
         Measure the visible part; a rim that is lost for a moment, or in doubt, is held where it
         was, and so is one that moved by less than the network picture shows.
@@ -369,19 +282,19 @@ class Pipeline:
         if not self.settings.find_circle:
             height, width = image.shape[:2]
             everything = FieldOfView(width, height, (0, 0, width, height))
-            return _Look(everything, everything, now)
+            return Look(everything, everything, now)
         found = find_field_of_view(image, past.field if past else None)
         if past is None or past.field.circle is None:
-            return _Look(found, found, now)
+            return Look(found, found, now)
         if found.circle is None:
             held = (now - past.rim_seen_ns) * 1e-9 <= RIM_HOLD_S
-            return _Look(past.field, found, past.rim_seen_ns) if held else _Look(found, found, now)
+            return Look(past.field, found, past.rim_seen_ns) if held else Look(found, found, now)
         agility = self.settings.zoom_agility
         doubtful = state.estimate and state.estimate.predict(dt, agility).see(found).doubts
-        return _Look(past.field if doubtful or past.holds(found) else found, found, now)
+        return Look(past.field if doubtful or past.holds(found) else found, found, now)
 
     def _judge(
-        self, picture: np.ndarray, mask: np.ndarray, window: Window, past: _Past | None
+        self, picture: np.ndarray, mask: np.ndarray, window: Window, past: Past | None
     ) -> validity.Validity:
         before = past.picture if past and past.window == window else None
         repeats = past.verdict.repeats if past else 0
@@ -394,7 +307,7 @@ class Pipeline:
         self,
         measured: FieldOfView,
         given: Intrinsics | None,
-        state: _State,
+        state: State,
         dt: float,
         valid: bool,
     ) -> CameraEstimate:
@@ -418,7 +331,7 @@ class Pipeline:
         return self.settings.zoom_by_rim and measured.circle is not None and not estimate.doubts
 
     def _ask_motion(
-        self, picture: np.ndarray, window: Window, past: _Past | None
+        self, picture: np.ndarray, window: Window, past: Past | None
     ) -> NetworkMotion | None:
         """What the motion network says, where there is one and a picture of the same window."""
         if not self.motion_network or not past or not past.verdict.valid or past.window != window:
@@ -444,7 +357,7 @@ class Pipeline:
         return replace(said, depth=depth, log_sigma=log_sigma.astype(np.float32, copy=False))
 
 
-def _inside(field: FieldOfView, window: Window, frame: Frame, past: _Past | None) -> Inside:
+def _inside(field: FieldOfView, window: Window, frame: Frame, past: Past | None) -> Inside:
     """What of the network picture shows the scene; the same object while it is the same."""
     if past and (past.field, past.window, past.covered) == (field, window, frame.covered):
         return past.inside
