@@ -78,8 +78,7 @@ def test_a_term_is_there_with_its_weight_when_it_is_switched_on(base, monkeypatc
     weight = changes['objective'][term]
     gained = float((on.total - off.total).detach())
     assert on.figures[term] > 0
-    count = 2 if term in ('consistency', 'zoom', 'pair') else 1
-    assert gained == pytest.approx(weight * on.figures[term] / count, rel=1e-3)
+    assert gained == pytest.approx(weight * on.figures[term], rel=1e-3)
 
 
 def test_a_smooth_zoom_pulls_the_zooms_of_neighbours_together(base):
