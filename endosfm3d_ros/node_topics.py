@@ -11,7 +11,7 @@ from endosfm3d_ros.kinematics_bag import POSE_TYPE
 from endosfm3d_ros.outputs import PRIVATE_TOPICS
 
 PATIENCE_S = 10.0  # how long to look for what a node listens to
-SETTLED_S = 1.0  # its subscriptions become known one after the other
+SETTLED_S = 1.0  # so long nothing more became known: most of it is there
 
 
 def topics_of_node(name: str) -> list[str]:
@@ -33,23 +33,35 @@ def inputs_of_node(node: Node, name: str, patience_s: float = PATIENCE_S) -> lis
         takes of calibration and robot, and TF.
     :raises ValueError: it takes no pictures.
     """
-    found: dict[str, str] = {}
+    known: list[str] = []
     since = time.monotonic()
     end = since + patience_s
     while time.monotonic() < end:
-        now = _subscriptions(node, name)
-        if now != found:
-            found, since = now, time.monotonic()
-        has_image = any(kind in IMAGE_TYPES for kind in found.values())
-        if has_image and time.monotonic() - since >= SETTLED_S:
+        now = known_inputs(node, name)
+        if now != known:
+            known, since = now, time.monotonic()
+        if known and time.monotonic() - since >= SETTLED_S:
             break
         time.sleep(0.1)
-    images = sorted(topic for topic, kind in found.items() if kind in IMAGE_TYPES)
-    if not images:
+    if not known:
         raise ValueError(
             f'--with-input: {name} takes no pictures; needed a node that is active (`ros2 '
             f'lifecycle get {name}`), or another name with --node'
         )
+    return known
+
+
+def known_inputs(node: Node, name: str) -> list[str]:
+    """
+    What `inputs_of_node` gives, as far as it is known by now; none before the image topic.
+
+    DDS tells one subscription after the other, on a busy machine seconds apart, and drivers come
+    late: ask again.
+    """
+    found = _subscriptions(node, name)
+    images = sorted(topic for topic, kind in found.items() if kind in IMAGE_TYPES)
+    if not images:
+        return []
     infos = {one for one in map(beside, images) if node.count_publishers(one)}
     others = {topic for topic, kind in found.items() if kind in (INFO_TYPE, POSE_TYPE)}
     return [*images, *sorted(infos | others), '/tf', '/tf_static']

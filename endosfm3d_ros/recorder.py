@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.bags.background import BackgroundWriter, Message
 from endosfm3d_ros.bags.nodes import USUAL
 from endosfm3d_ros.bags.recording import McapWriter, OfferedQos
-from endosfm3d_ros.node_topics import inputs_of_node, topics_of_node
+from endosfm3d_ros.node_topics import inputs_of_node, known_inputs, topics_of_node
 from endosfm3d_ros.outfile import check_outfile, write_outfile
 from endosfm3d_ros.traffic import (
     Ages,
@@ -147,7 +148,12 @@ class Recorder:
     """
 
     def __init__(
-        self, node: Node, topics: Sequence[str], writer: McapWriter, bag: BackgroundWriter
+        self,
+        node: Node,
+        topics: Sequence[str],
+        writer: McapWriter,
+        bag: BackgroundWriter,
+        also: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         """
         Look for topics from now on.
@@ -156,12 +162,14 @@ class Recorder:
         :param topics: full names.
         :param writer: gets every topic declared.
         :param bag: gets the messages.
+        :param also: asked every second for more full names.
         """
         self.listeners: dict[str, Listener] = {}
-        self._node, self._topics, self._writer, self._bag = node, tuple(topics), writer, bag
+        self._node, self._topics, self._writer, self._bag = node, list(topics), writer, bag
+        self._also = also
         self._find()
         node.create_timer(0.1, self._find)
-        node.create_timer(1.0, self._count_publishers)
+        node.create_timer(1.0, self._look_around)
 
     @property
     def absent(self) -> list[str]:
@@ -176,7 +184,9 @@ class Recorder:
                 self.listeners[topic] = Listener(self._node, topic, offers, self._bag)
                 print(f'recording {topic} [{offers[0].topic_type}]', flush=True)
 
-    def _count_publishers(self) -> None:
+    def _look_around(self) -> None:
+        """Take up new names, and see who has several publishers."""
+        self._topics += [topic for topic in self._also() if topic not in self._topics]
         for topic, listener in self.listeners.items():
             listener.several_publishers |= self._node.count_publishers(topic) > 1
 
@@ -192,6 +202,7 @@ def record(
     count: int | None = None,
     silence_s: float | None = None,
     facts: Mapping[str, str] | None = None,
+    also: Callable[[], Sequence[str]] = tuple,
 ) -> Recorded:
     """
     Record until told to stop, or the watched topic has given enough or fallen silent.
@@ -205,6 +216,7 @@ def record(
     :param count: end after so many of its messages.
     :param silence_s: end when it was silent for so long after its first message [s].
     :param facts: written into the bag, beside what was seen of every topic.
+    :param also: asked every second for more topics.
     :return: what was seen; the bag holds the same as JSON under the fact `recorder`.
     :raises ValueError: the bag cannot be written, or a type is not known here.
     """
@@ -214,7 +226,7 @@ def record(
     # lz4: the node that is recorded needs the cores more than the disk needs the room.
     with McapWriter(out, overwrite=overwrite, compression='lz4') as writer:
         with BackgroundWriter(writer) as bag:
-            recorder = Recorder(node, topics, writer, bag)
+            recorder = Recorder(node, topics, writer, bag, also)
             while not (stop.is_set() or bag.error):
                 executor.spin_once(timeout_sec=0.1)
                 watched = recorder.listeners.get(watch or topics[0])
@@ -332,10 +344,12 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('endosfm3d_recorder')
+    also: Callable[[], Sequence[str]] = tuple
     try:
         if arguments.with_input:
             topics = list(dict.fromkeys([*topics, *inputs_of_node(node, arguments.node)]))
             _check_names(topics, arguments.watch)
+            also = partial(known_inputs, node, arguments.node)
         recorded = record(
             node,
             arguments.out,
@@ -345,6 +359,7 @@ def run(arguments: argparse.Namespace) -> int:
             watch=arguments.watch,
             count=arguments.count,
             silence_s=arguments.silence,
+            also=also,
         )
         write_outfile(arguments.facts, json.dumps(asdict(recorded), indent=2))
     except (ValueError, OSError) as error:

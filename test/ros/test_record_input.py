@@ -30,21 +30,20 @@ def test_a_recording_with_its_input_is_replayed_without_naming_a_topic(
     bag, again = tmp_path / 'night.mcap', tmp_path / 'run.mcap'
     log = tmp_path / 'node.log'
     robot = RobotWithProcess(log, 'require_metric:=true', 'scale.source:=kinematics')
+    recorder: subprocess.Popen[str] | None = None
     try:
-        info = robot.node.create_publisher(CameraInfo, '/scope/camera_info', 5)
         poses = robot.node.create_publisher(PoseStamped, '/robot_pose', 5)
         robot.ready()
         recorder = command('record', bag, '--with-input', '--count', str(FRAMES))
 
         def listens() -> bool:
             assert recorder.poll() is None, recorder.communicate()
-            beside_the_node = (robot.camera, 1), (info, 0), (poses, 1)
-            status = robot.node.count_subscribers('/endosfm3d/status')
-            return status == 2 and all(
-                topic.get_subscription_count() > others for topic, others in beside_the_node
-            )
+            beside_the_node = robot.camera.topic_name, poses.topic_name, '/endosfm3d/status'
+            return all(robot.node.count_subscribers(topic) == 2 for topic in beside_the_node)
 
         robot.wait(listens, 'the recorder')
+        info = robot.node.create_publisher(CameraInfo, '/scope/camera_info', 5)
+        robot.wait(lambda: info.get_subscription_count() == 1, 'the late calibration')
         for number in range(FRAMES):
             message = robot.message(wall(2.0 * number))
             info.publish(CameraInfo(header=message.header))
@@ -53,6 +52,8 @@ def test_a_recording_with_its_input_is_replayed_without_naming_a_topic(
         out, err = recorder.communicate(timeout=PATIENCE_S)
     finally:
         robot.end()
+        if recorder:
+            recorder.kill()  # no more than a word where it has ended
     assert recorder.returncode == 0, f'{out}\n{err}'
     topics = RunBag(bag).topics
     for topic in ('/scope/image', '/scope/camera_info', '/robot_pose'):
