@@ -27,6 +27,7 @@ ENCODINGS = {
 OLDER_NAMES = {'uyvy': 'yuv422', 'yuyv': 'yuv422_yuy2'}
 MM_PER_METRE = 1e3
 MAX_SIDE = 16384  # a header that claims more is broken
+JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _BRIDGE = CvBridge()
 
 
@@ -201,7 +202,7 @@ def _check_layout(message: Any) -> None:
 def _decode_compressed(message: Any) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if _is_whole(data.tobytes()) else None
     except cv2.error:  # a header that claims a giant
         bgr = None
     if bgr is None:
@@ -210,6 +211,16 @@ def _decode_compressed(message: Any) -> np.ndarray:
             'needed whole jpeg or png data'
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _is_whole(encoded: bytes) -> bool:
+    """
+    Whether a jpeg has its end: OpenCV 4.6 fills up with grey what was cut short.
+
+    Within the picture's data the end marker can not occur (ITU-T T.81, B.1.1.5); what some cameras
+    pad with comes after it. png is checked by its decoder.
+    """
+    return JPEG_END in encoded if encoded.startswith(JPEG_START) else bool(encoded)
 
 
 def _one_line(error: Exception) -> str:

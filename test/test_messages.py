@@ -130,6 +130,18 @@ def test_the_smallest_and_an_8k_picture_are_read() -> None:
     assert image_to_rgb(image('mono8', 4320, 7680)).shape == (4320, 7680, 3)
 
 
+def test_a_jpeg_that_was_cut_short_is_refused_by_every_opencv(monkeypatch: pytest.MonkeyPatch):
+    picture = np.full((48, 64, 3), 90, np.uint8)
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: picture)  # OpenCV 4.6 fills up with grey
+    data = cv2.imencode('.jpg', picture)[1].tobytes()
+    for whole in (data, data + bytes(40)):
+        message = CompressedImage(format='jpeg', data=array('B', whole))
+        assert np.array_equal(image_to_rgb(message), picture)
+    for cut in (data[:-1], data[: len(data) // 2]):
+        with pytest.raises(ValueError, match='can not be decoded; needed whole jpeg'):
+            image_to_rgb(CompressedImage(format='jpeg', data=array('B', cut)))
+
+
 @pytest.mark.parametrize(('sec', 'nanosec'), [(0, 0), (-1, 5), (1, 1_000_000_000)])
 def test_a_stamp_that_is_no_time_is_refused(sec: int, nanosec: int) -> None:
     head = image('rgb8').header
