@@ -27,7 +27,7 @@ demo: setup ## play a clip through the node over real DDS, report in demo_out/ (
 	$(VENV)/endosfm3d demo --out '$(OUT)' $(if $(CLIP),'$(CLIP)') $(ARGS)
 
 test: setup-test ## all tests that take minutes together
-	$(VENV)/python -m pytest -m 'not slow and not gpu' $(ARGS)
+	$(VENV)/python -m pytest -n 2 --dist loadfile -m 'not slow and not gpu' $(ARGS)
 
 test-all: setup-test ## the slow ones too
 	$(VENV)/python -m pytest $(ARGS)
