@@ -52,6 +52,20 @@ class Topic:
     count: int
 
 
+def check_is_file(path: Path) -> None:
+    """
+    Refuse what can not be a run's bag.
+
+    :raises ValueError: a folder, or nothing is there.
+    """
+    if path.is_dir():
+        raise ValueError(f'{path}: a folder; give the .mcap file in it')
+    if not path.is_file():
+        part = part_of(path)
+        found = f', only {part.name} of a run that broke off' if part.is_file() else ''
+        raise ValueError(f'{path}: no such recording{found}')
+
+
 class RunBag:
     """
     A finished run: `topics`, `facts`, and `messages(topic)` as often as wanted.
@@ -68,12 +82,7 @@ class RunBag:
         :raises ValueError: no such file, or no whole bag.
         """
         self.path = Path(path)
-        if self.path.is_dir():
-            raise ValueError(f'{self.path}: a folder; give the .mcap file in it')
-        if not self.path.is_file():
-            part = part_of(self.path)
-            found = f', only {part.name} of a run that broke off' if part.is_file() else ''
-            raise ValueError(f'{self.path}: no such recording{found}')
+        check_is_file(self.path)
         try:
             with self.path.open('rb') as file:
                 reader = make_reader(file)

@@ -48,11 +48,10 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
     """
     facts = run.facts
     last = run.rows[-1] if run.rows else None
-    clip = facts.get('clip')
     valid = run.column('valid')
     return {
         'node': run.node,
-        'clip': PurePath(clip).name if clip else None,
+        'clip': _name(facts.get('clip')),
         'mode': facts.get('mode'),
         'bundle': facts.get('bundle'),
         'runtime': facts.get('runtime'),
@@ -93,6 +92,14 @@ def trust_word(trust: float) -> str:
     """How a person would call a trust in K; only what was given is called a calibration."""
     steps = ((0.25, 'a guess'), (0.6, 'weakly observed'), (1.0, 'well observed'))
     return next((word for limit, word in steps if trust < limit), 'a calibration')
+
+
+def _name(clip: str | None) -> str | None:
+    """A clip's name without the folder it lay in; of a bag's the topic goes with it."""
+    if not clip:
+        return None
+    path, beside, topic = clip.partition(' /')
+    return f'{PurePath(path).name}{beside}{topic}'
 
 
 def _frames(run: Run) -> dict[str, Any]:

@@ -238,6 +238,8 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path: Path, name: str
     with pytest.raises(ValueError, match=found):
         McapWriter(tmp_path / name)
     assert (tmp_path / 'there.mcap').read_bytes() == b'somebody needs this'
+    with pytest.raises(ValueError, match='a recording is one .mcap file'):
+        McapWriter('.')
 
 
 def test_one_topic_has_one_type(tmp_path: Path):

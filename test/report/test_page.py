@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from made_run import reconstruction, write_run, write_truth
 
+from endosfm3d_ros.cli import main
 from endosfm3d_ros.evaluation.compare import compare
 from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
 from endosfm3d_ros.report import charts, sections
@@ -248,6 +249,14 @@ def test_a_noisy_run_of_large_pictures_stays_below_6_mb(tmp_path):
         frames.append(replace(one, camera=one.input_camera, **noise))
     made(tmp_path, frames)
     assert (tmp_path / 'report.html').stat().st_size < 6e6
+
+
+@pytest.mark.parametrize('folder', ['.', '/'])
+def test_a_folder_in_place_of_a_bag_is_one_clear_line(tmp_path, capsys, folder):
+    truth = str(write_truth(tmp_path / 'truth', 2))
+    for command in ('report', 'evaluate'):
+        assert main([command, folder, '--truth', truth]) == 1
+        assert f': {folder}: a folder; give the .mcap file in it\n' in capsys.readouterr().err
 
 
 def test_the_command_writes_page_and_figures(tmp_path, capsys):
