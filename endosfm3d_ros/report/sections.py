@@ -132,10 +132,12 @@ def intrinsics(run: Run, evaluation: Evaluation | None) -> str:
     seconds = run.seconds
     x = _time_axis(run)
     shaded = charts.spans_of(seconds, ~run.column('valid'))
-    sigma = run.column('k_sigma')
+    sigma, restarts = run.column('k_sigma'), _restarts(run.column('epoch'))
     truth = evaluation.series if evaluation else None
     times = {key.stamp_ns: time for key, time in reversed(run.times.items())}
     truth_seconds = np.array([times[stamp] for stamp in truth.stamps_ns] if truth else [])
+    by_stamp = {row.stamp_ns: row.epoch for row in reversed(run.rows)}
+    truth_epochs = np.array([by_stamp[stamp] for stamp in truth.stamps_ns] if truth else [], int)
 
     def values(name: str) -> np.ndarray:
         return np.array([getattr(row.input_camera, name) for row in run.rows])
@@ -148,19 +150,22 @@ def intrinsics(run: Run, evaluation: Evaluation | None) -> str:
                 'truth' if name == names[0] else '',
                 f'truth {style}',
                 truth_seconds,
-                np.array(getattr(truth, name)),
+                _since_restart(truth.zoom, truth_epochs)
+                if name == 'zoom'
+                else np.array(getattr(truth, name)),
+                breaks=_restarts(truth_epochs),
             )
             for name, style in zip(names, ('', 'second'), strict=False)
         ]
 
     def curve(name: str, style: str, spread: bool = False) -> charts.Curve:
         band = values(name) * sigma if spread and np.isfinite(sigma).any() else None
-        return charts.Curve(name, style, seconds, values(name), band)
+        return charts.Curve(name, style, seconds, values(name), band, restarts)
 
     seen, doubt = run.column('zoom'), run.column('zoom_sigma')
     band = seen * doubt if np.isfinite(doubt).any() else None
-    zoom = charts.Curve('zoom', 'a', seconds, seen, band)
-    zoom_title = 'Zoom since the start'
+    zoom = charts.Curve('zoom', 'a', seconds, seen, band, restarts)
+    zoom_title = f'Zoom since the start{" of each epoch" if len(restarts) else ""}'
     if not np.isfinite(zoom.y).any():
         zoom_title += ': not seen, no rim of a round picture is in view'
     return ''.join(
@@ -185,7 +190,13 @@ def timing(run: Run, figures: Figures) -> str:
     parts = [_account(figures)]
     if run.rows:
         parts.append(_validity(run, figures))
-        inliers = charts.Curve('tracks', 'a', run.seconds, run.column('inliers').astype(float))
+        inliers = charts.Curve(
+            'tracks',
+            'a',
+            run.seconds,
+            run.column('inliers').astype(float),
+            breaks=_restarts(run.column('epoch')),
+        )
         x = _time_axis(run)
         shaded = charts.spans_of(run.seconds, ~run.column('valid'))
         pair = charts.line_chart('Tracks that agree with the motion', [inliers], x, shaded)
@@ -215,7 +226,7 @@ def timing(run: Run, figures: Figures) -> str:
 def machine(figures: Figures) -> str:
     """What it ran on, what it cost, what was published."""
     cost = table(
-        ['Process', 'CPU per frame'],
+        ['Process', 'CPU per frame sent'],
         [
             (name.capitalize(), figures.number(f'cpu_ms_per_frame.{name}', '.1f', 'ms'))
             for name in ('player', 'node', 'recorder')
@@ -281,11 +292,12 @@ def _account(figures: Figures) -> str:
 
 
 def _validity(run: Run, figures: Figures) -> str:
-    """One cell per frame of the input: valid, not valid, no answer."""
+    """One cell per frame of the input: valid, not valid; empty where none came out."""
     seconds = run.seconds
     step = 1 / run.facts['rate_hz'] if run.facts.get('rate_hz') else _step(seconds)
     step = max(step, float(seconds[-1]) / MOST_CELLS)
-    places = (seconds / step).round().astype(int)
+    # from frame to frame: a clock that is a little slower than the rate must leave no cell empty
+    places = np.concatenate([[0], np.cumsum((np.diff(seconds) / step).round())]).astype(int)
     slots = [''] * (int(places[-1]) + 1)
     for place, row in zip(places, run.rows, strict=True):
         slots[place] = 'valid' if row.valid else 'invalid'
@@ -294,8 +306,20 @@ def _validity(run: Run, figures: Figures) -> str:
         for name in figures.summary['invalid_reasons']
     )
     title = f'Validity{": " + reasons if reasons else ""}'
-    legend = [('valid', 'valid'), ('invalid', 'not valid'), ('gap', 'no answer')]
+    legend = [('valid', 'valid'), ('invalid', 'not valid'), ('gap', 'nothing came out')]
     return charts.timeline(title, slots, float(seconds[-1]) + step, legend)
+
+
+def _restarts(epochs: np.ndarray) -> np.ndarray:
+    """Places of the frames, of epochs (N,), that another epoch begins with."""
+    return np.flatnonzero(np.diff(epochs)) + 1
+
+
+def _since_restart(zoom: list[float], epochs: np.ndarray) -> np.ndarray:
+    """The truth's zoom (N,) as the run tells its own: since the first frame of its epoch."""
+    told = np.array(zoom)
+    _, first, epoch = np.unique(epochs, return_index=True, return_inverse=True)
+    return np.asarray(told / told[first][epoch])
 
 
 def _time_axis(run: Run) -> charts.Axis:

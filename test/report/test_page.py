@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from made_run import reconstruction, write_run, write_truth
+from made_run import START_NS, reconstruction, write_run, write_truth
 
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.evaluation.compare import compare
@@ -211,6 +211,51 @@ def test_pictures_and_curves_count_from_the_same_frame(tmp_path):
     text = page_of(tmp_path, frames)
     assert re.findall(r'<figcaption><span>([\d.]+ s)</span>', text)[0] == '2.0 s'
     assert re.findall(r'data-moment="0">([\d.]+ s)</button>', text) == ['2.0 s']
+
+
+def cells_of(tmp_path, monkeypatch, frames, **facts):
+    cells, timeline = [], charts.timeline
+    monkeypatch.setattr(
+        charts, 'timeline', lambda title, slots, *rest: (
+            cells.extend(slots) or timeline(title, slots, *rest)
+        )
+    )  # fmt: skip
+    run = read_run(write_run(tmp_path / 'run.mcap', frames), facts)
+    build_report(run, tmp_path / 'report.html')
+    return cells
+
+
+@pytest.mark.parametrize('facts', [{}, {'rate_hz': 25.0}])
+def test_stamps_in_whole_ten_milliseconds_or_a_slow_clock_leave_no_cell_empty(
+    tmp_path, monkeypatch, facts
+):
+    frames = [reconstruction(number) for number in range(40)]
+    ms = [number * 100 // 3 // 10 * 10 if not facts else number * 44 for number in range(40)]
+    frames = [
+        replace(one, stamp_ns=START_NS + at * 1_000_000)
+        for one, at in zip(frames, ms, strict=True)
+    ]
+    assert cells_of(tmp_path, monkeypatch, frames, **facts) == ['valid'] * 40
+
+
+def test_frames_that_are_missing_leave_their_cells_empty(tmp_path, monkeypatch):
+    frames = [reconstruction(number) for number in range(20) if number not in (5, 6, 11)]
+    cells = cells_of(tmp_path, monkeypatch, frames)
+    assert [number for number, cell in enumerate(cells) if not cell] == [5, 6, 11]
+
+
+def test_curves_begin_anew_with_an_epoch_and_its_zoom_at_one_as_the_truth_s(tmp_path):
+    frames = [reconstruction(number) for number in range(20)]
+    frames[10:] = [replace(one, epoch=1, zoom=one.zoom / 1.1) for one in frames[10:]]
+    text, _ = made(tmp_path, frames, truth=True)
+    lines = re.findall(r'class="line [^"]+" d="([^"]+)"', text)
+    assert [line.count('M') for line in lines] == [2] * 11  # of K and its truth, zoom, tracks
+    zoom = re.search(r'Zoom since the start of each epoch.*?</figure>', text, re.S)[0]
+    told, true = (
+        [float(number) for number in re.findall(r'[\d.]+', line)]
+        for line in re.findall(r'class="line [^"]+" d="([^"]+)"', zoom)
+    )
+    assert told == pytest.approx(true, abs=0.2)
 
 
 def test_a_clock_that_jumps_there_and_back_makes_a_page_of_its_usual_size(tmp_path, monkeypatch):
