@@ -105,12 +105,12 @@ def _why_nothing(run: Run) -> str:
 
 def _column(number: int, moment: Moment, time: str, span: shown.DepthRange | None) -> str:
     """One moment."""
+    size = height, width = shown.shown_size(moment)
     addresses = (
-        ('Picture', shown.photograph(moment.image)),
-        ('Depth', shown.depth_picture(moment.depth, span)),
-        ('Confidence', shown.confidence_picture(moment.confidence, moment.depth)),
+        ('Picture', shown.photograph(moment.image, size)),
+        ('Depth', shown.depth_picture(moment.depth, span, size)),
+        ('Confidence', shown.confidence_picture(moment.confidence, moment.depth, size)),
     )
-    height, width = moment.depth.shape
     images = ''.join(
         f'<img src="{address}" alt="{name} at {time}" width="{width}" height="{height}">'
         for name, address in addresses

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import cv2
 import numpy as np
 import pytest
 from made_run import START_NS, reconstruction, write_run, write_truth
@@ -173,6 +174,15 @@ def page_of(tmp_path, frames, **options):
     run = read_run(write_run(tmp_path / 'run.mcap', frames, **options))
     build_report(run, tmp_path / 'report.html')
     return (tmp_path / 'report.html').read_text(encoding='utf-8')
+
+
+def test_pictures_are_as_tall_for_their_width_as_the_input_s_whatever_the_network_s_are(tmp_path):
+    tall = reconstruction(0).input_camera.resized(480, 640)
+    said = replace(reconstruction(0), input_camera=tall, camera=tall.resized(60, 48))
+    text = page_of(tmp_path, [said])
+    addresses = re.findall(r'src="data:image/\w+;base64,([^"]+)"[^>]+width="60" height="80"', text)
+    stored = [np.frombuffer(base64.b64decode(one), np.uint8) for one in addresses]
+    assert [cv2.imdecode(one, cv2.IMREAD_COLOR).shape for one in stored] == [(80, 60, 3)] * 3
 
 
 def test_a_moment_s_depth_is_in_the_unit_of_its_time(tmp_path):
