@@ -10,7 +10,7 @@ from endosfm3d_ros.evaluation.compare import Evaluation
 from endosfm3d_ros.report import charts
 from endosfm3d_ros.report.figures import NONE, Figures, table
 from endosfm3d_ros.report.run import Run
-from endosfm3d_ros.report.summary import latencies_ms
+from endosfm3d_ros.report.summary import ANOTHER_TIME, latencies_ms
 
 MOST_CELLS = 100_000  # of a strip: a clock that jumps by hours must not make it endless
 
@@ -41,6 +41,8 @@ def key_figures(figures: Figures) -> str:
     latency = 'none', 'not measured'
     if figures.value('mode') == 'offline':
         latency = 'none', 'offline: no clock runs'
+    if figures.value('latency_ms.definition') == ANOTHER_TIME:
+        latency = 'none', 'the stamps are of another time'
     if figures.value('latency_ms.p50') is not None:
         within = figures.number('latency_ms.p95', '.1f', 'ms')
         latency = figures.number('latency_ms.p50', '.1f', 'ms'), f'95 % within {within}'
@@ -214,6 +216,9 @@ def timing(run: Run, figures: Figures) -> str:
                 f'<p class="note">{figures.number("frames.repeated")} frames bear a stamp that '
                 'came before: the clip was looped, or a clock jumped back.</p>'
             )
+        if figures.value('latency_ms.definition') == ANOTHER_TIME:
+            why = figures.text('latency_ms.definition')
+            parts.append(f'<p class="note">Latency was {why}.</p>')
         if figures.value('latency_ms.ahead'):
             parts.append(
                 f'<p class="note">{figures.number("latency_ms.ahead")} frames bear stamps ahead '

@@ -16,6 +16,11 @@ from endosfm3d_ros.report.run import Row, Run
 
 FEW = 10  # frames that a node has taken before the first one of a recording from its start on
 LATENCY = 'from the source stamp of a picture to the receipt of its depth image in the recorder'
+ANOTHER_TIME = (
+    "not measured: the stamps are of another time than the recorder's clock, as where a bag is "
+    'played under its own'
+)
+LONGEST_MS = 600_000.0  # no answer takes ten minutes: what is older was stamped at another time
 OFFLINE = 'offline: every frame is waited for, no latency exists'
 NOT_ANCHORED = (
     'The scale is not anchored: every length is right up to one unknown factor. '
@@ -157,8 +162,20 @@ def _latency(run: Run) -> dict[str, Any]:
     return {
         **{name: _plain(value) for name, value in zip(names, percentiles, strict=True)},
         'ahead': int((latency < 0).sum()) if measured else None,
-        'definition': LATENCY if measured else OFFLINE if _is_offline(run) else 'not measured',
+        'definition': LATENCY if measured else _why_none(run),
     }
+
+
+def _why_none(run: Run) -> str:
+    """Why no latency is known."""
+    if _is_offline(run):
+        return OFFLINE
+    return ANOTHER_TIME if run.rows and _ages_ms(run).min() > LONGEST_MS else 'not measured'
+
+
+def _ages_ms(run: Run) -> np.ndarray:
+    """From each frame's stamp to the receipt of its depth image [ms]."""
+    return np.asarray((run.column('receipt_ns') - run.column('stamp_ns')) * 1e-6)
 
 
 def _is_offline(run: Run) -> bool:
@@ -166,11 +183,11 @@ def _is_offline(run: Run) -> bool:
 
 
 def latencies_ms(run: Run) -> np.ndarray:
-    """Latency of each frame [ms]; empty for an offline run."""
+    """Latency of each frame [ms]; empty for an offline run, or under stamps of another time."""
     if _is_offline(run) or not run.rows:
         return np.empty(0)
-    latency = (run.column('receipt_ns') - run.column('stamp_ns')) * 1e-6
-    return latency if latency.any() else np.empty(0)
+    latency = _ages_ms(run)
+    return latency if latency.any() and latency.min() <= LONGEST_MS else np.empty(0)
 
 
 def _intrinsics(run: Run) -> dict[str, Any]:

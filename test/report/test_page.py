@@ -291,6 +291,17 @@ def test_stamps_ahead_of_the_recorder_s_clock_are_told(tmp_path):
     assert "ahead of the recorder's clock" in (tmp_path / 'report.html').read_text()
 
 
+def test_under_stamps_of_another_time_no_latency_is_told(tmp_path):
+    """`ros2 bag play` sends pictures under the stamps of last month."""
+    frames = [reconstruction(number) for number in range(10)]
+    run = read_run(write_run(tmp_path / 'run.mcap', frames, latency_ms=30 * 86_400_000))
+    build_report(run, tmp_path / 'report.html')
+    text = (tmp_path / 'report.html').read_text(encoding='utf-8')
+    assert summarise(run)['latency_ms']['p50'] is None
+    assert 'the stamps are of another time</dd>' in text and 'Frames by latency' not in text
+    assert 'Latency was not measured: the stamps are of another time' in text
+
+
 def test_a_noisy_run_of_large_pictures_stays_below_6_mb(tmp_path):
     rng = np.random.default_rng(0)
     frames = []
