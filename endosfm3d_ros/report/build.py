@@ -97,7 +97,7 @@ def _pictures(run: Run, moments: list[Moment], wanted: bool) -> str:
 def _why_nothing(run: Run) -> str:
     """Why there is no picture to show."""
     if not run.rows:
-        return 'No frame was answered: there is nothing to show.'
+        return f'{escape(run.why_none)}: there is nothing to show.'
     if all(np.isnan(row.coverage) for row in run.rows):
         return 'The depth of every frame was withheld, for want of a scale: nothing to show.'
     return 'No frame was recorded with picture, depth and confidence: there is nothing to show.'

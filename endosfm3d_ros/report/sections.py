@@ -130,7 +130,7 @@ def _lens(figures: Figures) -> str:
 def intrinsics(run: Run, evaluation: Evaluation | None) -> str:
     """K over time, with the truth where it is known."""
     if not run.rows:
-        return '<p class="none">No frame was answered.</p>'
+        return f'<p class="none">{escape(run.why_none)}.</p>'
     seconds = run.seconds
     x = _time_axis(run)
     shaded = charts.spans_of(seconds, ~run.column('valid'))
@@ -275,6 +275,8 @@ def _account(figures: Figures) -> str:
         ('lost_on_wire', 'lost before the node', 'lost'),
         ('unanswered', 'without an answer', 'open'),
     )
+    if figures.value('frames.incomplete'):
+        parts += (('incomplete', 'not whole in the bag, and not on this page', 'part'),)
     bars = ''.join(
         f'<span class="{style}" style="flex-grow:{figures.value(f"frames.{name}") or 0}"></span>'
         for name, _, style in parts

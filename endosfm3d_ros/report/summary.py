@@ -40,9 +40,10 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
 
     :return: node, clip, mode, bundle, runtime: text. duration_s. input, picture: {width, height}
         of what came in and of what depth belongs to. frames: {sent, received, lost_on_wire,
-        dropped_by_mailbox, out, unanswered, incomplete, repeated, out_fraction}; repeated: under
-        a stamp that came before. latency_ms: {p50, p95, p99, max, ahead, definition}; ahead:
-        frames whose stamp is later than their receipt. cpu_ms_per_frame, machine, versions: as the
+        dropped_by_mailbox, out, unanswered, incomplete, repeated, out_fraction}; incomplete: not
+        among out, as the bag lacks an output of them; repeated: under a stamp that came before.
+        latency_ms: {p50, p95, p99, max, ahead, definition}; ahead: frames whose stamp is later
+        than their receipt. cpu_ms_per_frame (sent), machine, versions: as the
         facts. topics: {name: {type, count}}. valid_fraction, invalid_reasons {reason: frames}.
         depth: {coverage, median_mm}. intrinsics: {fx_min, fx_max, ... cy_max, zoom_min, zoom_max,
         camera_model, given_distortion {model, coefficients}, k_trust, k_sigma, trust_word,
@@ -123,7 +124,7 @@ def _frames(run: Run) -> dict[str, Any]:
     lost, dropped = frames['lost_on_wire'], frames['dropped_by_mailbox']
     unanswered = None
     if sent is not None and lost is not None and dropped is not None:
-        unanswered = max(0, sent - out - lost - dropped)
+        unanswered = max(0, sent - out - run.incomplete - lost - dropped)
     return {
         'sent': sent,
         **frames,

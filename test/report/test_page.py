@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from made_run import START_NS, reconstruction, write_run, write_truth
 
+from endosfm3d_ros.bags.reading import RunBag
+from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.evaluation.compare import compare
 from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
@@ -214,6 +216,31 @@ def test_why_there_is_no_picture_is_told(tmp_path):
     text = page_of(tmp_path, frames, left_out=('rgb/image',))
     assert 'No frame was recorded with picture, depth and confidence' in text
     assert 'No frame was answered' not in text
+
+
+@pytest.mark.parametrize('name', ['odometry', 'input/camera_info'])
+def test_what_a_bag_lacks_is_named_and_not_taken_for_no_answer(tmp_path, name):
+    frames = [reconstruction(number) for number in range(5)]
+    text = page_of(tmp_path, frames, left_out=(name,))
+    lacks = f'No frame has all its outputs in the bag, which lacks /endosfm3d/{name}'
+    assert text.count(lacks) == 2 and 'No frame was answered' not in text
+
+
+def test_frames_that_were_recorded_in_part_were_answered(tmp_path):
+    frames = [reconstruction(number) for number in range(12)]
+    whole = RunBag(write_run(tmp_path / 'whole.mcap', frames))
+    with McapWriter(tmp_path / 'run.mcap') as bag:
+        for topic in whole.topics:
+            for number, one in enumerate(whole.messages(topic)):
+                if topic != '/endosfm3d/odometry' or number > 1:
+                    kind = whole.topics[topic].type_name
+                    bag.write(topic, kind, one.raw, one.log_time_ns, one.publish_time_ns)
+    run = read_run(tmp_path / 'run.mcap', {'frames': {'sent': 15}})
+    build_report(run, tmp_path / 'report.html')
+    told = summarise(run)['frames']
+    assert [told[one] for one in ('out', 'incomplete', 'unanswered')] == [10, 2, 1]
+    text = (tmp_path / 'report.html').read_text(encoding='utf-8')
+    assert '>2</data></b> not whole in the bag' in text
 
 
 def test_pictures_and_curves_count_from_the_same_frame(tmp_path):
