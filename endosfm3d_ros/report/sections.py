@@ -269,14 +269,14 @@ def _account(figures: Figures) -> str:
     total = figures.value('frames.sent') or out + sum(
         figures.value(f'frames.{name}') or 0 for name in ('lost_on_wire', 'dropped_by_mailbox')
     )
-    parts = (
+    parts = [
         ('out', 'answered', 'out'),
         ('dropped_by_mailbox', 'replaced by a newer one', 'dropped'),
         ('lost_on_wire', 'lost before the node', 'lost'),
         ('unanswered', 'without an answer', 'open'),
-    )
+    ]
     if figures.value('frames.incomplete'):
-        parts += (('incomplete', 'not whole in the bag, and not on this page', 'part'),)
+        parts.append(('incomplete', 'not whole in the bag, and not on this page', 'part'))
     bars = ''.join(
         f'<span class="{style}" style="flex-grow:{figures.value(f"frames.{name}") or 0}"></span>'
         for name, _, style in parts
