@@ -120,8 +120,7 @@ class Plot:
         labels = ''.join(_label('y', self.y, tick, y_ticks) for tick in y_ticks)
         labels += ''.join(_label('x', self.x, tick, x_ticks) for tick in x_ticks)
         labels += ''.join(
-            f'<span class="m m{number}" style="left:{self.x.position(mark.x) * 100:.2f}%">'
-            f'{mark.label}</span>'
+            _mark_label(number, float(self.x.position(mark.x)), mark.label)
             for number, mark in enumerate(self.marks)
         )
         keys = ''.join(
@@ -281,6 +280,12 @@ def _band(curve: Curve, spread: np.ndarray, x: Axis, y: Axis) -> str:
 
 def _box(axis: Axis, value: float) -> float:
     return float(axis.position(value) * BOX)
+
+
+def _mark_label(number: int, place: float, label: str) -> str:
+    """Beside its line (a share of the width), on the side that has room."""
+    side = ' before' if place > 0.6 else ''
+    return f'<span class="m m{number}{side}" style="left:{place * 100:.2f}%">{label}</span>'
 
 
 def _label(side: str, axis: Axis, tick: float, ticks: Sequence[float]) -> str:

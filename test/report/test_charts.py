@@ -62,6 +62,13 @@ def _top(html):
     return labels[-1][1] / labels[-1][0] * 100
 
 
+def test_a_mark_s_label_stands_where_there_is_room_for_it():
+    """At the right end of a narrow page it would be cut off."""
+    marks = [Mark(50.0, 'p50'), Mark(98.0, 'p99')]
+    html = histogram('latency', np.arange(100.0), 'ms', marks)
+    assert re.findall(r'class="(m m[^"]+)"', html) == ['m m0', 'm m1 before']
+
+
 @pytest.mark.parametrize('values', [np.arange(-50.0, -10.0), np.arange(-20.0, 20.0)])
 def test_what_is_below_zero_stays_in_the_histogram(values):
     html = histogram('latency', values, 'ms', [Mark(float(values[5]), 'p50')])
