@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mcap.exceptions import McapError
+from mcap.exceptions import InvalidMagic, McapError
 from mcap.reader import NonSeekingReader, make_reader
 from mcap.records import Message, Schema
 from mcap.summary import Summary
@@ -56,8 +56,15 @@ def check_is_file(path: Path) -> None:
     """
     Refuse what can not be a run's bag.
 
-    :raises ValueError: a folder, or nothing is there.
+    :raises ValueError: a folder, a bag of another storage, or nothing is there.
     """
+    kinds = [one.suffix for one in (path.iterdir() if path.is_dir() else [path])]
+    in_parts = kinds.count('.mcap') > 1 and (path / 'metadata.yaml').is_file()
+    if '.db3' in kinds or in_parts:
+        raise ValueError(
+            f'{path}: needed one .mcap file; make one: `rosbags-convert --src {path} '
+            f'--dst {path.stem or "run"}_one --dst-storage mcap`'
+        )
     if path.is_dir():
         raise ValueError(f'{path}: a folder; give the .mcap file in it')
     if not path.is_file():
@@ -93,6 +100,8 @@ class RunBag:
                     if record.name == FACTS_RECORD
                     for key, value in record.metadata.items()
                 }
+        except InvalidMagic as error:
+            raise ValueError(f'{self.path}: needed a .mcap file, this is none') from error
         except BROKEN as error:
             raise self._broken(str(error) or type(error).__name__) from error
         if summary is None or summary.statistics is None:
