@@ -154,7 +154,7 @@ def histogram(title: str, values: np.ndarray, unit: str, marks: Sequence[Mark]) 
     x = Axis(min(low, max(0.0, low - margin)), high + margin, unit)
     bins = min(48, max(8, len(values) // 5))
     counts, edges = np.histogram(np.clip(values, x.low, x.high), bins, (x.low, x.high))
-    y = Axis(0.0, counts.max() * 1.28)
+    y = Axis(0.0, max(counts.max() * 1.28, 4.0))  # whole numbers, of few values, too
     left = x.position(edges) * BOX
     drawing = ''.join(
         f'<rect class="bar" x="{left[place] + 0.8:.1f}" y="{BOX - _box(y, count):.1f}"'

@@ -16,6 +16,7 @@ from endosfm3d_ros.report.run import Row, Run
 
 FEW = 10  # frames that a node has taken before the first one of a recording from its start on
 LATENCY = 'from the source stamp of a picture to the receipt of its depth image in the recorder'
+WITHHELD = ', of its status where depth was withheld'
 ANOTHER_TIME = (
     "not measured: the stamps are of another time than the recorder's clock, as where a bag is "
     'played under its own'
@@ -163,8 +164,13 @@ def _latency(run: Run) -> dict[str, Any]:
     return {
         **{name: _plain(value) for name, value in zip(names, percentiles, strict=True)},
         'ahead': int((latency < 0).sum()) if measured else None,
-        'definition': LATENCY if measured else _why_none(run),
+        'definition': _measured_to(run) if measured else _why_none(run),
     }
+
+
+def _measured_to(run: Run) -> str:
+    """What the latency is of."""
+    return LATENCY + WITHHELD * bool(np.isnan(run.column('coverage')).any())
 
 
 def _why_none(run: Run) -> str:

@@ -69,6 +69,12 @@ def test_a_mark_s_label_stands_where_there_is_room_for_it():
     assert re.findall(r'class="(m m[^"]+)"', html) == ['m m0', 'm m1 before']
 
 
+def test_a_histogram_of_few_values_counts_in_whole_numbers():
+    html = histogram('latency', np.array([50.0, 70.0, 90.0]), 'ms', [Mark(70.0, 'p50')])
+    labels = re.findall(r'class="y"[^>]+>([^<]+)', html)
+    assert labels == ['0', '1', '2', '3', '4']
+
+
 @pytest.mark.parametrize('values', [np.arange(-50.0, -10.0), np.arange(-20.0, 20.0)])
 def test_what_is_below_zero_stays_in_the_histogram(values):
     html = histogram('latency', values, 'ms', [Mark(float(values[5]), 'p50')])

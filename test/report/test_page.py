@@ -212,9 +212,11 @@ def test_why_there_is_no_picture_is_told(tmp_path):
     text = page_of(tmp_path, frames, withheld=5)
     assert 'depth of every frame was withheld' in text and 'id="path"' not in text
     assert text.count('Not told in any') == 2
+    assert 'depth image in the recorder, of its status where depth was withheld' in text
     (tmp_path / 'run.mcap').unlink()
     text = page_of(tmp_path, frames, left_out=('rgb/image',))
     assert 'No frame was recorded with picture, depth and confidence' in text
+    assert 'of its status' not in text
     assert 'No frame was answered' not in text
 
 
