@@ -212,13 +212,13 @@ def _path(run: Run, evaluation: Evaluation | None, unit: str) -> dict[str, Any]:
             for path in (evaluation.series.path, evaluation.series.path_true)
         )
     epochs = np.array([row.epoch for row in rows])
-    thin = slice(None, None, -(-len(rows) // MOST_PATH_POINTS))
+    step = -(-len(rows) // MOST_PATH_POINTS)
     chosen = np.unique(np.linspace(0, len(rows) - 1, VIEWS_ON_PATH).round().astype(int))
     camera = rows[-1].camera
     return {
         'unit': 'mm' if evaluation else unit,
-        'run': [_rounded(positions[epochs == epoch][thin]) for epoch in np.unique(epochs)],
-        'truth': _rounded(truth[thin]),
+        'run': [_thinned(positions[epochs == epoch], step) for epoch in np.unique(epochs)],
+        'truth': _thinned(truth, step),
         'views': [
             {
                 'at': positions[place].round(3).tolist(),
@@ -230,6 +230,8 @@ def _path(run: Run, evaluation: Evaluation | None, unit: str) -> dict[str, Any]:
     }
 
 
-def _rounded(points: np.ndarray) -> list[list[float]]:
-    rounded: list[list[float]] = points.round(3).tolist()
+def _thinned(points: np.ndarray, step: int) -> list[list[float]]:
+    """Every so many points (N, 3), and always the last one, rounded."""
+    kept = np.union1d(np.arange(0, len(points), step), np.arange(len(points))[-1:])
+    rounded: list[list[float]] = points[kept].round(3).tolist()
     return rounded

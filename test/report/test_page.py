@@ -17,7 +17,7 @@ from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.evaluation.compare import compare
 from endosfm3d_ros.evaluation.truth import read_truth_folder as read_truth
-from endosfm3d_ros.report import charts, sections
+from endosfm3d_ros.report import build, charts, sections
 from endosfm3d_ros.report.build import build_report
 from endosfm3d_ros.report.command import add_arguments
 from endosfm3d_ros.report.command import run as report
@@ -295,6 +295,16 @@ def test_curves_begin_anew_with_an_epoch_and_its_zoom_at_one_as_the_truth_s(tmp_
         for line in re.findall(r'class="line [^"]+" d="([^"]+)"', zoom)
     )
     assert told == pytest.approx(true, abs=0.2)
+
+
+def test_a_thinned_path_ends_where_the_camera_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, 'MOST_PATH_POINTS', 10)
+    frames = [reconstruction(number) for number in range(40)]
+    frames[38:] = [replace(one, epoch=1) for one in frames[38:]]
+    text, _ = made(tmp_path, frames, pictures=False)
+    drawn = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])['path']['run']
+    assert [(piece[0][0], piece[-1][0]) for piece in drawn] == [(0.0, 37.0), (38.0, 39.0)]
+    assert len(drawn[0]) == 11
 
 
 def test_a_clock_that_jumps_there_and_back_makes_a_page_of_its_usual_size(tmp_path, monkeypatch):
