@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mcap.exceptions import McapError
+from mcap.exceptions import InvalidMagic, McapError
 from mcap.reader import NonSeekingReader, make_reader
 from mcap.records import Message, Schema
 from mcap.summary import Summary
@@ -52,6 +52,27 @@ class Topic:
     count: int
 
 
+def check_is_file(path: Path) -> None:
+    """
+    Refuse what can not be a run's bag.
+
+    :raises ValueError: a folder, a bag of another storage, or nothing is there.
+    """
+    kinds = [one.suffix for one in (path.iterdir() if path.is_dir() else [path])]
+    in_parts = kinds.count('.mcap') > 1 and (path / 'metadata.yaml').is_file()
+    if '.db3' in kinds or in_parts:
+        raise ValueError(
+            f'{path}: needed one .mcap file; make one: `rosbags-convert --src {path} '
+            f'--dst {path.stem or "run"}_one --dst-storage mcap`'
+        )
+    if path.is_dir():
+        raise ValueError(f'{path}: a folder; give the .mcap file in it')
+    if not path.is_file():
+        part = part_of(path)
+        found = f', only {part.name} of a run that broke off' if part.is_file() else ''
+        raise ValueError(f'{path}: no such recording{found}')
+
+
 class RunBag:
     """
     A finished run: `topics`, `facts`, and `messages(topic)` as often as wanted.
@@ -68,12 +89,7 @@ class RunBag:
         :raises ValueError: no such file, or no whole bag.
         """
         self.path = Path(path)
-        if self.path.is_dir():
-            raise ValueError(f'{self.path}: a folder; give the .mcap file in it')
-        if not self.path.is_file():
-            part = part_of(self.path)
-            found = f', only {part.name} of a run that broke off' if part.is_file() else ''
-            raise ValueError(f'{self.path}: no such recording{found}')
+        check_is_file(self.path)
         try:
             with self.path.open('rb') as file:
                 reader = make_reader(file)
@@ -84,6 +100,8 @@ class RunBag:
                     if record.name == FACTS_RECORD
                     for key, value in record.metadata.items()
                 }
+        except InvalidMagic as error:
+            raise ValueError(f'{self.path}: needed a .mcap file, this is none') from error
         except BROKEN as error:
             raise self._broken(str(error) or type(error).__name__) from error
         if summary is None or summary.statistics is None:

@@ -54,7 +54,7 @@ class OfferedQos:
 
 def facts_beside(bag: Path) -> Path:
     """Where the facts of a bag lie, that were measured while it was recorded."""
-    return bag.with_suffix('.facts.json')
+    return bag.parent / f'{bag.stem}.facts.json'  # of a folder, too, that is refused later
 
 
 def _changed_ns(path: Path) -> int:
@@ -109,12 +109,12 @@ class McapWriter:
         :raises ValueError: as `check_name`, or it cannot be written.
         """
         self.path = Path(path)
+        check_name(self.path, overwrite)
         self.part_path = part_of(self.path)
         self.counts: dict[str, int] = {}
         self._channels: dict[str, tuple[int, str]] = {}
         self._schemas: dict[str, int] = {}
         self._lock = threading.RLock()  # mcap's writer has none
-        check_name(self.path, overwrite)
         self._facts_before = _changed_ns(facts_beside(self.path))
         try:
             self._file = self.part_path.open('wb')

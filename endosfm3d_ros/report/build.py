@@ -97,7 +97,7 @@ def _pictures(run: Run, moments: list[Moment], wanted: bool) -> str:
 def _why_nothing(run: Run) -> str:
     """Why there is no picture to show."""
     if not run.rows:
-        return 'No frame was answered: there is nothing to show.'
+        return f'{escape(run.why_none)}: there is nothing to show.'
     if all(np.isnan(row.coverage) for row in run.rows):
         return 'The depth of every frame was withheld, for want of a scale: nothing to show.'
     return 'No frame was recorded with picture, depth and confidence: there is nothing to show.'
@@ -105,12 +105,12 @@ def _why_nothing(run: Run) -> str:
 
 def _column(number: int, moment: Moment, time: str, span: shown.DepthRange | None) -> str:
     """One moment."""
+    size = height, width = shown.shown_size(moment)
     addresses = (
-        ('Picture', shown.photograph(moment.image)),
-        ('Depth', shown.depth_picture(moment.depth, span)),
-        ('Confidence', shown.confidence_picture(moment.confidence, moment.depth)),
+        ('Picture', shown.photograph(moment.image, size)),
+        ('Depth', shown.depth_picture(moment.depth, span, size)),
+        ('Confidence', shown.confidence_picture(moment.confidence, moment.depth, size)),
     )
-    height, width = moment.depth.shape
     images = ''.join(
         f'<img src="{address}" alt="{name} at {time}" width="{width}" height="{height}">'
         for name, address in addresses
@@ -212,13 +212,13 @@ def _path(run: Run, evaluation: Evaluation | None, unit: str) -> dict[str, Any]:
             for path in (evaluation.series.path, evaluation.series.path_true)
         )
     epochs = np.array([row.epoch for row in rows])
-    thin = slice(None, None, -(-len(rows) // MOST_PATH_POINTS))
+    step = -(-len(rows) // MOST_PATH_POINTS)
     chosen = np.unique(np.linspace(0, len(rows) - 1, VIEWS_ON_PATH).round().astype(int))
     camera = rows[-1].camera
     return {
         'unit': 'mm' if evaluation else unit,
-        'run': [_rounded(positions[epochs == epoch][thin]) for epoch in np.unique(epochs)],
-        'truth': _rounded(truth[thin]),
+        'run': [_thinned(positions[epochs == epoch], step) for epoch in np.unique(epochs)],
+        'truth': _thinned(truth, step),
         'views': [
             {
                 'at': positions[place].round(3).tolist(),
@@ -230,6 +230,8 @@ def _path(run: Run, evaluation: Evaluation | None, unit: str) -> dict[str, Any]:
     }
 
 
-def _rounded(points: np.ndarray) -> list[list[float]]:
-    rounded: list[list[float]] = points.round(3).tolist()
+def _thinned(points: np.ndarray, step: int) -> list[list[float]]:
+    """Every so many points (N, 3), and always the last one, rounded."""
+    kept = np.union1d(np.arange(0, len(points), step), np.arange(len(points))[-1:])
+    rounded: list[list[float]] = points[kept].round(3).tolist()
     return rounded

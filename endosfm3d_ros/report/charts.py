@@ -55,6 +55,7 @@ class Curve:
     :param x: (N,).
     :param y: (N,); NaN breaks the line.
     :param spread: (N,) half width of a band; None without.
+    :param breaks: places where the line begins anew, whatever lies between.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Curve:
     x: np.ndarray
     y: np.ndarray
     spread: np.ndarray | None = None
+    breaks: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,7 @@ class Plot:
         labels = ''.join(_label('y', self.y, tick, y_ticks) for tick in y_ticks)
         labels += ''.join(_label('x', self.x, tick, x_ticks) for tick in x_ticks)
         labels += ''.join(
-            f'<span class="m m{number}" style="left:{self.x.position(mark.x) * 100:.2f}%">'
-            f'{mark.label}</span>'
+            _mark_label(number, float(self.x.position(mark.x)), mark.label)
             for number, mark in enumerate(self.marks)
         )
         keys = ''.join(
@@ -138,9 +139,7 @@ def line_chart(
     drawing = ''.join(
         _band(curve, curve.spread, x, y) for curve in curves if curve.spread is not None
     )
-    drawing += ''.join(
-        f'<path class="line {curve.style}" d="{_path(curve, x, y)}"/>' for curve in curves
-    )
+    drawing += ''.join(_line(curve, x, y) for curve in curves)
     legend = [(curve.style, curve.name) for curve in curves] if len(curves) > 1 else []
     if any(curve.spread is not None for curve in curves):
         legend.append(('sigma', '±1 σ'))
@@ -155,7 +154,7 @@ def histogram(title: str, values: np.ndarray, unit: str, marks: Sequence[Mark]) 
     x = Axis(min(low, max(0.0, low - margin)), high + margin, unit)
     bins = min(48, max(8, len(values) // 5))
     counts, edges = np.histogram(np.clip(values, x.low, x.high), bins, (x.low, x.high))
-    y = Axis(0.0, counts.max() * 1.28)
+    y = Axis(0.0, max(counts.max() * 1.28, 4.0))  # whole numbers, of few values, too
     left = x.position(edges) * BOX
     drawing = ''.join(
         f'<rect class="bar" x="{left[place] + 0.8:.1f}" y="{BOX - _box(y, count):.1f}"'
@@ -223,48 +222,70 @@ def _span(curves: Sequence[Curve]) -> tuple[float, float]:
             edges += [curve.y - spread, curve.y + spread]
     values = np.concatenate([*edges, np.empty(0)])
     values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 1.0
+    if not values.any():  # nothing is known, or all of it is zero
+        return -0.1, 1.0
     low, high = float(values.min()), float(values.max())
-    half = max((high - low) * 0.55, 0.01 * max(abs(low), abs(high)), 1e-6)
+    half = max((high - low) * 0.55, 0.01 * max(abs(low), abs(high)))
     return (low + high) / 2 - half, (low + high) / 2 + half
 
 
-def _thin(curve: Curve) -> slice:
-    return slice(None, None, max(1, -(-len(curve.x) // MOST_POINTS)))
+def _pieces(curve: Curve, known: np.ndarray) -> list[np.ndarray]:
+    """
+    Places of each unbroken stretch that is known, all together about MOST_POINTS; the ends of
+    each are kept, so that a gap stays as wide as it is.
+
+    :param known: (N,) bool.
+    """
+    edges = np.flatnonzero(np.diff(known)) + 1
+    if curve.breaks is not None:
+        edges = np.union1d(edges, curve.breaks)
+    stretches = np.split(np.arange(len(known)), edges)
+    step = max(1, -(-len(known) // MOST_POINTS))
+    return [
+        np.union1d(places[::step], places[-1:])
+        for places in stretches
+        if len(places) and known[places[0]]
+    ]
 
 
-def _path(curve: Curve, x: Axis, y: Axis) -> str:
-    """An SVG path; a moment without a value lifts the pen."""
-    parts, lifted = [], True
-    us, vs = x.position(curve.x[_thin(curve)]) * BOX, BOX - y.position(curve.y[_thin(curve)]) * BOX
-    for u, v in zip(us, vs, strict=True):
-        if np.isfinite(v):
-            parts.append(f'{"M" if lifted else "L"}{u:.1f} {v:.1f}')
-        lifted = not np.isfinite(v)
-    if len(parts) == 1:
-        parts.append('h0.1')
-    return ''.join(parts)
+def _line(curve: Curve, x: Axis, y: Axis) -> str:
+    """SVG paths; what is not known lifts the pen, and one value alone is a dot."""
+    us, vs = x.position(curve.x) * BOX, BOX - y.position(curve.y) * BOX
+    lines = dots = ''
+    for places in _pieces(curve, np.isfinite(curve.y)):
+        points = [f'{u:.1f} {v:.1f}' for u, v in zip(us[places], vs[places], strict=True)]
+        if len(points) > 1:
+            lines += f'M{"L".join(points)}'
+        else:
+            dots += f'M{points[0]}h0'
+    line = f'<path class="line {curve.style}" d="{lines}"/>'
+    return line + (f'<path class="line dot {curve.style}" d="{dots}"/>' if dots else '')
 
 
 def _band(curve: Curve, spread: np.ndarray, x: Axis, y: Axis) -> str:
     """The area within one spread of a curve."""
-    kept = np.isfinite(curve.y) & np.isfinite(spread)
-    kept &= np.isin(np.arange(len(kept)), np.arange(len(kept))[_thin(curve)])
-    if kept.sum() < 2:
-        return ''
-    us = x.position(curve.x[kept]) * BOX
-    edges = [
-        np.clip(BOX - y.position(curve.y[kept] + sign * spread[kept]) * BOX, 0, BOX)
-        for sign in (1, -1)
-    ]
-    upper = ''.join(f'L{u:.1f} {v:.1f}' for u, v in zip(us, edges[0], strict=True))
-    lower = ''.join(f'L{u:.1f} {v:.1f}' for u, v in zip(us[::-1], edges[1][::-1], strict=True))
-    return f'<path class="band {curve.style}" d="M{upper[1:]}{lower}Z"/>'
+    us = x.position(curve.x) * BOX
+    high, low = (
+        np.clip(BOX - y.position(curve.y + sign * spread) * BOX, 0, BOX) for sign in (1, -1)
+    )
+    areas = ''
+    for places in _pieces(curve, np.isfinite(curve.y) & np.isfinite(spread)):
+        there, back = (
+            'L'.join(f'{us[place]:.1f} {edge[place]:.1f}' for place in way)
+            for way, edge in ((places, high), (places[::-1], low))
+        )
+        areas += f'M{there}L{back}Z'
+    return f'<path class="band {curve.style}" d="{areas}"/>' if areas else ''
 
 
 def _box(axis: Axis, value: float) -> float:
     return float(axis.position(value) * BOX)
+
+
+def _mark_label(number: int, place: float, label: str) -> str:
+    """Beside its line (a share of the width), on the side that has room."""
+    side = ' before' if place > 0.6 else ''
+    return f'<span class="m m{number}{side}" style="left:{place * 100:.2f}%">{label}</span>'
 
 
 def _label(side: str, axis: Axis, tick: float, ticks: Sequence[float]) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from endosfm3d_ros.bags.reading import check_is_file
 from endosfm3d_ros.evaluation.against_truth import against_truth, read_facts, read_truth
 from endosfm3d_ros.outfile import check_outfile
 from endosfm3d_ros.report.build import build_report
@@ -49,8 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """`endosfm3d report`."""
-    out = arguments.out or arguments.bag.with_suffix('.html')
     try:
+        check_is_file(arguments.bag)
+        out = arguments.out or arguments.bag.with_suffix('.html')
         if out.suffix != '.html':
             raise ValueError(f'--out {out}: needed a file that ends in .html')
         figures = out.with_suffix('.json')

@@ -71,23 +71,33 @@ def depth_range(moments: list[Moment]) -> DepthRange | None:
     return DepthRange(float(near) * 0.98, float(max(far, near * 1.05)) * 1.02)
 
 
-def photograph(image: np.ndarray) -> str:
-    """A picture (h, w, 3) uint8 RGB as a JPEG address."""
-    height, width = _shown_size(image)
+def shown_size(moment: Moment) -> tuple[int, int]:
+    """Height and width of a moment's pictures on the page, as tall for its width as the input."""
+    height, width = moment.image.shape[:2]
+    camera, input_camera = moment.row.camera, moment.row.input_camera
+    height *= (camera.fx / input_camera.fx) / (camera.fy / input_camera.fy)
+    shrink = min(1.0, WIDEST / width)
+    return max(1, round(height * shrink)), max(1, round(width * shrink))
+
+
+def photograph(image: np.ndarray, size: tuple[int, int]) -> str:
+    """A picture (h, w, 3) uint8 RGB as a JPEG address; size: height and width shown."""
+    height, width = size
     shown = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return _address('jpeg', shown, [cv2.IMWRITE_JPEG_QUALITY, 86])
 
 
-def depth_picture(depth: np.ndarray, span: DepthRange | None) -> str:
+def depth_picture(depth: np.ndarray, span: DepthRange | None, size: tuple[int, int]) -> str:
     """Depth (h, w) [mm] as a PNG address; what is not known is hatched."""
     known = np.isfinite(depth)
     position = span.position(np.where(known, depth, span.near)) if span else np.zeros(depth.shape)
-    return _coloured(position, known, TURBO)
+    return _coloured(position, known, TURBO, size)
 
 
-def confidence_picture(confidence: np.ndarray, depth: np.ndarray) -> str:
+def confidence_picture(confidence: np.ndarray, depth: np.ndarray, size: tuple[int, int]) -> str:
     """Confidence (h, w) as a PNG address; hatched where there is no depth to be confident of."""
-    return _coloured(np.clip(np.nan_to_num(confidence), 0, 1), np.isfinite(depth), CONFIDENCE)
+    position = np.clip(np.nan_to_num(confidence), 0, 1)
+    return _coloured(position, np.isfinite(depth), CONFIDENCE, size)
 
 
 def cloud(moment: Moment) -> dict[str, Any]:
@@ -127,9 +137,11 @@ def cloud(moment: Moment) -> dict[str, Any]:
     }
 
 
-def _coloured(position: np.ndarray, known: np.ndarray, colours: np.ndarray) -> str:
+def _coloured(
+    position: np.ndarray, known: np.ndarray, colours: np.ndarray, size: tuple[int, int]
+) -> str:
     """Positions 0 to 1 as colours; hatched at 45 degrees where nothing is known."""
-    height, width = _shown_size(position)
+    height, width = size
     position = cv2.resize(
         position.astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST
     )
@@ -144,13 +156,6 @@ def _coloured(position: np.ndarray, known: np.ndarray, colours: np.ndarray) -> s
         np.where(known[..., None], colours[places], hatched),
         [cv2.IMWRITE_PNG_COMPRESSION, 9],
     )
-
-
-def _shown_size(image: np.ndarray) -> tuple[int, int]:
-    """Height and width of a picture on the page."""
-    height, width = image.shape[:2]
-    shrink = min(1.0, WIDEST / width)
-    return max(1, round(height * shrink)), max(1, round(width * shrink))
 
 
 def _address(kind: str, image: np.ndarray, options: list[int]) -> str:

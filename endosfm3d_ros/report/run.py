@@ -23,6 +23,7 @@ from endosfm3d_ros.report import messages
 
 ODOMETRY, DEPTH, RGB, CONFIDENCE = 'odometry', 'depth/image', 'rgb/image', 'depth/confidence'
 INPUT_CAMERA, CAMERA = 'input/camera_info', 'depth/camera_info'
+NEEDED = (STATUS, ODOMETRY, INPUT_CAMERA, CAMERA, DEPTH)
 
 
 class Key(NamedTuple):
@@ -148,6 +149,17 @@ class Run:
     def column(self, name: str) -> np.ndarray:
         """One field of every row, (N,)."""
         return np.array([getattr(row, name) for row in self.rows])
+
+    @property
+    def why_none(self) -> str:
+        """Why no frame has every output."""
+        if not self.incomplete:
+            return 'No frame was answered'
+        needed = (f'{self.node}/{topic}' for topic in NEEDED)
+        topics = self.bag.topics
+        lacking = [name for name in needed if name not in topics or not topics[name].count]
+        found = f', which lacks {", ".join(lacking)}' if lacking else ''
+        return f'No frame has all its outputs in the bag{found}'
 
     @property
     def last_scale(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from endosfm3d_ros.evaluation.compare import Evaluation
 from endosfm3d_ros.report import charts
 from endosfm3d_ros.report.figures import NONE, Figures, table
 from endosfm3d_ros.report.run import Run
-from endosfm3d_ros.report.summary import latencies_ms
+from endosfm3d_ros.report.summary import ANOTHER_TIME, latencies_ms
 
 MOST_CELLS = 100_000  # of a strip: a clock that jumps by hours must not make it endless
 
@@ -41,6 +41,8 @@ def key_figures(figures: Figures) -> str:
     latency = 'none', 'not measured'
     if figures.value('mode') == 'offline':
         latency = 'none', 'offline: no clock runs'
+    if figures.value('latency_ms.definition') == ANOTHER_TIME:
+        latency = 'none', 'the stamps are of another time'
     if figures.value('latency_ms.p50') is not None:
         within = figures.number('latency_ms.p95', '.1f', 'ms')
         latency = figures.number('latency_ms.p50', '.1f', 'ms'), f'95 % within {within}'
@@ -128,14 +130,16 @@ def _lens(figures: Figures) -> str:
 def intrinsics(run: Run, evaluation: Evaluation | None) -> str:
     """K over time, with the truth where it is known."""
     if not run.rows:
-        return '<p class="none">No frame was answered.</p>'
+        return f'<p class="none">{escape(run.why_none)}.</p>'
     seconds = run.seconds
     x = _time_axis(run)
     shaded = charts.spans_of(seconds, ~run.column('valid'))
-    sigma = run.column('k_sigma')
+    sigma, restarts = run.column('k_sigma'), _restarts(run.column('epoch'))
     truth = evaluation.series if evaluation else None
     times = {key.stamp_ns: time for key, time in reversed(run.times.items())}
     truth_seconds = np.array([times[stamp] for stamp in truth.stamps_ns] if truth else [])
+    by_stamp = {row.stamp_ns: row.epoch for row in reversed(run.rows)}
+    truth_epochs = np.array([by_stamp[stamp] for stamp in truth.stamps_ns] if truth else [], int)
 
     def values(name: str) -> np.ndarray:
         return np.array([getattr(row.input_camera, name) for row in run.rows])
@@ -148,19 +152,22 @@ def intrinsics(run: Run, evaluation: Evaluation | None) -> str:
                 'truth' if name == names[0] else '',
                 f'truth {style}',
                 truth_seconds,
-                np.array(getattr(truth, name)),
+                _since_restart(truth.zoom, truth_epochs)
+                if name == 'zoom'
+                else np.array(getattr(truth, name)),
+                breaks=_restarts(truth_epochs),
             )
             for name, style in zip(names, ('', 'second'), strict=False)
         ]
 
     def curve(name: str, style: str, spread: bool = False) -> charts.Curve:
         band = values(name) * sigma if spread and np.isfinite(sigma).any() else None
-        return charts.Curve(name, style, seconds, values(name), band)
+        return charts.Curve(name, style, seconds, values(name), band, restarts)
 
     seen, doubt = run.column('zoom'), run.column('zoom_sigma')
     band = seen * doubt if np.isfinite(doubt).any() else None
-    zoom = charts.Curve('zoom', 'a', seconds, seen, band)
-    zoom_title = 'Zoom since the start'
+    zoom = charts.Curve('zoom', 'a', seconds, seen, band, restarts)
+    zoom_title = f'Zoom since the start{" of each epoch" if len(restarts) else ""}'
     if not np.isfinite(zoom.y).any():
         zoom_title += ': not seen, no rim of a round picture is in view'
     return ''.join(
@@ -185,7 +192,13 @@ def timing(run: Run, figures: Figures) -> str:
     parts = [_account(figures)]
     if run.rows:
         parts.append(_validity(run, figures))
-        inliers = charts.Curve('tracks', 'a', run.seconds, run.column('inliers').astype(float))
+        inliers = charts.Curve(
+            'tracks',
+            'a',
+            run.seconds,
+            run.column('inliers').astype(float),
+            breaks=_restarts(run.column('epoch')),
+        )
         x = _time_axis(run)
         shaded = charts.spans_of(run.seconds, ~run.column('valid'))
         pair = charts.line_chart('Tracks that agree with the motion', [inliers], x, shaded)
@@ -203,6 +216,9 @@ def timing(run: Run, figures: Figures) -> str:
                 f'<p class="note">{figures.number("frames.repeated")} frames bear a stamp that '
                 'came before: the clip was looped, or a clock jumped back.</p>'
             )
+        if figures.value('latency_ms.definition') == ANOTHER_TIME:
+            why = figures.text('latency_ms.definition')
+            parts.append(f'<p class="note">Latency was {why}.</p>')
         if figures.value('latency_ms.ahead'):
             parts.append(
                 f'<p class="note">{figures.number("latency_ms.ahead")} frames bear stamps ahead '
@@ -215,7 +231,7 @@ def timing(run: Run, figures: Figures) -> str:
 def machine(figures: Figures) -> str:
     """What it ran on, what it cost, what was published."""
     cost = table(
-        ['Process', 'CPU per frame'],
+        ['Process', 'CPU per frame sent'],
         [
             (name.capitalize(), figures.number(f'cpu_ms_per_frame.{name}', '.1f', 'ms'))
             for name in ('player', 'node', 'recorder')
@@ -253,12 +269,14 @@ def _account(figures: Figures) -> str:
     total = figures.value('frames.sent') or out + sum(
         figures.value(f'frames.{name}') or 0 for name in ('lost_on_wire', 'dropped_by_mailbox')
     )
-    parts = (
+    parts = [
         ('out', 'answered', 'out'),
         ('dropped_by_mailbox', 'replaced by a newer one', 'dropped'),
         ('lost_on_wire', 'lost before the node', 'lost'),
         ('unanswered', 'without an answer', 'open'),
-    )
+    ]
+    if figures.value('frames.incomplete'):
+        parts.append(('incomplete', 'not whole in the bag, and not on this page', 'part'))
     bars = ''.join(
         f'<span class="{style}" style="flex-grow:{figures.value(f"frames.{name}") or 0}"></span>'
         for name, _, style in parts
@@ -281,11 +299,12 @@ def _account(figures: Figures) -> str:
 
 
 def _validity(run: Run, figures: Figures) -> str:
-    """One cell per frame of the input: valid, not valid, no answer."""
+    """One cell per frame of the input: valid, not valid; empty where none came out."""
     seconds = run.seconds
     step = 1 / run.facts['rate_hz'] if run.facts.get('rate_hz') else _step(seconds)
     step = max(step, float(seconds[-1]) / MOST_CELLS)
-    places = (seconds / step).round().astype(int)
+    # from frame to frame: a clock that is a little slower than the rate must leave no cell empty
+    places = np.concatenate([[0], np.cumsum((np.diff(seconds) / step).round())]).astype(int)
     slots = [''] * (int(places[-1]) + 1)
     for place, row in zip(places, run.rows, strict=True):
         slots[place] = 'valid' if row.valid else 'invalid'
@@ -294,8 +313,20 @@ def _validity(run: Run, figures: Figures) -> str:
         for name in figures.summary['invalid_reasons']
     )
     title = f'Validity{": " + reasons if reasons else ""}'
-    legend = [('valid', 'valid'), ('invalid', 'not valid'), ('gap', 'no answer')]
+    legend = [('valid', 'valid'), ('invalid', 'not valid'), ('gap', 'nothing came out')]
     return charts.timeline(title, slots, float(seconds[-1]) + step, legend)
+
+
+def _restarts(epochs: np.ndarray) -> np.ndarray:
+    """Places of the frames, of epochs (N,), that another epoch begins with."""
+    return np.flatnonzero(np.diff(epochs)) + 1
+
+
+def _since_restart(zoom: list[float], epochs: np.ndarray) -> np.ndarray:
+    """The truth's zoom (N,) as the run tells its own: since the first frame of its epoch."""
+    told = np.array(zoom)
+    _, first, epoch = np.unique(epochs, return_index=True, return_inverse=True)
+    return np.asarray(told / told[first][epoch])
 
 
 def _time_axis(run: Run) -> charts.Axis:

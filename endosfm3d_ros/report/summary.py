@@ -16,6 +16,12 @@ from endosfm3d_ros.report.run import Row, Run
 
 FEW = 10  # frames that a node has taken before the first one of a recording from its start on
 LATENCY = 'from the source stamp of a picture to the receipt of its depth image in the recorder'
+WITHHELD = ', of its status where depth was withheld'
+ANOTHER_TIME = (
+    "not measured: the stamps are of another time than the recorder's clock, as where a bag is "
+    'played under its own'
+)
+LONGEST_MS = 600_000.0  # no answer takes ten minutes: what is older was stamped at another time
 OFFLINE = 'offline: every frame is waited for, no latency exists'
 NOT_ANCHORED = (
     'The scale is not anchored: every length is right up to one unknown factor. '
@@ -35,9 +41,10 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
 
     :return: node, clip, mode, bundle, runtime: text. duration_s. input, picture: {width, height}
         of what came in and of what depth belongs to. frames: {sent, received, lost_on_wire,
-        dropped_by_mailbox, out, unanswered, incomplete, repeated, out_fraction}; repeated: under
-        a stamp that came before. latency_ms: {p50, p95, p99, max, ahead, definition}; ahead:
-        frames whose stamp is later than their receipt. cpu_ms_per_frame, machine, versions: as the
+        dropped_by_mailbox, out, unanswered, incomplete, repeated, out_fraction}; incomplete: not
+        among out, as the bag lacks an output of them; repeated: under a stamp that came before.
+        latency_ms: {p50, p95, p99, max, ahead, definition}; ahead: frames whose stamp is later
+        than their receipt. cpu_ms_per_frame (sent), machine, versions: as the
         facts. topics: {name: {type, count}}. valid_fraction, invalid_reasons {reason: frames}.
         depth: {coverage, median_mm}. intrinsics: {fx_min, fx_max, ... cy_max, zoom_min, zoom_max,
         camera_model, given_distortion {model, coefficients}, k_trust, k_sigma, trust_word,
@@ -48,11 +55,10 @@ def summarise(run: Run, evaluation: Evaluation | None = None) -> dict[str, Any]:
     """
     facts = run.facts
     last = run.rows[-1] if run.rows else None
-    clip = facts.get('clip')
     valid = run.column('valid')
     return {
         'node': run.node,
-        'clip': PurePath(clip).name if clip else None,
+        'clip': _name(facts.get('clip')),
         'mode': facts.get('mode'),
         'bundle': facts.get('bundle'),
         'runtime': facts.get('runtime'),
@@ -95,6 +101,14 @@ def trust_word(trust: float) -> str:
     return next((word for limit, word in steps if trust < limit), 'a calibration')
 
 
+def _name(clip: str | None) -> str | None:
+    """A clip's name without the folder it lay in; of a bag's the topic goes with it."""
+    if not clip:
+        return None
+    path, beside, topic = clip.partition(' /')
+    return f'{PurePath(path).name}{beside}{topic}'
+
+
 def _frames(run: Run) -> dict[str, Any]:
     """
     Where every frame went; what the node counted meanwhile stands in for what was not measured
@@ -111,7 +125,7 @@ def _frames(run: Run) -> dict[str, Any]:
     lost, dropped = frames['lost_on_wire'], frames['dropped_by_mailbox']
     unanswered = None
     if sent is not None and lost is not None and dropped is not None:
-        unanswered = max(0, sent - out - lost - dropped)
+        unanswered = max(0, sent - out - run.incomplete - lost - dropped)
     return {
         'sent': sent,
         **frames,
@@ -150,8 +164,25 @@ def _latency(run: Run) -> dict[str, Any]:
     return {
         **{name: _plain(value) for name, value in zip(names, percentiles, strict=True)},
         'ahead': int((latency < 0).sum()) if measured else None,
-        'definition': LATENCY if measured else OFFLINE if _is_offline(run) else 'not measured',
+        'definition': _measured_to(run) if measured else _why_none(run),
     }
+
+
+def _measured_to(run: Run) -> str:
+    """What the latency is of."""
+    return LATENCY + WITHHELD * bool(np.isnan(run.column('coverage')).any())
+
+
+def _why_none(run: Run) -> str:
+    """Why no latency is known."""
+    if _is_offline(run):
+        return OFFLINE
+    return ANOTHER_TIME if run.rows and _ages_ms(run).min() > LONGEST_MS else 'not measured'
+
+
+def _ages_ms(run: Run) -> np.ndarray:
+    """From each frame's stamp to the receipt of its depth image [ms]."""
+    return np.asarray((run.column('receipt_ns') - run.column('stamp_ns')) * 1e-6)
 
 
 def _is_offline(run: Run) -> bool:
@@ -159,11 +190,11 @@ def _is_offline(run: Run) -> bool:
 
 
 def latencies_ms(run: Run) -> np.ndarray:
-    """Latency of each frame [ms]; empty for an offline run."""
+    """Latency of each frame [ms]; empty for an offline run, or under stamps of another time."""
     if _is_offline(run) or not run.rows:
         return np.empty(0)
-    latency = (run.column('receipt_ns') - run.column('stamp_ns')) * 1e-6
-    return latency if latency.any() else np.empty(0)
+    latency = _ages_ms(run)
+    return latency if latency.any() and latency.min() <= LONGEST_MS else np.empty(0)
 
 
 def _intrinsics(run: Run) -> dict[str, Any]:

@@ -171,6 +171,25 @@ def test_a_bag_s_folder_is_told_from_a_bag_that_is_not_there(tmp_path: Path):
         RunBag(tmp_path)
 
 
+@pytest.mark.parametrize('parts', [['metadata.yaml', 'run_0.mcap', 'run_1.mcap'], ['run_0.db3']])
+def test_a_run_in_parts_or_in_sqlite3_is_told_how_to_become_one_file(tmp_path: Path, parts):
+    run = tmp_path / 'run'
+    run.mkdir()
+    for part in parts:
+        (run / part).write_bytes(b'')
+    with pytest.raises(ValueError, match='needed one .mcap.*--src .*run --dst run_one'):
+        RunBag(run)
+    if parts == ['run_0.db3']:
+        with pytest.raises(ValueError, match=r'--src .*run_0\.db3 --dst run_0_one'):
+            RunBag(run / 'run_0.db3')
+
+
+def test_what_is_no_mcap_is_not_said_to_have_broken_off(tmp_path: Path):
+    (tmp_path / 'clip.mp4').write_bytes(b'a video' * 99)
+    with pytest.raises(ValueError, match=r'clip\.mp4: needed a \.mcap file, this is none$'):
+        RunBag(tmp_path / 'clip.mp4')
+
+
 def test_what_broke_off_is_not_written_over_by_the_next_recording(tmp_path: Path):
     path, part = tmp_path / 'run.mcap', tmp_path / 'run.mcap.part'
     with pytest.raises(ZeroDivisionError):
@@ -238,6 +257,8 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path: Path, name: str
     with pytest.raises(ValueError, match=found):
         McapWriter(tmp_path / name)
     assert (tmp_path / 'there.mcap').read_bytes() == b'somebody needs this'
+    with pytest.raises(ValueError, match='a recording is one .mcap file'):
+        McapWriter('.')
 
 
 def test_one_topic_has_one_type(tmp_path: Path):

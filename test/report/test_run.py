@@ -130,6 +130,19 @@ def test_coverage_is_of_the_depth_that_was_sent(tmp_path) -> None:
     assert summarise(run)['depth']['coverage'] == pytest.approx(1 - 64 / (48 * 60))
 
 
+@pytest.mark.parametrize(
+    ('clip', 'name'),
+    [
+        ('camera.mcap /scope/image_raw', 'camera.mcap /scope/image_raw'),
+        ('/home/some body/camera /scope/image', 'camera /scope/image'),
+        ('/home/some body/clip.mp4', 'clip.mp4'),
+    ],
+)
+def test_a_run_is_named_by_its_clip_or_by_its_bag_and_topic(tmp_path, clip, name):
+    run = read_run(write_run(tmp_path / 'run.mcap', [reconstruction(0)]), {'clip': clip})
+    assert summarise(run)['clip'] == name
+
+
 def test_facts_of_a_run_go_with_it(tmp_path) -> None:
     said = [reconstruction(number) for number in range(3)]
     bag = write_run(tmp_path / 'run.mcap', said)
