@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import cv2
 import made_data
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 
+from endosfm3d_ros.core.frame import Intrinsics
 from training.config import Source
 from training.data.augment import Augmentation, augmented, cropped, mirrored
 from training.data.c3vd import c3vd, read_fisheye
@@ -23,7 +25,7 @@ from training.data.dataset import Samples, Steps
 from training.data.hamlyn import hamlyn
 from training.data.open import _with_own_name
 from training.data.prepared import prepare_clip
-from training.data.raw import RawClip
+from training.data.raw import RawClip, RawFrame
 from training.data.sample import Sample, batched
 from training.data.scared import _resized, scared, scared_raw
 from training.data.streams import stream
@@ -131,6 +133,29 @@ def test_a_fisheye_pixel_lands_where_its_ray_meets_the_pinhole(tmp_path):
     middle = fisheye.centre.round().astype(int)
     there = frame.image[round(frame.camera.cy), round(frame.camera.cx)].astype(int)
     assert np.abs(there - made_data.fisheye_picture(0)[middle[1], middle[0]]).max() < 12
+
+
+def test_depth_of_a_fisheye_picture_is_found_by_number_whatever_zeros_stand_before_it(tmp_path):
+    root = made_data.c3vd(tmp_path, [0, 1, 2])
+    folder = root / 'cecum_t1_a'
+    (folder / '1_color.png').rename(folder / '0001_color.png')
+    (folder / '0002_depth.tiff').unlink()
+    frames = list(c3vd(root)[0].frames())
+    assert [frame.number for frame in frames] == [0, 1, 2]
+    assert [frame.depth is not None for frame in frames] == [True, True, False]
+
+
+def test_pictures_of_another_size_are_cut_and_their_camera_follows_by_that_size(tmp_path):
+    camera = Intrinsics(320, 240, 200.0, 200.0, 159.5, 119.5)
+    wall = cv2.resize(made_data.picture(0), (320, 240))
+
+    def frames():
+        for number, size in enumerate(((320, 240), (288, 216))):
+            yield RawFrame(number, cv2.resize(wall, size), camera.resized(*size))
+
+    clip = prepared(RawClip('mixed', 'mixed', frames), tmp_path)
+    assert clip.windows[1] == pytest.approx([0, 0, 1, 1], abs=0.01)
+    assert clip.cameras[1] == pytest.approx(clip.cameras[0], abs=0.01)
 
 
 def test_a_video_and_a_folder_of_pictures_are_sequences(tmp_path):

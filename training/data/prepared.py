@@ -24,7 +24,7 @@ from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from training.data.raw import RawClip, RawFrame
 from training.masks import usable
 
-VERSION = 3  # of what lies in the cache
+VERSION = 4  # of what lies in the cache
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -107,7 +107,7 @@ def _make(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[st
 
 def _write(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[str]) -> None:
     rows: list[dict[str, Any]] = []
-    field, window = None, None
+    field, window, recorded = None, None, (0, 0)
     aspect = 1.0
     with (
         (folder / 'images.bin').open('wb') as images,
@@ -119,6 +119,8 @@ def _write(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[s
             if rows and abs(width / height - aspect) > 1e-6:
                 raise ValueError(f'{clip.name}: the pictures change their shape at {frame.number}')
             aspect = width / height
+            if (width, height) != recorded:
+                field, window, recorded = None, None, (width, height)
             field = find_field_of_view(frame.image, field)
             window = choose_window(field, [size], window)
             image = prepare(frame.image, window)
