@@ -10,6 +10,7 @@ import yaml
 
 from training.data.augment import Augmentation
 from training.model import DEPTHS, INTRINSICS, MOTIONS
+from training.objective import LEAST_OF_MS_SSIM
 from training.steps import SIMILARITIES, Weights
 
 READERS = ('scared', 'scared-raw', 'c3vd', 'hamlyn', 'stream', 'worlds')
@@ -261,8 +262,11 @@ def _check(config: Config, where: str) -> None:
             f'{where}: data: size: {data.size[0]}x{data.size[1]} is no multiple of 14, the '
             'patches of the paper depth network; 224x280 is (whole_patches: false stretches them)'
         )
-    if config.objective.similarity == 'ms-ssim' and min(data.size) <= 160:
-        raise ValueError(f'{where}: objective: similarity: ms-ssim needs sides over 160 px')
+    if config.objective.similarity == 'ms-ssim' and min(data.size) < LEAST_OF_MS_SSIM:
+        raise ValueError(
+            f'{where}: objective: similarity: ms-ssim needs sides of {LEAST_OF_MS_SSIM} px and '
+            'more'
+        )
     if config.objective.distilled and not networks.teacher:
         raise ValueError(f'{where}: objective: distilled needs networks: teacher')
     if not data.train:

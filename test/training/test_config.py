@@ -42,7 +42,9 @@ def test_what_is_not_said_has_its_default_and_1e_4_is_a_number():
         *(({'networks': one, 'data': {**LEAST['data'], 'size': [32, 40]}}, 'of 33 and more')
           for one in ({'motion': 'paper'}, {'appearance': True})),
         ({'objective': {'similarity': 'ms-ssim'}, 'data': {**LEAST['data'], 'size': [96, 128]}},
-         'over 160 px'),
+         'sides of 176 px'),
+        ({'objective': {'similarity': 'ms-ssim'}, 'data': {**LEAST['data'], 'size': [168, 210]}},
+         'sides of 176 px'),
         ({'objective': {'distilled': 1.0}}, 'needs networks: teacher'),
         ({'data': {**LEAST['data'], 'strides': []}}, 'strides: need at least one'),
         ({'data': {**LEAST['data'], 'strides': [1, 0]}}, 'all of them 1 or more'),
