@@ -170,25 +170,62 @@ def test_a_video_and_a_folder_of_pictures_are_sequences(tmp_path):
         assert clip.depths is None
 
 
-def test_what_a_robot_recorded_is_trained_on_and_a_lost_frame_leaves_a_gap(tmp_path):
+def recorded(bag, frames, encoding='bgr8', frame_id='endoscope', topics=('/camera',), big=0):
+    """A rosbag2 of pictures (H, W) or (H, W, 3) by number, 40 ms apart."""
     types = get_typestore(Stores.ROS2_JAZZY)
     Image, Header = types.types['sensor_msgs/msg/Image'], types.types['std_msgs/msg/Header']
     Time = types.types['builtin_interfaces/msg/Time']
-    bag = tmp_path / 'bag'
+    kind = 'sensor_msgs/msg/Image'
     with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        topic = writer.add_connection('/camera', 'sensor_msgs/msg/Image', typestore=types)
-        for n in (0, 1, 2, 3, 5, 6, 7):
-            stamp_ns = 10**18 + n * 40_000_000
-            header = Header(Time(*divmod(stamp_ns, 10**9)), 'endoscope')
-            data = np.ascontiguousarray(made_data.picture(n)[..., ::-1]).reshape(-1)
-            image = Image(header, 128, 160, 'bgr8', 0, 480, data)
-            writer.write(topic, stamp_ns, types.serialize_cdr(image, 'sensor_msgs/msg/Image'))
+        for name in topics:
+            topic = writer.add_connection(name, kind, typestore=types)
+            for n, picture in frames.items():
+                stamp_ns = 10**18 + n * 40_000_000
+                header = Header(Time(*divmod(stamp_ns, 10**9)), frame_id)
+                rows = np.ascontiguousarray(picture).view(np.uint8).reshape(len(picture), -1)
+                size = picture.shape[0], picture.shape[1]
+                image = Image(header, *size, encoding, big, rows.shape[1], rows.reshape(-1))
+                writer.write(topic, stamp_ns, types.serialize_cdr(image, kind))
+    return bag
+
+
+def test_what_a_robot_recorded_is_trained_on_and_a_lost_frame_leaves_a_gap(tmp_path):
+    pictures = {n: made_data.picture(n)[..., ::-1] for n in (0, 1, 2, 3, 5, 6, 7)}
+    bag = recorded(tmp_path / 'bag', pictures)
     clip = prepared(stream(bag)[0], tmp_path)
     assert clip.numbers.tolist() == [0, 1, 2, 3, 5, 6, 7]
     samples = Samples([clip])
     assert (len(samples), samples.left_out) == (3, 4)
     there = torch.from_numpy(clip.images[0].copy()).float()
     assert float(there[..., 0].mean()) > float(there[..., 2].mean())  # red is red
+
+
+def test_a_bag_needs_no_frame_s_name_and_of_several_topics_the_key_topic(tmp_path):
+    pictures = {n: made_data.picture(n)[..., ::-1] for n in range(3)}
+    nameless = recorded(tmp_path / 'nameless', pictures, frame_id='')
+    assert len(list(stream(nameless)[0].frames())) == 3
+    two = recorded(tmp_path / 'two', pictures, topics=('/left', '/right'))
+    with pytest.raises(ValueError, match='choose one with the key topic: /left, /right'):
+        stream(two)
+    assert len(list(stream(two, '/right')[0].frames())) == 3
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize('encoding', ['mono16', 'bayer_rggb16', 'MONO16'])
+def test_pictures_of_sixteen_bits_are_those_of_eight(tmp_path, encoding, order):
+    grey = made_data.picture(0)[..., 0]
+    deep = {0: (grey.astype(np.uint16) * 257).astype(f'{order}u2')}
+    shallow = recorded(tmp_path / 'shallow', {0: grey}, encoding.lower().replace('16', '8'))
+    (wanted,) = stream(shallow)[0].frames()
+    (found,) = stream(recorded(tmp_path / 'deep', deep, encoding, big=order == '>'))[0].frames()
+    np.testing.assert_array_equal(found.image, wanted.image)
+
+
+def test_frames_of_a_recording_that_broke_off_are_used_and_the_lack_is_told(tmp_path, capsys):
+    video = made_data.video(tmp_path / 'clip.avi', [made_data.picture(n) for n in range(20)])
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    assert 0 < len(prepared(stream(video)[0], tmp_path).numbers) < 20
+    assert 'of the 20 frames it announces could be read' in capsys.readouterr().err
 
 
 def test_pictures_are_read_once_and_kept_as_the_networks_see_them(tmp_path):
