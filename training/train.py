@@ -48,7 +48,8 @@ def train(config: Config, folder: Path) -> State:
         state = Loop(config, folder, samples, held_out, scopes, tell)()
     finally:
         place.destroy_process_group()
-    tell(f'{folder}: {state.step} steps; best {config.loop.metric} {state.best:.4g}')
+    best = f'best {config.loop.metric} {state.best:.4g}'
+    tell(f'{folder}: {state.step} steps; {best if held_out else "never validated: no best"}')
     return state
 
 

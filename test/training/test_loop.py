@@ -23,6 +23,7 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 from accelerate import PartialState
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training.checkpoints import TrainingError, latest, save
 from training.evaluate import main as evaluate_command
@@ -183,7 +184,47 @@ def test_training_stops_when_validation_gets_no_better(tmp_path, capsys):
     assert train(config, tmp_path / 'run') == 0
     said = capsys.readouterr().out
     assert 'no better photometric for 2 validations' in said
-    assert len([line for line in logged(tmp_path / 'run') if 'loss' in line]) < 80
+    lines = logged(tmp_path / 'run')
+    assert len([line for line in lines if 'loss' in line]) < 80
+    assert train(config, tmp_path / 'run') == 0  # and not a step more
+    assert 'no better photometric for 2 validations' in capsys.readouterr().out
+    assert logged(tmp_path / 'run') == lines
+
+
+def test_a_metric_that_validation_can_not_tell_is_refused_before_the_first_step(tmp_path, capsys):
+    config = settings(tmp_path)
+    shutil.rmtree(tmp_path / 'data' / 'rectified01' / 'depth01')
+    assert train(config, tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert error == (
+        "training train: loop: metric: 'abs_rel' needs a validation set with known depth; use "
+        'photometric'
+    )
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_training_that_is_never_validated_claims_no_best(tmp_path, capsys):
+    config = settings(tmp_path, data={'validation': []}, loop={'epochs': 1})
+    assert train(config, tmp_path / 'run') == 0
+    assert capsys.readouterr().out.strip().endswith('2 steps; never validated: no best')
+
+
+def test_figures_of_the_checkpoint_s_own_step_stay_when_a_run_goes_on(tmp_path):
+    often = {'epochs': 2, 'say_every': 2, 'validate_every': 2}
+    assert train(settings(tmp_path, loop=often), tmp_path / 'run') == 0
+    assert train(settings(tmp_path, loop={**often, 'epochs': 3}), tmp_path / 'run') == 0
+    shown = EventAccumulator(str(tmp_path / 'run' / 'tensorboard')).Reload()
+    for name in ('train/loss', 'validation/abs_rel'):
+        assert [one.step for one in shown.Scalars(name)] == [2, 4, 6]
+
+
+def test_the_cache_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.chdir(tmp_path)
+    config = settings(tmp_path, data={'cache': '~/cache'}, loop={'epochs': 1})
+    assert train(config, tmp_path / 'run') == 0
+    assert list((tmp_path / 'home' / 'cache').glob('rectified01-*'))
+    assert not (tmp_path / '~').exists()
 
 
 def test_a_loss_that_is_no_number_stops_names_the_samples_and_keeps_the_last_good(
