@@ -182,11 +182,19 @@ def read_config(path: Path) -> Config:
     """
     if not path.is_file():
         raise ValueError(f'{path}: no such file; configurations are in config/training/')
+    return config_from(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """
+    Plain values of a YAML file.
+
+    :raises ValueError: it is none; one line.
+    """
     try:
-        raw = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except yaml.YAMLError as error:
+        return yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'{path} is no YAML: {" ".join(str(error).split())}') from error
-    return config_from(raw, str(path))
 
 
 def config_from(raw: Any, where: str) -> Config:

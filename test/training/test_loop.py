@@ -26,11 +26,13 @@ from accelerate import PartialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training.checkpoints import TrainingError, latest, save
+from training.config import read_config
 from training.evaluate import main as evaluate_command
 from training.loop import time_left
 from training.model import CompactStep
 from training.networks_of import paper_model
 from training.processes import number_in
+from training.prove import prove
 from training.train import add_arguments
 from training.train import run as train_command
 
@@ -207,6 +209,8 @@ def test_a_training_that_is_never_validated_claims_no_best(tmp_path, capsys):
     config = settings(tmp_path, data={'validation': []}, loop={'epochs': 1})
     assert train(config, tmp_path / 'run') == 0
     assert capsys.readouterr().out.strip().endswith('2 steps; never validated: no best')
+    with pytest.raises(ValueError, match='seed_0: abs_rel was not scored'):
+        prove(read_config(config), tmp_path, [0])
 
 
 def test_figures_of_the_checkpoint_s_own_step_stay_when_a_run_goes_on(tmp_path):
