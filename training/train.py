@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from training.checkpoints import TrainingError, latest, needed_facts
+from training.checkpoints import TrainingError, kept, latest, needed_facts
 from training.config import Config, read_config
 from training.data.open import open_data
 from training.loop import Loop, State
@@ -55,14 +55,18 @@ def train(config: Config, folder: Path) -> State:
 
 def run(arguments: argparse.Namespace) -> int:
     """`train`: 0 well, 1 stopped with one line."""
+    folder = arguments.run or Path('runs') / arguments.config.stem
     try:
         config = read_config(arguments.config)
         if arguments.seed is not None:
             config = Config(**{**vars(config), 'seed': arguments.seed})
-        train(config, arguments.run or Path('runs') / arguments.config.stem)
+        train(config, folder)
     except (ValueError, OSError) as error:
         print(f'training train: {" ".join(str(error).split())}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f'{kept(folder)}; the same command goes on', file=sys.stderr)
+        raise
     return 0
 
 

@@ -25,6 +25,8 @@ import torch
 from accelerate import PartialState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import training.train
+from training import __main__ as command_line
 from training.checkpoints import TrainingError, latest, save
 from training.config import read_config
 from training.evaluate import main as evaluate_command
@@ -115,6 +117,20 @@ def test_a_killed_training_goes_on_with_losses_equal_to_the_bit(tmp_path):
     assert logged(tmp_path / 'broken') == logged(tmp_path / 'whole')
     steps = [line['step'] for line in logged(tmp_path / 'whole') if 'loss' in line]
     assert steps == list(range(1, 11))
+
+
+def test_an_interrupt_says_what_is_kept_and_is_no_traceback(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.train, 'train', interrupted)
+    command = ['training', 'train', str(settings(tmp_path)), str(tmp_path / 'run')]
+    monkeypatch.setattr(sys, 'argv', command)
+    assert command_line.main() == 130
+    assert capsys.readouterr().err == (
+        'there is no checkpoint yet; the same command goes on\n'
+        'python -m training train: interrupted\n'
+    )
 
 
 def test_a_checkpoint_tells_all_of_its_training_and_the_best_is_kept(tmp_path):
