@@ -235,6 +235,21 @@ def test_pictures_are_read_once_and_kept_as_the_networks_see_them(tmp_path):
     assert np.array_equal(prepared(unread, tmp_path).images, first.images)
 
 
+@pytest.mark.parametrize('file', ['images.bin', 'facts.npz', 'clip.json'])
+@pytest.mark.parametrize('kept', [None, 0, 30])
+def test_a_damaged_clip_of_the_cache_is_named_with_what_mends_it(tmp_path, file, kept):
+    clip = hamlyn(made_data.hamlyn(tmp_path / 'data', [0, 1]))[0]
+    prepared(clip, tmp_path)
+    (path,) = (tmp_path / 'cache').rglob(file)
+    whole = path.read_bytes()
+    path.unlink()
+    if kept is not None:
+        path.write_bytes(whole[:kept])
+    with pytest.raises(ValueError, match='is damaged .*; remove the folder') as found:
+        prepared(clip, tmp_path)
+    assert str(path.parent) in str(found.value) and '\n' not in str(found.value)
+
+
 @pytest.mark.parametrize(
     ('make', 'read', 'truth'),
     [

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -81,7 +82,14 @@ def prepare_clip(
                 f'{folder}: the clip could not be kept ({error.strerror}); make room, or name '
                 'another folder as data: cache'
             ) from error
-    return _open(clip.name, folder, size)
+    try:
+        return _open(clip.name, folder, size)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        why = ' '.join(str(error).split())
+        raise ValueError(
+            f'{folder}: this clip of the cache is damaged ({why}); remove the folder, and it is '
+            'made again'
+        ) from error
 
 
 @contextmanager
