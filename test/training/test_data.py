@@ -311,6 +311,13 @@ def test_a_list_of_frames_that_are_not_there_names_the_first(tmp_path):
     (tmp_path / 'list.txt').write_text('dataset3/keyframe4 2 l\ndataset9/keyframe1 2 l\n')
     with pytest.raises(ValueError, match=r'dataset9/keyframe1: no such folder, and a list names'):
         scared(root, [tmp_path / 'list.txt'])
+    (root / 'elsewhere').mkdir()
+    (tmp_path / 'list.txt').write_text('dataset3/keyframe4 2 l\nelsewhere 2 l\n')
+    with pytest.raises(ValueError, match=r'elsewhere: a list names frames of it, and it is no'):
+        scared(root, [tmp_path / 'list.txt'])
+    (tmp_path / 'list.txt').write_text('dataset3/keyframe4/ 2 l\n')
+    (clip,) = scared(root, [tmp_path / 'list.txt'])
+    assert [frame.number for frame in clip.frames() if frame.target] == [2]
     (tmp_path / 'list.txt').write_text('dataset3/keyframe4;9\n')
     with pytest.raises(ValueError, match=r'line 1: need FOLDER FRAME SIDE'):
         scared(root, [tmp_path / 'list.txt'])
