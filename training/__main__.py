@@ -18,6 +18,7 @@ if {'geometry', 'judge-films', 'tune'} & {*sys.argv[1:2]}:  # as the node does
 from endosfm3d_ros.bundle import BundleError
 from endosfm3d_ros.engines.engine import EngineError
 
+INTERRUPTED = 130  # as a shell says it
 COMMANDS = {
     'synthesize': ('training.synthesize', 'render training pairs'),
     'compact': ('training.compact', 'train the compact networks on them'),
@@ -55,6 +56,9 @@ def main() -> int:
     except (ValueError, OSError, BundleError, EngineError) as error:
         print(f'python -m training {name}: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f'python -m training {name}: interrupted', file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == '__main__':

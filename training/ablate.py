@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from training.checkpoints import latest
-from training.config import Config, config_from
+from training.config import Config, config_from, read_yaml
 from training.data.open import open_data
 from training.networks_of import open_checkpoint, teaches_focal
 from training.train import train
@@ -36,9 +35,13 @@ def read_variants(path: Path, out: Path, seed: int) -> dict[str, Config]:
     raw = _yaml(path)
     if not isinstance(raw, dict) or set(raw) != {'base', 'variants'}:
         raise ValueError(f'{path}: need the keys base, variants')
-    base = _yaml(path.parent / raw['base'])
+    base = _yaml(path.parent / str(raw['base']))
+    if not isinstance(raw['variants'], dict) or not isinstance(base, dict):
+        raise ValueError(f'{path}: variants, and what base names, need keys and values')
     found = {}
     for name, changes in raw['variants'].items():
+        if not isinstance(changes, dict):
+            raise ValueError(f'{path}: {name}: need what it changes, {{}} for nothing')
         filled = _filled(changes, {'{out}': str(out), '{seed}': str(seed)})
         found[name] = config_from(merged(base, filled) | {'seed': seed}, f'{path}: {name}')
     return found
@@ -67,7 +70,7 @@ def scored(config: Config, folder: Path) -> dict[str, float]:
     taught = teaches_focal(config)
     means = summary(by_clip(nets.to(cpu), held_out, cpu, taught=taught))
     figures = {name: one['mean'] for name, one in means.items()}
-    figures['zoom_strays'] = zoom_strays(nets, trained, cpu)
+    figures['zoom_strays'] = zoom_strays(nets, trained, cpu)  # None where no K is known
     return {name: value for name, value in figures.items() if value is not None}
 
 
@@ -119,7 +122,7 @@ def _filled(value: Any, words: dict[str, str]) -> Any:
 def _yaml(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f'{path}: no such file')
-    return yaml.safe_load(path.read_text(encoding='utf-8'))
+    return read_yaml(path)
 
 
 def main() -> int:

@@ -179,7 +179,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 def print_parity(rows: list[Row]) -> None:
     """A table for people: the worst over pictures."""
     for row in rows:
-        print(f'  {row.name:<52} {row.error:.1e}  (allowed {row.bound:.0e})')
+        print(f'  {row.name:<52} {row.error:.1e}  (allowed {row.bound:g})')
 
 
 def _saved(part: Part, folder: Path) -> list[dict[str, Any]]:

@@ -239,7 +239,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise TrainingError(f'{path}: no whole safetensors file ({error})') from error
+        raise TrainingError(f'{path}: no whole safetensors file ({error}); {WITHOUT}') from error
 
 
 def _flat(optimizers: dict[str, Optimizer]) -> dict[str, Tensor]:

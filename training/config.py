@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a training: a YAML file whose every key is known, or it is refused."""
 
+import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -10,6 +11,7 @@ import yaml
 
 from training.data.augment import Augmentation
 from training.model import DEPTHS, INTRINSICS, MOTIONS
+from training.objective import LEAST_OF_MS_SSIM
 from training.steps import SIMILARITIES, Weights
 
 READERS = ('scared', 'scared-raw', 'c3vd', 'hamlyn', 'stream', 'worlds')
@@ -180,11 +182,19 @@ def read_config(path: Path) -> Config:
     """
     if not path.is_file():
         raise ValueError(f'{path}: no such file; configurations are in config/training/')
+    return config_from(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """
+    Plain values of a YAML file.
+
+    :raises ValueError: it is none; one line.
+    """
     try:
-        raw = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except yaml.YAMLError as error:
+        return yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f'{path} is no YAML: {" ".join(str(error).split())}') from error
-    return config_from(raw, str(path))
 
 
 def config_from(raw: Any, where: str) -> Config:
@@ -205,16 +215,26 @@ def _read(kind: Any, raw: Any, where: str) -> Any:
         return [_read(inner, one, f'{where}[{n}]') for n, one in enumerate(raw)]
     if isinstance(kind, UnionType) and raw is None and NoneType in get_args(kind):
         return None
-    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    if kind is float and isinstance(raw, str):  # YAML 1.1 takes 1e-4 for text
-        try:
-            return float(raw)
-        except ValueError as error:
-            raise ValueError(f'{where}: need a number, found {raw!r}') from error
+    if kind is float:
+        return _number(raw, where)
+    if kind is str and raw is False:  # YAML 1.1 takes no for false
+        return 'no'
     if type(raw) is not kind:
         raise ValueError(f'{where}: need {kind.__name__}, found {raw!r}')
     return raw
+
+
+def _number(raw: Any, where: str) -> float:
+    """A number of 0 and more: nothing here is less."""
+    if isinstance(raw, bool) or not isinstance(raw, (int, float, str)):
+        raise ValueError(f'{where}: need a number, found {raw!r}')
+    try:
+        value = float(raw)  # YAML 1.1 takes 1e-4 for text
+    except ValueError as error:
+        raise ValueError(f'{where}: need a number, found {raw!r}') from error
+    if not 0 <= value < math.inf:
+        raise ValueError(f'{where}: need a number of 0 and more, found {raw!r}')
+    return value
 
 
 def _read_dataclass(kind: Any, raw: Any, where: str) -> Any:
@@ -261,8 +281,11 @@ def _check(config: Config, where: str) -> None:
             f'{where}: data: size: {data.size[0]}x{data.size[1]} is no multiple of 14, the '
             'patches of the paper depth network; 224x280 is (whole_patches: false stretches them)'
         )
-    if config.objective.similarity == 'ms-ssim' and min(data.size) <= 160:
-        raise ValueError(f'{where}: objective: similarity: ms-ssim needs sides over 160 px')
+    if config.objective.similarity == 'ms-ssim' and min(data.size) < LEAST_OF_MS_SSIM:
+        raise ValueError(
+            f'{where}: objective: similarity: ms-ssim needs sides of {LEAST_OF_MS_SSIM} px and '
+            'more'
+        )
     if config.objective.distilled and not networks.teacher:
         raise ValueError(f'{where}: objective: distilled needs networks: teacher')
     if not data.train:
@@ -283,7 +306,15 @@ def _check(config: Config, where: str) -> None:
             f'{where}: objective: pyramid: {config.objective.pyramid} levels; need 1 or more, '
             f'whose coarsest has sides of {COARSEST} px and more'
         )
-    for name, value in (('loop: clip', loop.clip), ('networks: focal', networks.focal)):
+    varied = config.augmentation
+    for name in ('mirror', 'crop', 'smallest'):
+        if getattr(varied, name) > 1:
+            raise ValueError(f'{where}: augmentation: {name}: need a share, 0 to 1')
+    for name, value in (
+        ('loop: clip', loop.clip),
+        ('networks: focal', networks.focal),
+        ('augmentation: smallest', varied.smallest),
+    ):
         if not value > 0:
             raise ValueError(f'{where}: {name}: need more than 0')
     counts = ('epochs', 'batch', 'validate_every', 'save_every', 'say_every', 'keep',

@@ -139,7 +139,8 @@ def run_parts(run: Path, half: bool) -> tuple[list[Part], dict[str, Any], dict[s
     if (run / 'weights.safetensors').is_file():
         return *compact_parts(run), TRIAL
     raise ValueError(
-        f'{run}: no run; needed a folder with weights.safetensors (compact) or paper.json (paper)'
+        f'{run}: no run; needed RUN/best of training.train, or a folder with weights.safetensors '
+        '(compact) or paper.json (paper)'
     )
 
 

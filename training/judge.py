@@ -44,7 +44,10 @@ def on_worlds(bundle: str, folder: Path) -> Table:
     """
     network = DepthGraphs(open_bundle(bundle))
     found: dict[str, dict[str, list[float]]] = {}
-    for path in sorted(folder.glob('*.npz')):
+    worlds = sorted(folder.glob('*.npz'))
+    if not worlds:
+        raise ValueError(f'{folder}: no pairs; run: python -m training synthesize {folder}')
+    for path in worlds:
         of_family = found.setdefault(path.stem.split('_')[0], {})
         with np.load(path) as world:
             images, depths, cameras = world['images'], world['depths'], world['cameras']

@@ -90,6 +90,8 @@ class Loop:
 
     def __post_init__(self) -> None:
         """Make networks and optimisers, or take them from the run's last checkpoint."""
+        if self.held_out is not None and not _can_be_scored(self.config, self.held_out):
+            raise _unscored(self.config.loop.metric)
         kwargs = DistributedDataParallelKwargs(find_unused_parameters=True)
         half = in_half(self.config)
         # accelerate would put the geometry into half precision too; the networks do it themselves
@@ -125,6 +127,8 @@ class Loop:
     def __call__(self) -> State:
         """Train to the end, or until validation says that nothing gets better."""
         loop, main = self.config.loop, self.accelerator.is_main_process
+        if self._waited_enough():
+            return self.state
         self.run.mkdir(parents=True, exist_ok=True)
         log = Log(self.run, self.state.step) if main else None
         batches = DataLoader(
@@ -144,11 +148,20 @@ class Loop:
             better = validated and self.held_out is not None and self._validate(log, losses)
             if validated or step % loop.save_every == 0:
                 self._save(better)
-            if self.held_out and loop.patience and self.state.waited >= loop.patience:
-                self.tell(f'step {step}: no better {loop.metric} for {loop.patience} validations')
+            if self._waited_enough():
                 break
         self.accelerator.wait_for_everyone()
         return self.state
+
+    def _waited_enough(self) -> bool:
+        """Whether so many validations found nothing better that training ends, and say so."""
+        loop = self.config.loop
+        if not (self.held_out and loop.patience and self.state.waited >= loop.patience):
+            return False
+        self.tell(
+            f'step {self.state.step}: no better {loop.metric} for {loop.patience} validations'
+        )
+        return True
 
     def _advance(self, batch: Batch) -> Losses:
         """One step: flow first, where there is one, then all the rest."""
@@ -219,11 +232,7 @@ class Loop:
                 taught=teaches_focal(self.config),
             )  # fmt: skip
             if loop.metric not in metrics:
-                depth = loop.metric == 'abs_rel'
-                raise TrainingError(
-                    f'loop: metric: {loop.metric!r} needs a validation set with known '
-                    f'{"depth; use photometric" if depth else "K; use abs_rel"}'
-                )
+                raise _unscored(loop.metric)
             found = [metrics]
             self.tell(log.validated(self.state.step, metrics, losses))
         broadcast_object_list(found)
@@ -309,7 +318,7 @@ class Log:
             lines = self.path.read_text().splitlines(keepends=True)
             whole = [line for line in lines if line.endswith('\n')]
             self.path.write_text(''.join(x for x in whole if json.loads(x)['step'] <= step))
-        self.writer = SummaryWriter(str(run / 'tensorboard'), purge_step=step)
+        self.writer = SummaryWriter(str(run / 'tensorboard'), purge_step=step + 1)
         self.step = step
         self._seen: dict[str, list[float]] = {}
 
@@ -372,6 +381,19 @@ def in_half(config: Config) -> bool:
     if asked not in ('no', 'bf16'):
         raise ValueError(f'--mixed_precision {asked}: need no or bf16')
     return 'bf16' in (config.loop.precision, asked)
+
+
+def _can_be_scored(config: Config, held_out: Samples) -> bool:
+    """Whether the validation set knows what the metric needs."""
+    if config.loop.metric == 'abs_rel':
+        return any(clip.depths is not None for clip in held_out.clips)
+    given = config.networks.intrinsics == 'given'
+    return not given or any(np.isfinite(clip.cameras).all(1).any() for clip in held_out.clips)
+
+
+def _unscored(metric: str) -> TrainingError:
+    needed = 'depth; use photometric' if metric == 'abs_rel' else 'K; use abs_rel'
+    return TrainingError(f'loop: metric: {metric!r} needs a validation set with known {needed}')
 
 
 def judged_by(config: dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ NEAREST = 1e-3  # points nearer than this to the source's camera are behind it [
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli and Bovik 2003
 MS_SSIM_WINDOW, MS_SSIM_SIGMA = 11, 1.5
+LEAST_OF_MS_SSIM = MS_SSIM_WINDOW * 2 ** (len(MS_SSIM_WEIGHTS) - 1)  # the coarsest is a window
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,12 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """
     Multi-scale structural similarity (Wang et al. 2003), five scales: (B,), 1 where alike.
 
-    :raises ValueError: a side of 160 px or less.
+    :raises ValueError: a side below LEAST_OF_MS_SSIM.
     """
-    least = (MS_SSIM_WINDOW - 1) * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
-    if min(a.shape[-2:]) <= least:
+    if min(a.shape[-2:]) < LEAST_OF_MS_SSIM:
         H, W = a.shape[-2:]
         raise ValueError(
-            f'MS-SSIM of five scales needs sides over {least} px, found {H}x{W}; '
+            f'MS-SSIM of five scales needs sides of {LEAST_OF_MS_SSIM} px, found {H}x{W}; '
             'use objective.similarity: ssim'
         )
     x = torch.arange(MS_SSIM_WINDOW, dtype=a.dtype, device=a.device) - MS_SSIM_WINDOW // 2

@@ -109,7 +109,7 @@ def check_parity(rows: list[Row]) -> None:
         if not row.error <= row.bound:  # not a number is no parity
             raise ValueError(
                 f'{row.name} differs from the network by {row.error:.1e}, '
-                f'allowed {row.bound:.0e}; nothing was written'
+                f'allowed {row.bound:g}; nothing was written'
             )
 
 

@@ -17,6 +17,7 @@ from training.config import Config, read_config
 from training.train import train
 
 CONFIG = Path(__file__).parents[1] / 'config' / 'training' / 'smoke.yaml'
+SCORED = ('abs_rel', 'constant', 'focal')
 MOST_DEPTH_ERROR = 0.8  # of what a flat wall scores
 MOST_FOCAL_ERROR = 0.1
 
@@ -36,11 +37,15 @@ def prove(config: Config, out: Path, seeds: list[int]) -> list[dict[str, float]]
             raise ValueError(f'{folder}: no checkpoint')
         facts = json.loads((found / 'checkpoint.json').read_text(encoding='utf-8'))
         metrics = facts['metrics']
+        if lacking := [name for name in SCORED if name not in metrics]:
+            raise ValueError(
+                f'{folder}: {lacking[0]} was not scored: validation needs depth and K'
+            )
         rows.append(
             {
                 'seed': seed,
                 'step': facts['step'],
-                **{name: metrics[name] for name in ('abs_rel', 'constant', 'focal')},
+                **{name: metrics[name] for name in SCORED},
                 'depth_share': metrics['abs_rel'] / metrics['constant'],
             }
         )

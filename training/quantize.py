@@ -43,6 +43,7 @@ from training.parity import (
 ALLOWED_CHANGE = 0.05  # mean relative difference of int8 depth from fp32 depth
 ALLOWED_COST = 0.01  # what abs rel against the truth may grow by
 BESIDE_BOUND = 0.25  # of all but the depth of pictures: sigmas, a guess of the focal length, noise
+LEAST = 4  # pictures: of each kind, with a truth and without, one calibrates and one judges
 EVERY = 5  # frames of a user's video one is taken
 
 
@@ -104,7 +105,7 @@ def quantize(
     rows: list[Row] = []
     costs: dict[str, Cost] = {}
     for graph, entry in zip(opened.depth, raw['graphs']['depth'], strict=True):
-        samples = _spread(list(_samples(graph, opened, videos, worlds)), most)
+        samples = _spread(list(_samples(graph, opened, videos, worlds, most)), most)
         file = f'{graph.path.stem}_int8.onnx'
         if file not in made:  # one file may serve several sizes
             made[file] = quantized(graph, [sample.picture for sample in samples[::2]])
@@ -213,9 +214,9 @@ def _rows(name: str, graph: Graph, narrow: Graph) -> list[Row]:
 
 
 def _samples(
-    graph: Graph, bundle: Bundle, videos: Sequence[Path], worlds: Sequence[Path]
+    graph: Graph, bundle: Bundle, videos: Sequence[Path], worlds: Sequence[Path], most: int
 ) -> Iterator[Sample]:
-    """Everything there is, at a graph's size."""
+    """Everything there is, at a graph's size; of a video about as many as are taken in all."""
     size = graph.width, graph.height
 
     def small(depth: np.ndarray) -> np.ndarray:
@@ -233,15 +234,27 @@ def _samples(
             for image, depth in zip(images[:, 1], depths[:, 1], strict=True):
                 yield Sample(cv2.resize(image, size, interpolation=cv2.INTER_AREA), small(depth))
     for video in videos:
-        for number, frame in enumerate(open_frames(video)):
-            if number % EVERY == 0:
+        source = open_frames(video)
+        every = max(EVERY, (source.count or 0) // most)
+        for number, frame in enumerate(source):
+            if number % every == 0:
                 window = choose_window(find_field_of_view(frame.image), bundle.sizes)
                 if (window.network_height, window.network_width) == (graph.height, graph.width):
                     yield Sample(prepare(frame.image, window))
 
 
 def _spread(samples: list[Sample], most: int) -> list[Sample]:
-    """At most so many, from everywhere."""
+    """
+    At most so many, from everywhere: half of them with a truth, however long the videos are that
+    have none, or nothing would be left to judge by.
+    """
+    known = [sample for sample in samples if sample.truth is not None]
+    others = [sample for sample in samples if sample.truth is None]
+    known = _evenly(known, max(most // 2, most - len(others)))
+    return known + _evenly(others, most - len(known))
+
+
+def _evenly(samples: list[Sample], most: int) -> list[Sample]:
     if len(samples) <= most:
         return samples
     return [samples[i] for i in np.linspace(0, len(samples) - 1, most).round().astype(int)]
@@ -260,6 +273,8 @@ def main() -> int:
     parser.add_argument('--worlds', type=Path, nargs='+', default=[], help='rendered pairs')
     parser.add_argument('--most', type=int, default=200, help='pictures in all (200)')
     a = parser.parse_args()
+    if a.most < LEAST:
+        raise ValueError(f'--most is {a.most}, needed {LEAST} and more')
     rows, costs = quantize(a.bundle, a.frames, a.worlds, a.most)
     print_parity(rows)
     for name, cost in costs.items():

@@ -31,7 +31,8 @@ class Weights:
     What each term weighs; 0 switches it off.
 
     :param photometric: warped source against target.
-    :param similarity: `ssim` (a map, masked) or `ms-ssim` (a number per picture, sides over 160).
+    :param similarity: `ssim` (a map, masked) or `ms-ssim` (a number per picture, sides of 176
+        and more).
     :param pyramid: levels of halved pictures that `ssim` compares: 1 is the full size only.
     :param smoothness: of inverse depth and flow, at each scale s divided by 2^s.
     :param consistency: depth of neighbours in one scale (Bian et al. 2019).

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from training.checkpoints import TrainingError, latest, needed_facts
+from training.checkpoints import TrainingError, kept, latest, needed_facts
 from training.config import Config, read_config
 from training.data.open import open_data
 from training.loop import Loop, State
@@ -48,20 +48,25 @@ def train(config: Config, folder: Path) -> State:
         state = Loop(config, folder, samples, held_out, scopes, tell)()
     finally:
         place.destroy_process_group()
-    tell(f'{folder}: {state.step} steps; best {config.loop.metric} {state.best:.4g}')
+    best = f'best {config.loop.metric} {state.best:.4g}'
+    tell(f'{folder}: {state.step} steps; {best if held_out else "never validated: no best"}')
     return state
 
 
 def run(arguments: argparse.Namespace) -> int:
     """`train`: 0 well, 1 stopped with one line."""
+    folder = arguments.run or Path('runs') / arguments.config.stem
     try:
         config = read_config(arguments.config)
         if arguments.seed is not None:
             config = Config(**{**vars(config), 'seed': arguments.seed})
-        train(config, arguments.run or Path('runs') / arguments.config.stem)
+        train(config, folder)
     except (ValueError, OSError) as error:
         print(f'training train: {" ".join(str(error).split())}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f'{kept(folder)}; the same command goes on', file=sys.stderr)
+        raise
     return 0
 
 

@@ -121,10 +121,10 @@ def summary(table: dict[str, dict[str, float]]) -> dict[str, dict[str, float | N
 
 
 @torch.no_grad()
-def zoom_strays(nets: Networks, samples: Samples, device: torch.device) -> float:
+def zoom_strays(nets: Networks, samples: Samples, device: torch.device) -> float | None:
     """
     How far K strays from the truth's over a clip that was trained on: the standard deviation of
-    log f / f* over its frames, a mean of the clips.
+    log f / f* over its frames, a mean of the clips whose K is known; None where none is.
     """
     nets.eval()
     found: dict[int, list[float]] = {}
@@ -135,9 +135,10 @@ def zoom_strays(nets: Networks, samples: Samples, device: torch.device) -> float
         said, _ = nets.cameras(batch, step, 1, zooms=True)
         ratios = (said[:, 0] / batch.camera[:, 0, 0]).log()
         for clip, ratio in zip(batch.clip, ratios, strict=True):
-            found.setdefault(int(clip), []).append(float(ratio))
+            if torch.isfinite(ratio):
+                found.setdefault(int(clip), []).append(float(ratio))
     nets.train()
-    return float(np.mean([np.std(values) for values in found.values()]))
+    return float(np.mean([np.std(values) for values in found.values()])) if found else None
 
 
 @torch.no_grad()

@@ -130,7 +130,7 @@ def fisheye_picture(number: int) -> np.ndarray:
 def c3vd(root: Path, numbers: list[int]) -> Path:
     folder = root / 'cecum_t1_a'
     for n in numbers:
-        write(folder / f'{n:04d}_color.png', fisheye_picture(n))
+        write(folder / f'{n}_color.png', fisheye_picture(n))  # published without zeros before it
         stored = np.full((HEIGHT, WIDTH), 26214, np.uint16)  # 40 mm of 100 at full scale
         stored[0, :] = 65535
         write(folder / f'{n:04d}_depth.tiff', stored)

@@ -42,13 +42,21 @@ def test_what_is_not_said_has_its_default_and_1e_4_is_a_number():
         *(({'networks': one, 'data': {**LEAST['data'], 'size': [32, 40]}}, 'of 33 and more')
           for one in ({'motion': 'paper'}, {'appearance': True})),
         ({'objective': {'similarity': 'ms-ssim'}, 'data': {**LEAST['data'], 'size': [96, 128]}},
-         'over 160 px'),
+         'sides of 176 px'),
+        ({'objective': {'similarity': 'ms-ssim'}, 'data': {**LEAST['data'], 'size': [168, 210]}},
+         'sides of 176 px'),
         ({'objective': {'distilled': 1.0}}, 'needs networks: teacher'),
         ({'data': {**LEAST['data'], 'strides': []}}, 'strides: need at least one'),
         ({'data': {**LEAST['data'], 'strides': [1, 0]}}, 'all of them 1 or more'),
         *(({'data': {'train': [{'reader': 'worlds', 'seeds': seeds}]}}, r'\[0, 4\] are four')
           for seeds in ([], [0], [0, 1, 2], [0, 1, 2, 3], [4, 4])),
         ({'loop': {'validate_most': 0}}, 'validate_most: need 1 or more'),
+        *(({'loop': {'rate': rate}}, 'loop: rate: need a number of 0 and more')
+          for rate in (-1e-4, '-1e-4', float('nan'), 'inf')),
+        ({'loop': {'rate': True}}, 'loop: rate: need a number, found True'),
+        *(({'augmentation': {name: 50}}, f'augmentation: {name}: need a share, 0 to 1')
+          for name in ('mirror', 'crop', 'smallest')),
+        ({'augmentation': {'smallest': 0}}, 'augmentation: smallest: need more than 0'),
         ({'loop': {'clip': 0.0}}, 'loop: clip: need more than 0'),
         ({'networks': {'focal': 0}}, 'networks: focal: need more than 0'),
         ({'objective': {'pyramid': 0}}, 'pyramid: 0 levels; need 1 or more'),
@@ -63,6 +71,11 @@ def test_a_mistake_is_one_line_that_says_what_was_needed(changes, said):
     with pytest.raises(ValueError, match=said) as found:
         config_from({**LEAST, **changes}, 'x.yaml')
     assert '\n' not in str(found.value)
+
+
+def test_no_precision_may_be_said_plainly(tmp_path):
+    (tmp_path / 'x.yaml').write_text('data: {train: [{reader: worlds}]}\nloop: {precision: no}\n')
+    assert read_config(tmp_path / 'x.yaml').loop.precision == 'no'
 
 
 def test_no_file_and_no_yaml_are_named(tmp_path):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import cv2
 import made_data
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 
+from endosfm3d_ros.core.frame import Intrinsics
 from training.config import Source
 from training.data.augment import Augmentation, augmented, cropped, mirrored
 from training.data.c3vd import c3vd, read_fisheye
@@ -23,7 +25,7 @@ from training.data.dataset import Samples, Steps
 from training.data.hamlyn import hamlyn
 from training.data.open import _with_own_name
 from training.data.prepared import prepare_clip
-from training.data.raw import RawClip
+from training.data.raw import RawClip, RawFrame
 from training.data.sample import Sample, batched
 from training.data.scared import _resized, scared, scared_raw
 from training.data.streams import stream
@@ -133,6 +135,29 @@ def test_a_fisheye_pixel_lands_where_its_ray_meets_the_pinhole(tmp_path):
     assert np.abs(there - made_data.fisheye_picture(0)[middle[1], middle[0]]).max() < 12
 
 
+def test_depth_of_a_fisheye_picture_is_found_by_number_whatever_zeros_stand_before_it(tmp_path):
+    root = made_data.c3vd(tmp_path, [0, 1, 2])
+    folder = root / 'cecum_t1_a'
+    (folder / '1_color.png').rename(folder / '0001_color.png')
+    (folder / '0002_depth.tiff').unlink()
+    frames = list(c3vd(root)[0].frames())
+    assert [frame.number for frame in frames] == [0, 1, 2]
+    assert [frame.depth is not None for frame in frames] == [True, True, False]
+
+
+def test_pictures_of_another_size_are_cut_and_their_camera_follows_by_that_size(tmp_path):
+    camera = Intrinsics(320, 240, 200.0, 200.0, 159.5, 119.5)
+    wall = cv2.resize(made_data.picture(0), (320, 240))
+
+    def frames():
+        for number, size in enumerate(((320, 240), (288, 216))):
+            yield RawFrame(number, cv2.resize(wall, size), camera.resized(*size))
+
+    clip = prepared(RawClip('mixed', 'mixed', frames), tmp_path)
+    assert clip.windows[1] == pytest.approx([0, 0, 1, 1], abs=0.01)
+    assert clip.cameras[1] == pytest.approx(clip.cameras[0], abs=0.01)
+
+
 def test_a_video_and_a_folder_of_pictures_are_sequences(tmp_path):
     images = [made_data.picture(n) for n in range(4)]
     for n, image in enumerate(images):
@@ -145,19 +170,28 @@ def test_a_video_and_a_folder_of_pictures_are_sequences(tmp_path):
         assert clip.depths is None
 
 
-def test_what_a_robot_recorded_is_trained_on_and_a_lost_frame_leaves_a_gap(tmp_path):
+def recorded(bag, frames, encoding='bgr8', frame_id='endoscope', topics=('/camera',), big=0):
+    """A rosbag2 of pictures (H, W) or (H, W, 3) by number, 40 ms apart."""
     types = get_typestore(Stores.ROS2_JAZZY)
     Image, Header = types.types['sensor_msgs/msg/Image'], types.types['std_msgs/msg/Header']
     Time = types.types['builtin_interfaces/msg/Time']
-    bag = tmp_path / 'bag'
+    kind = 'sensor_msgs/msg/Image'
     with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        topic = writer.add_connection('/camera', 'sensor_msgs/msg/Image', typestore=types)
-        for n in (0, 1, 2, 3, 5, 6, 7):
-            stamp_ns = 10**18 + n * 40_000_000
-            header = Header(Time(*divmod(stamp_ns, 10**9)), 'endoscope')
-            data = np.ascontiguousarray(made_data.picture(n)[..., ::-1]).reshape(-1)
-            image = Image(header, 128, 160, 'bgr8', 0, 480, data)
-            writer.write(topic, stamp_ns, types.serialize_cdr(image, 'sensor_msgs/msg/Image'))
+        for name in topics:
+            topic = writer.add_connection(name, kind, typestore=types)
+            for n, picture in frames.items():
+                stamp_ns = 10**18 + n * 40_000_000
+                header = Header(Time(*divmod(stamp_ns, 10**9)), frame_id)
+                rows = np.ascontiguousarray(picture).view(np.uint8).reshape(len(picture), -1)
+                size = picture.shape[0], picture.shape[1]
+                image = Image(header, *size, encoding, big, rows.shape[1], rows.reshape(-1))
+                writer.write(topic, stamp_ns, types.serialize_cdr(image, kind))
+    return bag
+
+
+def test_what_a_robot_recorded_is_trained_on_and_a_lost_frame_leaves_a_gap(tmp_path):
+    pictures = {n: made_data.picture(n)[..., ::-1] for n in (0, 1, 2, 3, 5, 6, 7)}
+    bag = recorded(tmp_path / 'bag', pictures)
     clip = prepared(stream(bag)[0], tmp_path)
     assert clip.numbers.tolist() == [0, 1, 2, 3, 5, 6, 7]
     samples = Samples([clip])
@@ -166,11 +200,54 @@ def test_what_a_robot_recorded_is_trained_on_and_a_lost_frame_leaves_a_gap(tmp_p
     assert float(there[..., 0].mean()) > float(there[..., 2].mean())  # red is red
 
 
+def test_a_bag_needs_no_frame_s_name_and_of_several_topics_the_key_topic(tmp_path):
+    pictures = {n: made_data.picture(n)[..., ::-1] for n in range(3)}
+    nameless = recorded(tmp_path / 'nameless', pictures, frame_id='')
+    assert len(list(stream(nameless)[0].frames())) == 3
+    two = recorded(tmp_path / 'two', pictures, topics=('/left', '/right'))
+    with pytest.raises(ValueError, match='choose one with the key topic: /left, /right'):
+        stream(two)
+    assert len(list(stream(two, '/right')[0].frames())) == 3
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize('encoding', ['mono16', 'bayer_rggb16', 'MONO16'])
+def test_pictures_of_sixteen_bits_are_those_of_eight(tmp_path, encoding, order):
+    grey = made_data.picture(0)[..., 0]
+    deep = {0: (grey.astype(np.uint16) * 257).astype(f'{order}u2')}
+    shallow = recorded(tmp_path / 'shallow', {0: grey}, encoding.lower().replace('16', '8'))
+    (wanted,) = stream(shallow)[0].frames()
+    (found,) = stream(recorded(tmp_path / 'deep', deep, encoding, big=order == '>'))[0].frames()
+    np.testing.assert_array_equal(found.image, wanted.image)
+
+
+def test_frames_of_a_recording_that_broke_off_are_used_and_the_lack_is_told(tmp_path, capsys):
+    video = made_data.video(tmp_path / 'clip.avi', [made_data.picture(n) for n in range(20)])
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    assert 0 < len(prepared(stream(video)[0], tmp_path).numbers) < 20
+    assert 'of the 20 frames it announces could be read' in capsys.readouterr().err
+
+
 def test_pictures_are_read_once_and_kept_as_the_networks_see_them(tmp_path):
     clip = hamlyn(made_data.hamlyn(tmp_path / 'data', [0, 1, 2]))[0]
     first = prepared(clip, tmp_path)
     unread = replace(clip, frames=lambda: iter(()))
     assert np.array_equal(prepared(unread, tmp_path).images, first.images)
+
+
+@pytest.mark.parametrize('file', ['images.bin', 'facts.npz', 'clip.json'])
+@pytest.mark.parametrize('kept', [None, 0, 30])
+def test_a_damaged_clip_of_the_cache_is_named_with_what_mends_it(tmp_path, file, kept):
+    clip = hamlyn(made_data.hamlyn(tmp_path / 'data', [0, 1]))[0]
+    prepared(clip, tmp_path)
+    (path,) = (tmp_path / 'cache').rglob(file)
+    whole = path.read_bytes()
+    path.unlink()
+    if kept is not None:
+        path.write_bytes(whole[:kept])
+    with pytest.raises(ValueError, match='is damaged .*; remove the folder') as found:
+        prepared(clip, tmp_path)
+    assert str(path.parent) in str(found.value) and '\n' not in str(found.value)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +311,13 @@ def test_a_list_of_frames_that_are_not_there_names_the_first(tmp_path):
     (tmp_path / 'list.txt').write_text('dataset3/keyframe4 2 l\ndataset9/keyframe1 2 l\n')
     with pytest.raises(ValueError, match=r'dataset9/keyframe1: no such folder, and a list names'):
         scared(root, [tmp_path / 'list.txt'])
+    (root / 'elsewhere').mkdir()
+    (tmp_path / 'list.txt').write_text('dataset3/keyframe4 2 l\nelsewhere 2 l\n')
+    with pytest.raises(ValueError, match=r'elsewhere: a list names frames of it, and it is no'):
+        scared(root, [tmp_path / 'list.txt'])
+    (tmp_path / 'list.txt').write_text('dataset3/keyframe4/ 2 l\n')
+    (clip,) = scared(root, [tmp_path / 'list.txt'])
+    assert [frame.number for frame in clip.frames() if frame.target] == [2]
     (tmp_path / 'list.txt').write_text('dataset3/keyframe4;9\n')
     with pytest.raises(ValueError, match=r'line 1: need FOLDER FRAME SIDE'):
         scared(root, [tmp_path / 'list.txt'])

@@ -93,7 +93,7 @@ def test_a_folder_that_is_no_run_is_refused(
 ) -> None:
     monkeypatch.setattr(sys, 'argv', ['training', 'export', str(tmp_path), str(tmp_path / 'new')])
     assert command_line.main() == 1
-    assert 'no run; needed a folder with weights.safetensors' in capsys.readouterr().err
+    assert 'no run; needed RUN/best of training.train' in capsys.readouterr().err
     assert not (tmp_path / 'new').exists()
 
 

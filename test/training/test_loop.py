@@ -23,13 +23,18 @@ pytest.importorskip('torch', reason='torch trains: make setup-training')
 
 import torch
 from accelerate import PartialState
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import training.train
+from training import __main__ as command_line
 from training.checkpoints import TrainingError, latest, save
+from training.config import read_config
 from training.evaluate import main as evaluate_command
 from training.loop import time_left
 from training.model import CompactStep
 from training.networks_of import paper_model
 from training.processes import number_in
+from training.prove import prove
 from training.train import add_arguments
 from training.train import run as train_command
 
@@ -114,6 +119,20 @@ def test_a_killed_training_goes_on_with_losses_equal_to_the_bit(tmp_path):
     assert steps == list(range(1, 11))
 
 
+def test_an_interrupt_says_what_is_kept_and_is_no_traceback(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.train, 'train', interrupted)
+    command = ['training', 'train', str(settings(tmp_path)), str(tmp_path / 'run')]
+    monkeypatch.setattr(sys, 'argv', command)
+    assert command_line.main() == 130
+    assert capsys.readouterr().err == (
+        'there is no checkpoint yet; the same command goes on\n'
+        'python -m training train: interrupted\n'
+    )
+
+
 def test_a_checkpoint_tells_all_of_its_training_and_the_best_is_kept(tmp_path):
     assert train(settings(tmp_path), tmp_path / 'run') == 0
     assert checkpoints(tmp_path / 'run') == ['step_00000008', 'step_00000010']
@@ -183,7 +202,49 @@ def test_training_stops_when_validation_gets_no_better(tmp_path, capsys):
     assert train(config, tmp_path / 'run') == 0
     said = capsys.readouterr().out
     assert 'no better photometric for 2 validations' in said
-    assert len([line for line in logged(tmp_path / 'run') if 'loss' in line]) < 80
+    lines = logged(tmp_path / 'run')
+    assert len([line for line in lines if 'loss' in line]) < 80
+    assert train(config, tmp_path / 'run') == 0  # and not a step more
+    assert 'no better photometric for 2 validations' in capsys.readouterr().out
+    assert logged(tmp_path / 'run') == lines
+
+
+def test_a_metric_that_validation_can_not_tell_is_refused_before_the_first_step(tmp_path, capsys):
+    config = settings(tmp_path)
+    shutil.rmtree(tmp_path / 'data' / 'rectified01' / 'depth01')
+    assert train(config, tmp_path / 'run') == 1
+    error = capsys.readouterr().err.strip()
+    assert error == (
+        "training train: loop: metric: 'abs_rel' needs a validation set with known depth; use "
+        'photometric'
+    )
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_training_that_is_never_validated_claims_no_best(tmp_path, capsys):
+    config = settings(tmp_path, data={'validation': []}, loop={'epochs': 1})
+    assert train(config, tmp_path / 'run') == 0
+    assert capsys.readouterr().out.strip().endswith('2 steps; never validated: no best')
+    with pytest.raises(ValueError, match='seed_0: abs_rel was not scored'):
+        prove(read_config(config), tmp_path, [0])
+
+
+def test_figures_of_the_checkpoint_s_own_step_stay_when_a_run_goes_on(tmp_path):
+    often = {'epochs': 2, 'say_every': 2, 'validate_every': 2}
+    assert train(settings(tmp_path, loop=often), tmp_path / 'run') == 0
+    assert train(settings(tmp_path, loop={**often, 'epochs': 3}), tmp_path / 'run') == 0
+    shown = EventAccumulator(str(tmp_path / 'run' / 'tensorboard')).Reload()
+    for name in ('train/loss', 'validation/abs_rel'):
+        assert [one.step for one in shown.Scalars(name)] == [2, 4, 6]
+
+
+def test_the_cache_may_lie_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.chdir(tmp_path)
+    config = settings(tmp_path, data={'cache': '~/cache'}, loop={'epochs': 1})
+    assert train(config, tmp_path / 'run') == 0
+    assert list((tmp_path / 'home' / 'cache').glob('rectified01-*'))
+    assert not (tmp_path / '~').exists()
 
 
 def test_a_loss_that_is_no_number_stops_names_the_samples_and_keeps_the_last_good(

@@ -17,7 +17,7 @@ if find_spec('nncf') is None:  # not imported here: it would wake OpenVINO's tel
 from endosfm3d_ros.bundle import MANIFEST, SHIPPED, Bundle, open_bundle, write_manifest
 from endosfm3d_ros.engines.choose import DepthGraphs
 from training.parity import RENDERED
-from training.quantize import ALLOWED_CHANGE, ALLOWED_COST, Cost, quantize
+from training.quantize import ALLOWED_CHANGE, ALLOWED_COST, Cost, Sample, _spread, quantize
 
 COST = Cost(0.5 * ALLOWED_CHANGE, 0.06, 0.06 + 0.5 * ALLOWED_COST, 8, 8)
 
@@ -52,6 +52,22 @@ def test_int8_costs_trained_depth_next_to_nothing_and_the_manifest_says_how_much
     (stated,) = after.card['int8'].values()
     assert Cost(**stated) == cost
     assert len(after.depth[0].variant('int8').data) < 0.7 * len(after.depth[0].data)
+
+
+def test_half_of_the_pictures_have_a_truth_however_long_the_videos_are() -> None:
+    picture, truth = np.zeros((2, 2, 3), np.uint8), np.ones((2, 2))
+    known, other = [Sample(picture, truth)] * 50, [Sample(picture)] * 18_000
+    for samples, most, wanted in (
+        (known + other, 200, 50),
+        (known + other, 40, 20),
+        (known + other, 4, 2),
+        (known + other[:10], 40, 30),
+        (known[:5] + other[:5], 40, 5),
+    ):
+        taken = _spread(samples, most)
+        assert len(taken) == min(most, len(samples))
+        assert sum(one.truth is not None for one in taken) == wanted
+        assert any(one.truth is not None for one in taken[1::2])
 
 
 def test_openvino_runs_int8_and_onnx_runtime_runs_fp32(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every switch of a configuration acts: on the same sample with the same weights."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 from training import ablate
 from training.ablate import merged, read_variants
 from training.config import Config, config_from
+from training.data.dataset import Samples
 from training.data.open import open_data
 from training.data.sample import Batch, batched
 from training.model import PaperDepth
@@ -152,12 +155,23 @@ def test_every_variant_of_the_shipped_ablation_is_valid_and_turns_something(tmp_
     assert variants['distilled'].networks.teacher == f'{tmp_path}/supervised/seed_7/best'
 
 
-def test_a_switch_that_is_none_is_one_line(tmp_path):
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('base: base.yaml\nvariants: {x: {objective: {z: 1}}}', "x: objective: unknown key 'z'"),
+        ('base: base.yaml\nvariants: {x: }', 'x: need what it changes, {} for nothing'),
+        ('base: base.yaml\nvariants: [x]', 'variants, and what base names, need keys and values'),
+        ('base: base.yaml\nvariants: {x: {', 'switches.yaml is no YAML'),
+        ('base: 3\nvariants: {x: {}}', '3: no such file'),
+    ],
+)
+def test_a_switch_that_is_none_is_one_line(tmp_path, text, said):
     (tmp_path / 'base.yaml').write_text((SWITCHES.parent / 'base.yaml').read_text())
     path = tmp_path / 'switches.yaml'
-    path.write_text('base: base.yaml\nvariants: {x: {objective: {zum: 1.0}}}\n')
-    with pytest.raises(ValueError, match=r"x: objective: unknown key 'zum'"):
+    path.write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)) as found:
         read_variants(path, tmp_path, 0)
+    assert '\n' not in str(found.value)
 
 
 def test_figures_of_another_configuration_are_not_printed_as_these(tmp_path, monkeypatch, base):
@@ -190,3 +204,14 @@ def test_zooms_are_told_by_networks_at_rest(base):
     zoom_strays(nets, samples, torch.device('cpu'))
     assert told and not any(told)
     assert nets.training
+
+
+def test_how_far_zooms_stray_is_a_mean_of_the_clips_whose_K_is_known(base):
+    _, nets, _ = built(base, {'networks': {'intrinsics': 'pair', 'zooms': False}})
+    samples, _, _ = open_data(config_from(base, 'test.yaml'), lambda _: None)
+    (clip,), cpu = samples.clips, torch.device('cpu')
+    known = zoom_strays(nets, Samples([clip]), cpu)
+    assert known > 0
+    blind = replace(clip, cameras=np.full_like(clip.cameras, np.nan))
+    assert zoom_strays(nets, Samples([clip, blind]), cpu) == pytest.approx(known)
+    assert zoom_strays(nets, Samples([blind]), cpu) is None

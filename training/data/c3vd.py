@@ -2,10 +2,10 @@
 """
 C3VD (Bobrow et al. 2023): a colonoscope's fisheye pictures, undistorted to a pinhole.
 
-NNNN_color.png, NNNN_depth.tiff or .png (16 bits, 65535 = 100 mm; 0 and 65535 are unknown),
-pose.txt with a 4x4 camera-to-world a line, row by row and transposed [mm], and the
-omnidirectional calibration (Scaramuzza et al. 2006) in a file of `name value` lines: width,
-height, cx, cy, a0..a4, c, d, e.
+N_color.png, NNNN_depth.tiff or .png (16 bits, 65535 = 100 mm; 0 and 65535 are unknown; published
+colours are numbered 0, 1, 2 and their depths 0000, 0001, 0002), pose.txt with a 4x4
+camera-to-world a line, row by row and transposed [mm], and the omnidirectional calibration
+(Scaramuzza et al. 2006) in a file of `name value` lines: width, height, cx, cy, a0..a4, c, d, e.
 """
 
 import re
@@ -31,7 +31,7 @@ from training.data.raw import (
 FULL_SCALE_MM, FULL_SCALE = 100.0, 65535
 WIDEST = 1.3  # tangent of the angle off the axis that the pinhole shows at the side's middle
 CALIBRATION = 'camera_intrinsics.txt'
-LAYOUT = 'CLIP/NNNN_color.png with NNNN_depth.tiff and pose.txt, as C3VD is published'
+LAYOUT = 'CLIP/N_color.png with NNNN_depth.tiff and pose.txt, as C3VD is published'
 
 
 @dataclass(frozen=True)
@@ -129,15 +129,15 @@ def _frames(folder: Path, calibration: Path) -> Iterator[RawFrame]:
     places = fisheye.pixels((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy)
     grid = places[..., 0].astype(np.float32), places[..., 1].astype(np.float32)
     poses = _poses(folder / 'pose.txt')
-    for path in sorted(folder.glob('*_color.png'), key=lambda path: int(path.name.split('_')[0])):
-        number = int(path.name.split('_')[0])
+    depths = _numbered(folder, 'depth')
+    for number, path in sorted(_numbered(folder, 'color').items()):
         image = read_picture(path)
         if image.shape[:2] != (fisheye.height, fisheye.width):
             raise ValueError(
                 f'{path}: {image.shape[1]}x{image.shape[0]}, its calibration is of '
                 f'{fisheye.width}x{fisheye.height}'
             )
-        depth = _depth(folder, path.name.split('_')[0])
+        depth = _depth(depths[number]) if number in depths else None
         yield RawFrame(
             number,
             cv2.remap(image, *grid, cv2.INTER_LINEAR),
@@ -149,15 +149,20 @@ def _frames(folder: Path, calibration: Path) -> Iterator[RawFrame]:
         )
 
 
-def _depth(folder: Path, number: str) -> np.ndarray | None:
-    for suffix in ('tiff', 'png', 'tif'):
-        path = folder / f'{number}_depth.{suffix}'
-        if path.is_file():
-            stored = read_grey(path)
-            known = (stored > 0) & (stored < FULL_SCALE)
-            depth = stored.astype(np.float32) * np.float32(FULL_SCALE_MM / FULL_SCALE)
-            return np.where(known, depth, np.float32(np.nan))
-    return None
+def _numbered(folder: Path, kind: str) -> dict[int, Path]:
+    """Pictures of a kind by number, however many zeros stand before it; a .tiff before a .png."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir(), reverse=True):
+        if match := re.fullmatch(rf'(\d+)_{kind}\.(?:png|tiff?)', path.name):
+            found.setdefault(int(match[1]), path)
+    return found
+
+
+def _depth(path: Path) -> np.ndarray:
+    stored = read_grey(path)
+    known = (stored > 0) & (stored < FULL_SCALE)
+    depth = stored.astype(np.float32) * np.float32(FULL_SCALE_MM / FULL_SCALE)
+    return np.where(known, depth, np.float32(np.nan))
 
 
 def _poses(path: Path) -> np.ndarray | None:

@@ -39,7 +39,8 @@ def clips_of(source: Source, data: Data) -> list[RawClip]:
     if source.reader == 'scared-raw':
         return scared_raw(path)
     if source.reader == 'c3vd':
-        return c3vd(path, Path(source.calibration) if source.calibration else None)
+        calibration = Path(source.calibration).expanduser() if source.calibration else None
+        return c3vd(path, calibration)
     if source.reader == 'hamlyn':
         return hamlyn(path)
     return stream(path, source.topic or None)
@@ -86,12 +87,13 @@ def _prepared(
     :param known: which recording every clip so far is, by its name; grows.
     """
     size = (config.data.size[0], config.data.size[1])
+    cache = Path(config.data.cache).expanduser()
     clips, scopes = [], []
     for source in sources:
         for clip in clips_of(source, config.data):
             raw = _with_own_name(clip, source, known)
             try:
-                clips.append(prepare_clip(raw, size, Path(config.data.cache), config.data.masks))
+                clips.append(prepare_clip(raw, size, cache, config.data.masks))
             except LeftOutError as error:
                 tell(str(error))
                 continue

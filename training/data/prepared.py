@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from training.data.raw import RawClip, RawFrame
 from training.masks import usable
 
-VERSION = 3  # of what lies in the cache
+VERSION = 4  # of what lies in the cache
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -81,7 +82,14 @@ def prepare_clip(
                 f'{folder}: the clip could not be kept ({error.strerror}); make room, or name '
                 'another folder as data: cache'
             ) from error
-    return _open(clip.name, folder, size)
+    try:
+        return _open(clip.name, folder, size)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        why = ' '.join(str(error).split())
+        raise ValueError(
+            f'{folder}: this clip of the cache is damaged ({why}); remove the folder, and it is '
+            'made again'
+        ) from error
 
 
 @contextmanager
@@ -107,7 +115,7 @@ def _make(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[st
 
 def _write(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[str]) -> None:
     rows: list[dict[str, Any]] = []
-    field, window = None, None
+    field, window, recorded = None, None, (0, 0)
     aspect = 1.0
     with (
         (folder / 'images.bin').open('wb') as images,
@@ -119,6 +127,8 @@ def _write(clip: RawClip, size: tuple[int, int], folder: Path, masks: Sequence[s
             if rows and abs(width / height - aspect) > 1e-6:
                 raise ValueError(f'{clip.name}: the pictures change their shape at {frame.number}')
             aspect = width / height
+            if (width, height) != recorded:
+                field, window, recorded = None, None, (width, height)
             field = find_field_of_view(frame.image, field)
             window = choose_window(field, [size], window)
             image = prepare(frame.image, window)

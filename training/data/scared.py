@@ -66,6 +66,10 @@ def scared(
             clips.append(RawClip(name, facts, partial(_frames, folder, numbers, targets)))
     if not clips:
         raise ValueError(f'{root}: no pictures found; need {LAYOUT}')
+    if unread := sorted(set(wanted or {}) - {clip.name for clip in clips}):
+        raise ValueError(
+            f'{root / unread[0]}: a list names frames of it, and it is no {LAYOUT.split(",")[0]}'
+        )
     return clips
 
 
@@ -105,7 +109,7 @@ def _wanted(lists: list[Path]) -> dict[str, set[int]]:
                     f'{path}, line {number}: need FOLDER FRAME SIDE as in '
                     f"'dataset3/keyframe4 390 l', found {line.strip()[:60]!r}"
                 )
-            wanted.setdefault(match[1], set()).add(int(match[2]))
+            wanted.setdefault(match[1].strip('/'), set()).add(int(match[2]))
     return wanted
 
 
