@@ -214,6 +214,7 @@ class Outputs:
             'refinement': said.refinement,
             'rigid_share': said.rigid_share,
             'repeats': said.repeats,
+            'mixed': said.mixed,
             'latency_ms': traffic.latency_ms,
             'received': traffic.received,
             'lost': traffic.lost,

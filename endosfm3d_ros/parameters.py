@@ -73,6 +73,7 @@ PARAMETERS = (
     Parameter('field_of_view', 'auto', 'auto looks for the round field stop, whose radius is the zoom; mask only leaves out what lies outside it (digital zoom inside a fixed stop); full takes the whole picture.', ('auto', 'mask', 'full'), live=True),
     Parameter('overlays', '', "Rectangles burnt into the picture, left top right bottom of each, split by ';' [px]: nothing is said there.", live=True, check=boxes_from),
     Parameter('deinterlace', 'none', 'Interlaced video: the field that is kept; vertical resolution is halved.', ('none', 'top', 'bottom'), live=True),
+    Parameter('undo_noise_reduction', True, "A camera's temporal noise reduction, which drags tracks along, is looked for and undone; it is better switched off in the camera.", live=True),
     Parameter('validity.frozen_after', 5, 'A picture repeated this often in a row is frozen; 0 never says so [frames].', low=0, high=1000, live=True),
     Parameter('validity.tissue_colour', True, 'Tissue is red here: smoke and pictures from outside the body are told by their colours; false for narrow-band or false colours, and white joints.', live=True),
     Parameter('epoch.gap', 2.0, 'A longer gap between stamps opens a new epoch [s].', low=0.05, high=3600.0, live=True),
@@ -180,6 +181,7 @@ def settings(values: Mapping[str, Any]) -> Settings:
         frozen_after=values['validity.frozen_after'],
         tissue_colour=values['validity.tissue_colour'],
         gap_s=values['epoch.gap'],
+        undo_noise_reduction=values['undo_noise_reduction'],
         refinement=values['refinement'],
     )
 

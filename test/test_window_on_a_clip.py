@@ -231,3 +231,47 @@ def beside(one: Reconstruction, straight: Reconstruction) -> tuple[float, float]
 def test_a_pinhole_is_told_no_distortion(window: Ran) -> None:
     assert not any(said.distortion for said in window.said)
     assert window.said[-1].distortion_sigma < 0.03
+
+
+def mixed(frames: list[Frame], share: float) -> list[Frame]:
+    """The same video from a camera whose noise reduction mixes in the picture before."""
+    sent, kept = [], frames[0].image.astype(np.float32)
+    for frame in frames:
+        kept = (1 - share) * frame.image + share * kept
+        sent.append(replace(frame, image=np.rint(kept).astype(np.uint8)))
+    return sent
+
+
+def test_a_camera_s_noise_reduction_is_undone_and_misleads_no_more(
+    network: DepthGraphs, frames: list[Frame], truth: Truth
+):
+    sent = mixed(frames[:100], 0.5)
+
+    def off(ran: Ran) -> float:
+        found = np.array([one.input_camera.fx for one in ran.said[SECOND:]])
+        return float(np.median(np.abs(np.log(found / truth.K[SECOND : len(ran.said), 0, 0]))))
+
+    undone = run(network, sent, prior_field_of_view_deg=100.0)
+    left = run(network, sent, prior_field_of_view_deg=100.0, undo_noise_reduction=False)
+    shares = [one.mixed for one in undone.said]
+    assert shares[-1] == pytest.approx(0.5, abs=0.06) and shares[0] == 0
+    assert not any(one.mixed for one in left.said)
+    events = [event for one in undone.said for event in one.events]
+    assert len([event for event in events if 'noise reduction' in event]) == 1
+    assert not any('tracks were lost' in event for event in events)
+    assert undone.said[-1].map_number == 1  # places were told by other pictures: another scale
+    assert off(undone) < 0.005 < 2 * off(undone) < off(left)
+
+
+def test_a_picture_that_comes_twice_is_answered_as_before_under_noise_reduction(
+    network: DepthGraphs, frames: list[Frame]
+):
+    sent = [replace(one, stamp_ns=2 * one.stamp_ns) for one in mixed(frames[:30], 0.5)]
+    twice = [replace(one, stamp_ns=one.stamp_ns + 40_000_000) for one in sent]
+    pipeline = Pipeline(network, open_bundle('compact').sizes, Settings())
+    for one, again in zip(sent, twice, strict=True):
+        said, repeated = pipeline.step(one), pipeline.step(again)
+        assert repeated.repeats == 1 and np.array_equal(said.image, repeated.image)
+    assert said.mixed == pytest.approx(0.5, abs=0.1)
+    pipeline.change(Settings(undo_noise_reduction=False))
+    assert pipeline.step(replace(sent[0], stamp_ns=10**12)).mixed == 0

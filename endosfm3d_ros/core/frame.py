@@ -159,6 +159,8 @@ class Reconstruction:
         begins depth's scale may be another, and is the old one again where an old one goes on.
     :param repeats: how many times in a row this very picture came, less one: a grabber may be
         faster than the camera. Nothing moves in such a picture, whatever the camera did.
+    :param mixed: how much of each picture is the one before, by the camera's temporal noise
+        reduction: it is taken out of `image`, and of all that follows; 0 where none was found.
     :param events: sentences for a person: a new epoch, a lost track; usually empty.
     """
 
@@ -185,4 +187,5 @@ class Reconstruction:
     distortion: float = 0.0
     distortion_sigma: float = float('nan')
     repeats: int = 0
+    mixed: float = 0.0
     events: tuple[str, ...] = field(default=())

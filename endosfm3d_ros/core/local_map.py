@@ -298,6 +298,11 @@ class LocalMap:
             asking=None,
         )
 
+    def doubted(self, doubt: float) -> 'LocalMap':
+        """What it told of the log focal length may be off by so much (sigma)."""
+        lever = np.array([doubt, 0.0, 0.0, 0.0, 0.0])
+        return replace(self, scope=self.scope.doubted(lever))
+
     def forgotten(self, zoomed: float = 0.0, sigma: float = LOOSE_ZOOM) -> 'LocalMap':
         """
         An empty map that knows the scope and what depth maps are worth.

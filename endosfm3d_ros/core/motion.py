@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from endosfm3d_ros.core.depth_map import DepthMap
+from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.intrinsics import CameraEstimate
@@ -86,6 +87,11 @@ class Moved:
 class Mover(Protocol):
     """Tells motion from frame to frame; a value: what it was before stays what it was."""
 
+    @property
+    def followed(self) -> Followed:
+        """The tracks of the last frame; none where they are not told from each other."""
+        ...
+
     def moved(self, view: View) -> tuple['Mover', Moved]:
         """Go on by a frame that shows something."""
         ...
@@ -96,6 +102,14 @@ class Mover(Protocol):
 
     def settled(self) -> 'Mover':
         """Do what can wait until the frame was answered."""
+        ...
+
+    def disowned(self, doubt: float) -> 'Mover':
+        """
+        Forget places, in the same epoch: the pictures that told them were not what the scope saw.
+
+        :param doubt: by how much what they told of log focal may be off (sigma).
+        """
         ...
 
     def restarted(self) -> 'Mover':

@@ -190,6 +190,19 @@ class Odometry:
             due=False,
         )
 
+    def disowned(self, doubt: float) -> 'Odometry':
+        """See `Mover`; a map begins anew where the next frame is."""
+        focal = self.log_focal - self.map.gap
+        zoomed = focal - float(self.scope.focal.sum())
+        return replace(
+            self,
+            map=self.map.doubted(doubt).forgotten(zoomed, ZOOM_NOISE),
+            log_focal=focal,
+            followed=self.followed.forgotten(),
+            due=False,
+            left=None,
+        )
+
     def restarted(self) -> 'Odometry':
         """
         An odometry at its origin that knows the scope, as it is zoomed now, for lengths of another
@@ -337,7 +350,7 @@ class Odometry:
             ZOOM_FLOOR,
             Agreement(self.offset).of(sight.coming.result(), sight),
             float(self.offset[0]),
-            () if known else (LOST,),
+            () if known or not self.map.keyframes else (LOST,),
         )
         return now._with_keyframe(sight, placed), placed
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core import tracks
+from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.motion import Moved, View
 from endosfm3d_ros.core.prepare import Window, warp_between
@@ -49,6 +50,11 @@ class Pairwise:
     before: _Before | None = None
     begun: bool = False
 
+    @property
+    def followed(self) -> Followed:
+        """See `Mover`; its tracks bear no numbers."""
+        return Followed()
+
     def moved(self, view: View) -> tuple['Pairwise', Moved]:
         """See `Mover`."""
         points = np.zeros((0, 2), np.float32)
@@ -72,6 +78,10 @@ class Pairwise:
     def settled(self) -> 'Pairwise':
         """See `Mover`; nothing waits."""
         return self
+
+    def disowned(self, doubt: float) -> 'Pairwise':
+        """See `Mover`; it knows no places but the last."""
+        return Pairwise(None, self.begun)
 
     def restarted(self) -> 'Pairwise':
         """See `Mover`."""

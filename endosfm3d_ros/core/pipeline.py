@@ -10,6 +10,7 @@ import numpy as np
 
 from endosfm3d_ros.core import camera_told, tracks, validity
 from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unknown_depth
+from endosfm3d_ros.core.echo import Echo, Went
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
 from endosfm3d_ros.core.inside import Inside
@@ -30,6 +31,7 @@ from endosfm3d_ros.core.straighten import straightened
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 from endosfm3d_ros.core.windowed import Windowed
 
+MISLED = 0.1  # by what echoes misled the log focal length (sigma)
 RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long
 
 
@@ -128,11 +130,13 @@ class Pipeline:
         state = self._opened(frame)
         past = state.past
         dt = (frame.stamp_ns - past.shown_ns) * 1e-9 if past else 0.0
-        look = self._look(frame, state, dt)
+        echo, image = self._unmixed(frame, state, dt)
+        look = self._look(image, frame.stamp_ns, state, dt)
         window = choose_window(look.field, self.sizes, past.window if past else None)
-        picture, inside = prepare(frame.image, window), _inside(look.field, window, frame, past)
+        picture, inside = prepare(image, window), _inside(look.field, window, frame, past)
+        raw = picture if image is frame.image else prepare(frame.image, window)
         mask = inside.mask
-        verdict = self._judge(picture, mask, window, past)
+        verdict = self._judge(raw, mask, window, past)
         if past and verdict.valid and past.answers(verdict, inside, self.settings, given):
             return self._shown_again(frame, state, past, look, verdict)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
@@ -157,6 +161,11 @@ class Pipeline:
         )
         tell = verdict.valid and not estimate.jumped
         mover, moved = _gone_on(self._settled(state.mover), view, tell)
+        if past and echo.listens and self.settings.undo_noise_reduction:
+            went = Went.of(state.mover.followed, mover.followed, inside)
+            echo = echo.heard(past.image, frame.image, went)
+        if (echo.share > 0) != (state.echo.share > 0):
+            mover = mover.disowned(MISLED)
         motion, estimate, depth_map = moved.motion, moved.estimate, moved.depth
         if tell and not motion.known:
             said = said or self._ask_motion(picture, window, past)
@@ -200,21 +209,23 @@ class Pipeline:
             rigid_share=moved.rigid_share,
             map_number=moved.map_number,
             repeats=verdict.repeats,
+            mixed=echo.share,
             events=(
                 *state.events,
+                *echo.events(state.echo),
                 *camera_told.rim_events(estimate),
                 *camera_told.lens_events(state.estimate, estimate),
                 *moved.events,
             ),
         )
         now = Past(
-            frame.stamp_ns, frame.stamp_ns, frame.frame_id, frame.image.shape[:2], look.field,
-            look.rim_seen_ns, window, frame.covered, inside, view.picture, verdict, told,
+            frame.stamp_ns, frame.stamp_ns, frame.frame_id, frame.image, look.field,
+            look.rim_seen_ns, window, frame.covered, inside, raw, view.picture, verdict, told,
             self.settings, given,
         )  # fmt: skip
         self._state = State(
             trajectory, mover, now, begun,
-            network_k_taken=taken, cuts=state.cuts, k_contradicted=off,
+            network_k_taken=taken, cuts=state.cuts, k_contradicted=off, echo=echo,
         )  # fmt: skip
         return told
 
@@ -271,14 +282,18 @@ class Pipeline:
         else:
             return self._state
         cuts = self._state.cuts + 1
-        return self._state.restarted(why, self._mover(cuts), cuts)
+        opened = self._state.restarted(why, self._mover(cuts), cuts)
+        same_camera = (past.size, past.frame_id) == ((height, width), frame.frame_id)
+        return opened if same_camera else replace(opened, echo=Echo())
 
-    def _look(self, frame: Frame, state: State, dt: float) -> Look:
+    def _look(self, image: np.ndarray, now: int, state: State, dt: float) -> Look:
         """
         Measure the visible part; a rim that is lost for a moment, or in doubt, is held where it
         was, and so is one that moved by less than the network picture shows.
+
+        :param image: (H, W, 3) uint8 RGB input picture; now: its stamp [ns].
         """
-        image, past, now = frame.image, state.past, frame.stamp_ns
+        past = state.past
         if not self.settings.find_circle:
             height, width = image.shape[:2]
             everything = FieldOfView(width, height, (0, 0, width, height))
@@ -293,10 +308,22 @@ class Pipeline:
         doubtful = state.estimate and state.estimate.predict(dt, agility).see(found).doubts
         return Look(past.field if doubtful or past.holds(found) else found, found, now)
 
+    def _unmixed(self, frame: Frame, state: State, dt: float) -> tuple[Echo, np.ndarray]:
+        """The input picture without what the camera mixed into it of the one before."""
+        past, image = state.past, frame.image
+        if not self.settings.undo_noise_reduction:
+            return Echo(), image
+        if past is None:
+            return state.echo, image
+        echo = state.echo.stepped(dt)
+        if not echo.undoes or echo.same(image, past.image):
+            return echo, image
+        return echo, echo.undone(image, past.image)
+
     def _judge(
         self, picture: np.ndarray, mask: np.ndarray, window: Window, past: Past | None
     ) -> validity.Validity:
-        before = past.picture if past and past.window == window else None
+        before = past.raw if past and past.window == window else None
         repeats = past.verdict.repeats if past else 0
         chosen = self.settings
         return validity.judge(

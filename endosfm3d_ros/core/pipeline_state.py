@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one step of the pipeline leaves to the next one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from endosfm3d_ros.core.echo import Echo
 from endosfm3d_ros.core.field_of_view import FieldOfView
 from endosfm3d_ros.core.frame import Intrinsics, Reconstruction
 from endosfm3d_ros.core.inside import Inside
@@ -23,23 +24,31 @@ class Past:
     What the frame before leaves to the next one.
 
     :param stamp_ns: of the newest picture; shown_ns: when it was first shown [ns].
+    :param image: the input picture as it came; raw: the network picture of that; picture: the
+        same without what the camera mixed into it.
     :param said: of it, by these settings and with this calibration.
     """
 
     stamp_ns: int
     shown_ns: int
     frame_id: str
-    size: tuple[int, int]
+    image: np.ndarray
     field: FieldOfView
     rim_seen_ns: int
     window: Window
     covered: tuple[Box, ...]
     inside: Inside
+    raw: np.ndarray
     picture: np.ndarray
     verdict: Validity
     said: Reconstruction
     settings: Settings
     given: Intrinsics | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the input picture."""
+        return self.image.shape[0], self.image.shape[1]
 
     def answers(
         self, now: Validity, inside: Inside, settings: Settings, given: Intrinsics | None
@@ -77,6 +86,7 @@ class State:
     All that one step leaves to the next; replaced as a whole, so a step that fails changes
     nothing.
 
+    :param echo: what is known of the camera's temporal noise reduction.
     :param cuts: epochs that the video itself opened: by a gap, another size, another frame id.
     :param k_contradicted: by how much the last rim contradicted a given K, in log focal length.
     """
@@ -89,12 +99,14 @@ class State:
     network_k_taken: bool = False
     cuts: int = 0
     k_contradicted: float = 0.0
+    echo: Echo = field(default_factory=Echo)
 
     def restarted(self, why: str, mover: Mover, cuts: int) -> 'State':
         """Begin the next epoch."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry and filters start again'
-        return State(trajectory, mover, events=(*self.events, event), cuts=cuts)
+        events = (*self.events, event)
+        return State(trajectory, mover, events=events, cuts=cuts, echo=self.echo)
 
     def rescaled(self, why: str) -> 'State':
         """Begin the next epoch at another scale: the scope is still the same."""

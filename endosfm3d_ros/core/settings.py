@@ -27,6 +27,7 @@ class Settings:
     :param gap_s: a longer gap between stamps opens a new epoch [s].
     :param lens: 'auto': whether it bends straight lines is found; 'straight': it does not, or the
         video is rectified.
+    :param undo_noise_reduction: look for temporal noise reduction, and undo it (`echo.py`).
     :param refinement: 'window' or 'none': what tells motion, the focal length and depth's scale.
     """
 
@@ -43,6 +44,7 @@ class Settings:
     gap_s: float = 2.0
     refinement: str = 'window'
     lens: str = 'auto'
+    undo_noise_reduction: bool = True
 
     def calibration_of(self, frame: Frame) -> Intrinsics | None:
         """

@@ -7,6 +7,7 @@ import numpy as np
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.agreement import Agreement
+from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.intrinsics import CameraEstimate
@@ -45,6 +46,11 @@ class Windowed:
     reference: Intrinsics | None = None
     straight: bool = False
     learnt: Scope | None = None
+
+    @property
+    def followed(self) -> Followed:
+        """See `Mover`."""
+        return self.odometry.followed if self.odometry else Followed()
 
     def moved(self, view: View) -> tuple['Windowed', Moved]:
         """See `Mover`."""
@@ -100,6 +106,10 @@ class Windowed:
     def settled(self) -> 'Windowed':
         """See `Mover`."""
         return replace(self, odometry=self.odometry.settled()) if self.odometry else self
+
+    def disowned(self, doubt: float) -> 'Windowed':
+        """See `Mover`."""
+        return replace(self, odometry=self.odometry and self.odometry.disowned(doubt))
 
     def restarted(self) -> 'Windowed':
         """See `Mover`."""
