@@ -84,6 +84,13 @@ class FieldOfView:
         """Row after the last visible one [px]."""
         return self.box[3]
 
+    @property
+    def radius(self) -> float:
+        """Of the round stop, else half the diagonal of what bars leave open [px]."""
+        if self.circle:
+            return self.circle[2]
+        return float(np.hypot(self.right - self.left, self.bottom - self.top)) / 2
+
     def mask(self) -> np.ndarray:
         """Which pixels are picture, (H, W) bool; pixels blurred with the border are not."""
         return self.mask_in((0, 0, self.width, self.height), self.width, self.height)

@@ -17,7 +17,8 @@ def prior_focal(radius_px: float, field_of_view_deg: float) -> float:
     """
     Focal length of a scope of this field of view: f = radius / tan(field of view / 2).
 
-    :param radius_px: radius of the round picture, else half the picture's diagonal [px].
+    :param radius_px: radius of the round picture, else half the picture's diagonal, without black
+        bars [px].
     :param field_of_view_deg: full angle across it, as scopes' data sheets state it [deg].
     :return: [px].
     """
@@ -30,8 +31,8 @@ class CameraEstimate:
     The camera of the input picture as it is known now.
 
     :param zoom: the focal length's filter.
-    :param centre: principal point (u, v) [px]: the rim's centre, smoothed; the picture's centre
-        without a rim.
+    :param centre: principal point (u, v) [px]: the rim's centre, smoothed; without a rim the
+        centre of what black bars leave open.
     :param field_of_view_deg: the scope's, across the round picture, else across the diagonal
         [deg]; None where a calibration was given.
     :param first_radius: the rim's radius at zoom 1 [px]; None before a rim was seen.
@@ -59,10 +60,9 @@ class CameraEstimate:
             [deg].
         :param sigma: standard deviation of the log of the focal length that follows.
         """
-        half_diagonal = float(np.hypot(field.width, field.height)) / 2
-        radius = field.circle[2] if field.circle else half_diagonal
-        focal = given.fx if given else prior_focal(radius, field_of_view_deg)
-        centre = ((field.width - 1) / 2, (field.height - 1) / 2)
+        focal = given.fx if given else prior_focal(field.radius, field_of_view_deg)
+        left, top, right, bottom = field.opening
+        centre = ((left + right - 1) / 2, (top + bottom - 1) / 2)
         return cls(ZoomFilter.start(focal, sigma), centre, None if given else field_of_view_deg)
 
     @property

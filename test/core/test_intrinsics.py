@@ -287,6 +287,13 @@ def test_without_a_rim_the_field_of_view_is_that_of_the_picture_s_diagonal() -> 
     assert (camera.cx, camera.cy) == (319.5, 239.5)
 
 
+def test_black_bars_are_no_part_of_the_field_of_view_and_its_centre_is_what_they_leave() -> None:
+    barred = FieldOfView(1920, 1080, (200, 60, 200 + 640, 60 + 480))
+    camera = CameraEstimate.start(barred, None, 90.0, 0.35).see(barred).camera(1920, 1080)
+    assert camera.fx == camera.fy == pytest.approx(400.0)
+    assert (camera.cx, camera.cy) == (319.5 + 200, 239.5 + 60)
+
+
 def test_a_rim_says_nothing_of_a_given_focal_length() -> None:
     given, nothing = (
         Intrinsics(640, 480, 777.0, 777.0, 320.0, 240.0),

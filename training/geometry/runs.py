@@ -145,8 +145,7 @@ def played(
 ) -> tuple[list[Reconstruction], list[float], list[float]]:
     """What is said of every frame, and CPU time of the steps and of what follows each [ms]."""
     field = find_field_of_view(film.images[0], None)
-    radius = field.circle[2] if field.circle else float(np.hypot(field.width, field.height)) / 2
-    angle = 2 * np.degrees(np.arctan(radius / (start.factor * film.K[0, 0, 0])))
+    angle = 2 * np.degrees(np.arctan(field.radius / (start.factor * film.K[0, 0, 0])))
     settings = Settings(
         prior_field_of_view_deg=float(angle), refinement=start.refinement, lens=start.lens
     )
