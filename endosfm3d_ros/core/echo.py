@@ -20,7 +20,7 @@ from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.sight import values_at
 
 PLACES = 24  # tracks at most where it is listened at once
-EVERY = 8  # pictures, once enough was heard
+EVERY = 12  # pictures, once enough was heard
 SHORTEST_PX, LONGEST_PX = 6.0, 60.0  # ways by which an echo stands apart
 HALF_PX = 8  # half a patch
 FINE_PX, FINE_REACH = 1.5, 4  # sigma of the blur that detail is left over from, and its reach
