@@ -26,6 +26,18 @@ def test_no_error_but_the_ratio_depends_on_the_unit_of_the_estimate(factor):
     assert other.scale * factor == pytest.approx(one.scale)
 
 
+def test_the_scale_is_that_of_medians_and_not_of_means():
+    errors = depth_errors(np.array([[1.0, 2.0, 9.0]]), np.array([[10.0, 30.0, 140.0]]))
+    assert errors.scale == 15.0
+    assert errors.abs_rel == pytest.approx((5 / 10 + 5 / 140) / 3)
+
+
+def test_unless_told_otherwise_truth_counts_from_a_micrometre_to_fifteen_centimetres():
+    truth = np.array([[0.001, 0.00101, 149.9, 150.0, np.inf]])
+    assert depth_errors(np.array([[1.0, 2.0, 3.0, np.nan, np.nan]]), truth).coverage == 1.0
+    assert depth_errors(np.array([[1.0, np.nan, 3.0, 1.0, 1.0]]), truth).coverage == 0.5
+
+
 def test_unknown_pixels_are_not_scored_but_counted():
     truth = np.full((2, 4), 50.0)
     truth[0, 0] = np.nan  # nobody asks

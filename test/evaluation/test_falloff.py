@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth by how the light of the scope falls off."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -27,11 +28,23 @@ def test_a_matte_wall_s_depth_is_read_off_its_brightness() -> None:
     assert off_by(said, slanted()) < 0.04
 
 
+@pytest.mark.parametrize(
+    'colour', [(255, 120, 100), (40, 6, 4), (90, 200, 30), (20, 60, 220), (210, 190, 185)]
+)
+def test_a_colour_s_depth_is_of_its_luminance_though_one_channel_be_full_or_black(
+    colour: tuple[int, int, int],
+) -> None:
+    image = np.full((40, 50, 3), colour, np.uint8)
+    lightness = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0, 0, 0]
+    luminance = ((lightness + 16) / 116) ** 3 if lightness > 8 else lightness / 903.3
+    assert light_falloff(image) == pytest.approx(luminance**-0.5, rel=0.005)
+
+
 def test_wet_highlights_and_the_black_border_are_no_brightness_of_tissue() -> None:
     image = srgb(0.7 * (20.0 / slanted()) ** 2)
     plain = light_falloff(image)
     image[50:53, 40:43] = image[80:82, 100:103] = 255
-    image[:20] = 0
+    image[:20] = 10
     said = light_falloff(image)
     assert said[26:] == pytest.approx(plain[26:], rel=0.06)
 
