@@ -92,13 +92,17 @@ class CameraEstimate:
         mean[ZOOM] = np.log(given.fx) - mean[FOCAL]
         return replace(self, zoom=replace(self.zoom, mean=mean))
 
+    def without_rim(self) -> 'CameraEstimate':
+        """No rim tells the zoom now: none is in doubt, and tracks are asked."""
+        return replace(self, zoom=self.zoom.without_rim())
+
     def see(self, field: FieldOfView) -> 'CameraEstimate':
         """
         Take in this frame's rim, if it has one; without one, or with one in doubt, the camera
         holds.
         """
         if not field.circle or not field.circle_sigma:
-            return replace(self, zoom=self.zoom.without_rim())
+            return self.without_rim()
         u, v, radius = field.circle
         if self.first_radius is None:
             return self._see_first(u, v, radius)

@@ -304,8 +304,10 @@ class Pipeline:
         if found.circle is None:
             held = (now - past.rim_seen_ns) * 1e-9 <= RIM_HOLD_S
             return Look(past.field, found, past.rim_seen_ns) if held else Look(found, found, now)
-        agility = self.settings.zoom_agility
-        doubtful = state.estimate and state.estimate.predict(dt, agility).see(found).doubts
+        doubtful = False
+        if self.settings.zoom_by_rim and state.estimate:
+            agility = self.settings.zoom_agility
+            doubtful = state.estimate.predict(dt, agility).see(found).doubts
         return Look(past.field if doubtful or past.holds(found) else found, found, now)
 
     def _unmixed(self, frame: Frame, state: State, dt: float) -> tuple[Echo, np.ndarray]:
@@ -350,8 +352,9 @@ class Pipeline:
             )
         if given:
             estimate = estimate.by_calibration(given)
-        looks = chosen.zoom_by_rim and (valid or not state.estimate)
-        return estimate.see(measured) if looks else estimate
+        if not chosen.zoom_by_rim:
+            return estimate.without_rim()
+        return estimate.see(measured) if valid or not state.estimate else estimate
 
     def _believes_rim(self, measured: FieldOfView, estimate: CameraEstimate) -> bool:
         """Whether this frame's rim tells the zoom; an electronic stop never does."""

@@ -227,6 +227,19 @@ def test_one_wild_circle_moves_neither_camera_nor_window_nor_mask() -> None:
     assert after.zoom == pytest.approx(1.0, abs=0.01)
 
 
+def test_a_rim_in_doubt_is_forgotten_where_rims_do_not_tell_the_zoom_any_more() -> None:
+    """From then on tracks are asked for the zoom, and what is seen is the mask."""
+    pipeline = Pipeline(flat_depth, SIZES)
+    for number in range(10):
+        pipeline.step(frame(number, disc(90, number)))
+    pipeline.step(frame(10, disc(60, 10)))
+    assert pipeline._state.estimate.doubts
+    pipeline.change(Settings(zoom_by_rim=False))
+    said = pipeline.step(frame(11, disc(60, 11)))
+    assert said.motion.known and pipeline._state.estimate.zoom.by_tracks
+    assert said.camera.fx > 1.5 * said.input_camera.fx  # the smaller stop is looked through
+
+
 def test_another_scope_is_an_event_and_an_unknown_step_not_a_motion() -> None:
     pipeline = Pipeline(flat_depth, SIZES)
     for number in range(10):
