@@ -200,17 +200,42 @@ def _check_layout(message: Any) -> None:
 
 
 def _decode_compressed(message: Any) -> np.ndarray:
+    mosaic = _mosaic_of(message.format)
+    if mosaic:
+        found = _decoded(message, cv2.IMREAD_UNCHANGED)
+        if found.ndim == 2:  # else somebody gave it its colours and kept the name
+            bits = 8 * found.itemsize  # jpeg has 8, whatever the camera had
+            return image_to_rgb(_BRIDGE.cv2_to_imgmsg(found, f'{mosaic}{bits}'))
+    return cv2.cvtColor(_decoded(message, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def _decoded(message: Any, flag: int) -> np.ndarray:
+    """Pixels of a CompressedImage, as OpenCV decodes them with this flag."""
     data = np.frombuffer(message.data, np.uint8)
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if _is_whole(data.tobytes()) else None
+        found = cv2.imdecode(data, flag) if _is_whole(data.tobytes()) else None
     except cv2.error:  # a header that claims a giant
-        bgr = None
-    if bgr is None:
+        found = None
+    if found is None:
         raise ValueError(
             f'a compressed picture ({message.format!r}, {data.size} bytes) can not be decoded; '
             'needed whole jpeg or png data'
         )
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return found
+
+
+def _mosaic_of(text: str) -> str:
+    """
+    Name of the Bayer pattern that a compressed picture's pixels still are, without bits.
+
+    :param text: its format, as image_transport writes it: the camera's encoding; the codec; and
+        after 'compressed' what was encoded, where that is named and not the camera's own.
+    :return: 'bayer_rggb', ...; '' where the pixels are colours or grey.
+    """
+    encoding, _, codec = text.lower().partition(';')
+    _, _, stored = codec.partition('compressed')
+    name = stored.strip() or encoding.strip()
+    return name.rstrip('0123456789') if codec and name in ENCODINGS and 'bayer' in name else ''
 
 
 def _is_whole(encoded: bytes) -> bool:

@@ -88,6 +88,43 @@ def test_compressed_pictures_are_read(kind: str) -> None:
     assert np.abs(read.astype(int) - smooth).max() <= (0 if kind == '.png' else 24)
 
 
+MOSAICS = [
+    ('bayer_rggb8; png compressed ', '.png', np.uint8),
+    ('bayer_gbrg16; png compressed ', '.png', np.uint16),
+    ('bayer_grbg8; jpeg compressed bayer_grbg8', '.jpg', np.uint8),
+    ('bayer_bggr16; jpeg compressed ', '.jpg', np.uint8),
+]
+
+
+@pytest.mark.parametrize(('text', 'kind', 'depth'), MOSAICS)
+def test_a_compressed_mosaic_of_a_camera_gets_its_colours_back(
+    text: str, kind: str, depth: Any
+) -> None:
+    colours = {'r': 200, 'g': 100, 'b': 40}
+    pattern = text.removeprefix('bayer_')[:4]
+    mosaic = np.tile(np.reshape([colours[c] for c in pattern], (2, 2)), (20, 30)).astype(depth)
+    if depth == np.uint16:
+        mosaic *= 257
+    data = array('B', cv2.imencode(kind, mosaic, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes())
+    read = image_to_rgb(CompressedImage(format=text, data=data))
+    assert np.abs(read[4:-4, 4:-4].astype(int) - [200, 100, 40]).max() <= 2
+
+
+@pytest.mark.parametrize('text', ['bayer_rggb8; jpeg compressed mono8', 'bayer_rggb8', 'png'])
+def test_a_compressed_picture_that_is_no_mosaic_any_more_is_left_as_it_is(text: str) -> None:
+    grey = RNG.integers(0, 256, (60, 80), np.uint8)
+    data = array('B', cv2.imencode('.png', grey)[1].tobytes())
+    read = image_to_rgb(CompressedImage(format=text, data=data))
+    assert np.array_equal(read, np.repeat(grey[..., None], 3, 2))
+
+
+def test_colours_under_the_name_of_a_mosaic_are_read_as_colours() -> None:
+    pixels = RNG.integers(0, 256, (60, 80, 3), np.uint8)
+    data = array('B', cv2.imencode('.png', pixels[..., ::-1])[1].tobytes())
+    named = CompressedImage(format='bayer_rggb8; png compressed ', data=data)
+    assert np.array_equal(image_to_rgb(named), pixels)
+
+
 def claiming(width: int, height: int) -> CompressedImage:
     """A png whose header claims a size, sound in itself."""
     whole = cv2.imencode('.png', np.zeros((2, 2, 3), np.uint8))[1].tobytes()
