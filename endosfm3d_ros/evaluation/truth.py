@@ -14,6 +14,7 @@ import numpy as np
 from endosfm3d_ros.evaluation.sampling import DepthTruth
 
 STEPS_PER_MM = 256.0
+NO_TURN = 0.01  # R times its transpose is so far from one, or R is no rotation
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,14 @@ def read_truth_folder(folder: Path) -> Truth:
         raise ValueError(
             f'{path}: {count} stamps, but K is {K.shape} and T_world_cam {T_world_cam.shape}'
         )
-    if np.any(np.diff(stamps) <= 0):
+    if not np.all(np.diff(stamps) > 0):
         raise ValueError(f'{path}: stamps must rise')
+    focal = K[:, [0, 1], [0, 1]]
+    if (
+        wrong := np.flatnonzero(~(np.isfinite(K).all(axis=(1, 2)) & (focal > 0).all(axis=1)))
+    ).size:
+        raise ValueError(f'{path}: K of frame {wrong[0]} is none: {K[wrong[0]].tolist()}')
+    check_motions(T_world_cam, f'{path}: T_world_cam of frame')
     files = sorted((folder / 'depth').glob('*.png'))
     if strange := [file for file in files if not file.stem.isdigit()]:
         raise ValueError(f'{strange[0]}: a depth picture is named by its frame, like 0007.png')
@@ -91,6 +98,26 @@ def read_truth_folder(folder: Path) -> Truth:
     return Truth(
         stamps, K, T_world_cam, circle, frozenset(by_frame), partial(_read_picture, by_frame)
     )
+
+
+def check_motions(T_world_cam: np.ndarray, what: str) -> None:
+    """
+    Refuse what is no rigid motion of column vectors: unknown, transposed, mirrored or stretched.
+
+    :param T_world_cam: (N, 4, 4).
+    :param what: names them in the error, before their number.
+    """
+    known = np.isfinite(T_world_cam).all(axis=(1, 2))
+    R = np.where(known[:, None, None], T_world_cam[:, :3, :3], 0.0)
+    off = np.abs(R @ R.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+    is_turn = (off < NO_TURN) & (np.linalg.det(R) > 0)
+    is_closed = np.abs(T_world_cam[:, 3] - [0, 0, 0, 1]).max(axis=1) < NO_TURN
+    is_motion = known & is_turn & is_closed
+    if (wrong := np.flatnonzero(~is_motion)).size:
+        raise ValueError(
+            f'{what} {wrong[0]} is no rigid motion: needed a rotation and a translation over a '
+            f'row of 0, 0, 0, 1, found {np.round(T_world_cam[wrong[0]], 3).tolist()}'
+        )
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

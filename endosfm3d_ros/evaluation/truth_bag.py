@@ -12,7 +12,7 @@ from endosfm3d_ros.bags.bag_frames import read_messages, topics_of
 from endosfm3d_ros.bags.nodes import STATUS, nodes_in
 from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.evaluation.sampling import DepthTruth
-from endosfm3d_ros.evaluation.truth import Truth
+from endosfm3d_ros.evaluation.truth import Truth, check_motions
 from endosfm3d_ros.report import messages
 
 NAMESPACE = '/ground_truth'
@@ -58,6 +58,8 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
     if not infos:
         raise ValueError(f'{path}: topic {topics["camera_info"]} holds no message')
     stamps_ns = sorted(poses)
+    T_world_cam = np.stack([poses[stamp] for stamp in stamps_ns])
+    check_motions(T_world_cam, f'{path}: of topic {topics["pose"]} message')
     cameras = [_held(infos, stamp) for stamp in stamps_ns]
     depth: dict[int, int] = {}
     depth_infos: dict[int, Any] = {}
@@ -88,7 +90,7 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
     return Truth(
         stamps=np.array(stamps_ns) * 1e-9,
         K=np.stack([camera.matrix for camera in cameras]),
-        T_world_cam=np.stack([poses[stamp] for stamp in stamps_ns]),
+        T_world_cam=T_world_cam,
         circle=None,
         depth_frames=frozenset(depth),
         read_depth=read_depth,

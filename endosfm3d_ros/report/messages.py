@@ -74,9 +74,8 @@ def pose(message: Any) -> np.ndarray:
 
 def _motion(pose: Any) -> np.ndarray:
     position, turn = pose.position, pose.orientation
-    x, y, z, w = np.array([turn.x, turn.y, turn.z, turn.w]) / np.linalg.norm(
-        [turn.x, turn.y, turn.z, turn.w]
-    )
+    q = np.array([turn.x, turn.y, turn.z, turn.w])
+    x, y, z, w = q / (np.linalg.norm(q) or np.nan)  # all zero: unknown
     T = np.eye(4)
     T[:3, :3] = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],

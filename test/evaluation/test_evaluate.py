@@ -4,6 +4,7 @@
 import json
 import re
 
+import made_truth
 import numpy as np
 import pytest
 from made_truth import FRAME_NS, Mistakes, true_cameras, write_bag, write_folder, write_run
@@ -308,6 +309,40 @@ def test_a_spoilt_truth_is_one_clear_line(tmp_path, spoilt, capsys):
     assert main(['evaluate', str(bag), '--truth', str(path.parent)]) == 1
     error = capsys.readouterr().err
     assert f'{path}: no archive of arrays' in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('name', 'spoil', 'said'),
+    [
+        ('T_world_cam', lambda T: T.transpose(0, 2, 1), 'T_world_cam of frame 1 is no rigid'),
+        ('T_world_cam', lambda T: T * [1, 1, -1, 1], 'T_world_cam of frame 0 is no rigid'),
+        ('T_world_cam', lambda T: T * [2, 2, 2, 1], 'T_world_cam of frame 0 is no rigid'),
+        ('T_world_cam', lambda T: np.where(T == 2.0, np.nan, T), 'T_world_cam of frame 2 is no'),
+        ('K', lambda K: np.where(K == 1.0, K, K * [1, np.nan, 1]), 'K of frame 0 is none'),
+        ('K', lambda K: K * 0.0, 'K of frame 0 is none'),
+        ('stamps', lambda stamps: stamps * [1, np.nan, 1], 'stamps must rise'),
+    ],
+)
+def test_a_truth_that_is_none_is_not_compared_with(tmp_path, name, spoil, said, capsys):
+    """Transposed motions all lie at one place, where every path is perfect up to scale."""
+    bag = write_run(tmp_path / 'run.mcap', Mistakes(frames=(0, 1, 2)))
+    path = write_folder(tmp_path / 'truth', 3) / 'truth.npz'
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **arrays | {name: spoil(arrays[name])})
+    assert main(['evaluate', str(bag), '--truth', str(path.parent)]) == 1
+    error = capsys.readouterr().err
+    assert f'{path}: {said}' in error and error.count('\n') == 1
+
+
+def test_a_bag_s_pose_without_a_turn_is_named(tmp_path, monkeypatch, capsys):
+    bag = write_run(tmp_path / 'run.mcap', Mistakes(frames=(0, 1, 2)))
+    monkeypatch.setattr(made_truth, 'quaternion', lambda R: (0.0, 0.0, 0.0, 0.0))
+    truth = write_bag(tmp_path / 'truth.mcap', 3)
+    assert main(['evaluate', str(bag), '--truth', str(truth)]) == 1
+    error = capsys.readouterr().err
+    assert 'of topic /ground_truth/pose message 0 is no rigid motion' in error
+    assert error.count('\n') == 1
 
 
 @pytest.mark.parametrize(

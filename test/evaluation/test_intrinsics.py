@@ -19,11 +19,11 @@ def zooming(stamps):
 
 def test_relative_errors_are_those_of_the_hand():
     errors = intrinsics_errors(
-        STAMPS, cameras(np.full(200, 550.0), cx=304.0), cameras(np.full(200, 500.0))
+        STAMPS, cameras(np.full(200, 550.0), 304.0, 246.0), cameras(np.full(200, 500.0))
     )
     assert errors.fx == pytest.approx(0.1)
     assert errors.cx == pytest.approx(0.05)
-    assert errors.cy == 0.0
+    assert errors.cy == pytest.approx(0.025)
     assert errors.focal_bias == pytest.approx(0.1)
 
 
@@ -53,11 +53,22 @@ def test_a_focal_length_off_by_a_factor_still_zooms_right():
     assert errors.fx == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize('late', [0.0, 0.05, 0.2, -0.12])
+@pytest.mark.parametrize('late', [0.0, 0.05, 0.2, -0.12, 0.9])
 def test_the_lag_of_a_late_zoom_is_found_with_frames_missing(late):
     stamps = np.delete(STAMPS, np.random.default_rng(1).permutation(200)[:120])
     errors = intrinsics_errors(stamps, cameras(zooming(stamps - late)), cameras(zooming(stamps)))
     assert errors.zoom_lag == pytest.approx(late, abs=0.01)
+
+
+@pytest.mark.parametrize('late', [0.2, -0.2])
+def test_the_lag_of_a_zoom_that_soon_rests_is_found(late):
+    """Shifted by a second nothing of it is left to compare."""
+
+    def zoomed(stamps):
+        return cameras(500 * (1 + 0.3 * np.clip((stamps - 0.3) / 0.4, 0, 1)))
+
+    errors = intrinsics_errors(STAMPS, zoomed(STAMPS - late), zoomed(STAMPS))
+    assert errors.zoom_lag == pytest.approx(late, abs=0.02)
 
 
 def test_a_held_camera_has_neither_correlation_nor_lag():

@@ -79,14 +79,32 @@ def test_a_snippet_is_scored_as_the_field_does():
     assert snippet_errors(estimate, truth) == pytest.approx(np.sqrt(30 * 0.5))
 
 
-def test_a_camera_that_never_moves_scores_the_extent_of_the_truth():
+def test_a_snippet_starts_at_every_frame_but_the_last_four():
+    assert len(snippet_errors(walk(40), walk(40))) == 36
+    assert len(snippet_errors(walk(4), walk(4))) == 0
+
+
+def test_a_path_twice_as_long_is_off_by_its_extent_where_its_own_scale_is_kept():
     truth = walk()
-    errors = trajectory_errors(no_motion(len(truth)), truth)
+    errors = trajectory_errors(moved(truth, 2.0, [0.3, -1.0, 2.0], [5.0, 6.0, -7.0]), truth)
+    assert errors.scale == pytest.approx(0.5)
+    assert errors.ate_se3 == pytest.approx(np.sqrt(np.sum(np.var(truth[:, :3, 3], axis=0))))
+
+
+@pytest.mark.parametrize('place', [0.0, 30.0])
+def test_a_camera_that_never_moves_scores_the_extent_of_the_truth(place):
+    truth, still = walk(), no_motion(40)
+    still[:, :3, 3] = place
+    errors = trajectory_errors(still, truth)
+    assert errors.ate_se3 == pytest.approx(errors.ate_sim3)
     positions = truth[:, :3, 3]
     assert errors.ate_sim3 == pytest.approx(
         np.sqrt(np.mean(np.sum((positions - positions.mean(0)) ** 2, axis=1)))
     )
     assert errors.scale is None
+    steps = np.linalg.inv(truth[:-1]) @ truth[1:]
+    length = np.linalg.norm(steps[:, :3, 3], axis=1)
+    assert errors.rpe_translation == pytest.approx(np.sqrt(np.mean(length**2)))
 
 
 def test_going_straight_ahead_is_perfect_on_a_straight_path():
@@ -111,6 +129,7 @@ def test_a_dropped_frame_is_no_error_and_no_snippet():
     left = abs(errors.scale - 1.0) * np.sqrt(np.mean(np.sum(steps**2, axis=1)))
     assert errors.rpe_translation == pytest.approx(left)
     assert constant_forward(kept)[:, 2, 3].tolist() == kept.tolist()
+    assert constant_forward(kept + 7)[:, 2, 3].tolist() == kept.tolist()
 
 
 @pytest.mark.parametrize('degrees', [1.0, 120.0])
