@@ -91,6 +91,13 @@ class FieldOfView:
             return self.circle[2]
         return float(np.hypot(self.right - self.left, self.bottom - self.top)) / 2
 
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(u, v) of the round stop, else of what bars leave open [px]."""
+        if self.circle:
+            return self.circle[:2]
+        return (self.left + self.right - 1) / 2, (self.top + self.bottom - 1) / 2
+
     def mask(self) -> np.ndarray:
         """Which pixels are picture, (H, W) bool; pixels blurred with the border are not."""
         return self.mask_in((0, 0, self.width, self.height), self.width, self.height)

@@ -61,9 +61,8 @@ class CameraEstimate:
         :param sigma: standard deviation of the log of the focal length that follows.
         """
         focal = given.fx if given else prior_focal(field.radius, field_of_view_deg)
-        left, top, right, bottom = field.opening
-        centre = ((left + right - 1) / 2, (top + bottom - 1) / 2)
-        return cls(ZoomFilter.start(focal, sigma), centre, None if given else field_of_view_deg)
+        usual = None if given else field_of_view_deg
+        return cls(ZoomFilter.start(focal, sigma), field.centre, usual)
 
     @property
     def zoom_seen(self) -> bool:

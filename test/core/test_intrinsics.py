@@ -294,6 +294,12 @@ def test_black_bars_are_no_part_of_the_field_of_view_and_its_centre_is_what_they
     assert (camera.cx, camera.cy) == (319.5 + 200, 239.5 + 60)
 
 
+def test_a_camera_whose_rim_does_not_tell_the_zoom_looks_through_its_stop_s_centre() -> None:
+    """As `field_of_view: mask` has it: no rim is taken in, not even the first one."""
+    camera = CameraEstimate.start(field(130, 240, 100), None, 90.0, 0.35).camera(640, 480)
+    assert (camera.fx, camera.cx, camera.cy) == (pytest.approx(100.0), 130.0, 240.0)
+
+
 def test_a_rim_says_nothing_of_a_given_focal_length() -> None:
     given, nothing = (
         Intrinsics(640, 480, 777.0, 777.0, 320.0, 240.0),
