@@ -7,13 +7,19 @@ KEPT = 32  # a second of them: no picture waits longer for its turn
 
 
 class Calibrations:
-    """The last ones that were told; put from one thread, asked from another."""
+    """
+    The last ones that were told; put from one thread, asked from another.
+
+    :ivar refusal: why the newest camera_info could not be used; '' where it could.
+    """
 
     def __init__(self) -> None:
+        self.refusal = ''
         self._told: tuple[tuple[int, Calibration], ...] = ()  # replaced as a whole
 
     def put(self, stamp_ns: int, calibration: Calibration) -> None:
         """Take one with its stamp [ns]; 0, as drivers leave it, is not later than any picture."""
+        self.refusal = ''
         self._told = (*self._told[1 - KEPT :], (stamp_ns, calibration))
 
     def at(self, stamp_ns: int) -> Calibration | None:

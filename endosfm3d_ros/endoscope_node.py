@@ -24,9 +24,10 @@ from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.calibrations_in import Calibrations
 from endosfm3d_ros.callback_groups import Patient
 from endosfm3d_ros.complaints import Complaints
-from endosfm3d_ros.core.frame import Reconstruction
+from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.kernel import kernel
 from endosfm3d_ros.core.pipeline import Pipeline
+from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
@@ -38,7 +39,7 @@ from endosfm3d_ros.messages_in import calibration_from, frame_from, rectified
 from endosfm3d_ros.messages_out import diagnostic_message, header
 from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import PRIVATE_TOPICS, STATE_DEPTH, Outputs, Traffic, queue_depth
-from endosfm3d_ros.silence import Silence, offers_on, pictures_there, why_silent
+from endosfm3d_ros.silence import Silence, nothing_on, offers_on, pictures_there, why_silent
 from endosfm3d_ros.tf_out import TfOut
 
 MAX_FAILURES = 10  # in a row; then the node deactivates itself
@@ -210,11 +211,13 @@ class EndoscopeNode(GuardedLifecycleNode):
         self._kinematics = None
         if self._values['scale.source'] == 'kinematics':
             self._kinematics = KinematicsIn(self, self._values, self._refuse, taken)
+        self._calibration_topic = ''
         if self._values['intrinsics.source'] == 'camera_info':
             subscription = self.create_subscription(
                 CameraInfo, 'camera_info', self._on_camera_info, qos_profile_sensor_data
             )
             taken.callback(self.destroy_subscription, subscription)
+            self._calibration_topic = subscription.topic_name
 
     def _stop_worker(self) -> None:
         self._mailbox.close()
@@ -238,6 +241,7 @@ class EndoscopeNode(GuardedLifecycleNode):
             calibration = calibration_from(message, is_rectified)
             self._calibrations.put(stamp.sec * 1_000_000_000 + stamp.nanosec, calibration)
         except ValueError as error:
+            self._calibrations.refusal = str(error)
             self._refuse('camera_info', error)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -325,9 +329,7 @@ class EndoscopeNode(GuardedLifecycleNode):
         frame = frame_from(message, self._values['camera_frame_id'])
         self._outputs.check_frame_id(frame.frame_id)
         frame, warning = self._inputs.take(frame)
-        calibration = self._calibrations.at(frame.stamp_ns)
-        if calibration:
-            frame = rectified(frame, calibration)
+        frame, calibration = self._calibrated(frame)
         said = self._pipeline.step(frame)
         self._metric.before(said)
         latency_ms = (time.perf_counter() - received_s) * 1e3
@@ -349,6 +351,25 @@ class EndoscopeNode(GuardedLifecycleNode):
             self.get_logger().error(line)
         self._diagnostics.frame(time.monotonic(), said, traffic, trouble)
         self._spare_for(frame.image.nbytes)
+
+    def _calibrated(self, frame: Frame) -> tuple[Frame, Calibration | None]:
+        """
+        The frame as its calibration makes it, and that; the same and None where none is used.
+
+        :raises ValueError: none came, with the reason; the offline pipeline can not know it.
+        """
+        calibration = self._calibrations.at(frame.stamp_ns)
+        if calibration:
+            return rectified(frame, calibration), calibration
+        if not self._calibration_topic:
+            return frame, None
+        why = self._calibrations.refusal
+        if not why:
+            there = nothing_on(self, self._calibration_topic, 'sensor_msgs/msg/CameraInfo')
+            why = f"{there}; remap camera_info to the driver's, or set intrinsics.source"
+        raise ValueError(
+            f"intrinsics.source is 'camera_info' and no calibration came with the picture: {why}"
+        )
 
     def _spare_for(self, size: int) -> None:
         """Once a picture of so many bytes was answered, make room for some more of them."""

@@ -19,6 +19,7 @@ from tf2_ros import Buffer, TransformException, TransformListener
 from endosfm3d_ros.callback_groups import Polled, waiting
 from endosfm3d_ros.messages_in import robot_motion, stamp_of
 from endosfm3d_ros.parameters import robot_frames
+from endosfm3d_ros.silence import nothing_on
 
 TOPIC = 'robot_pose'
 LOOK_EVERY_S = 0.02  # in TF
@@ -35,7 +36,6 @@ class KinematicsIn:
     :param values: the node's parameters by name.
     :param refuse: is told of a pose that can not be used.
     :param taken: gives everything back.
-    :ivar trouble: why TF tells no pose now, with the frames asked for; '' where it does.
     :raises ValueError: one frame of TF is set and the other is not.
     """
 
@@ -48,7 +48,8 @@ class KinematicsIn:
         self._looking = Lock()  # two threads look
         self._buffer = Buffer()  # given the node, the real one would offer a service for ever
         self._picture_ns = 0
-        self.trouble = ''
+        self._node, self._heard = node, False
+        self._trouble = ''  # of TF
         frames = robot_frames(values)
         if frames is None:
             qos = QoSProfile(depth=KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -63,6 +64,17 @@ class KinematicsIn:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         timer = node.create_timer(LOOK_EVERY_S, self._look_up, clock=steady)
         taken.callback(node.destroy_timer, timer)
+
+    @property
+    def trouble(self) -> str:
+        """
+        Why there are no poses: of TF now, with the frames asked for, or of the topic as long as
+        none ever came; '' where there are.
+        """
+        if self._subscription and not self._heard:
+            topic = self._subscription.topic_name
+            return nothing_on(self._node, topic, 'geometry_msgs/msg/PoseStamped')
+        return self._trouble
 
     def look(self) -> None:
         """Read the poses that wait: now and then, so that one that is none is refused at once."""
@@ -86,7 +98,7 @@ class KinematicsIn:
         return [self._poses.popleft() for _ in range(len(self._poses))]
 
     def _on_pose(self, message: PoseStamped) -> None:
-        pose = message.pose
+        self._heard, pose = True, message.pose
         self._put(message.header, pose.position, pose.orientation)
 
     def _look_up(self) -> None:
@@ -94,12 +106,12 @@ class KinematicsIn:
             found = self._buffer.lookup_transform(self._base, self._tip, Time())
         except TransformException as error:
             why = ' '.join(str(error).split())
-            self.trouble = f'TF from {self._base} to {self._tip}: {why}'
+            self._trouble = f'TF from {self._base} to {self._tip}: {why}'
             return
         if found.header.stamp.sec == found.header.stamp.nanosec == 0:
-            self.trouble = f'TF from {self._base} to {self._tip}: static, needed one that moves'
+            self._trouble = f'TF from {self._base} to {self._tip}: static, needed one that moves'
             return
-        self.trouble = ''
+        self._trouble = ''
         self._put(found.header, found.transform.translation, found.transform.rotation)
 
     def _put(self, header: Any, position: Any, orientation: Any) -> None:

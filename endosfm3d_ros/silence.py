@@ -58,6 +58,22 @@ def offers_on(node: Node, topic: str) -> list[Offer]:
     ]
 
 
+def nothing_on(node: Node, topic: str, wanted_type: str) -> str:
+    """
+    Explain why nothing came on a topic that is not the pictures' own.
+
+    :param topic: its full name.
+    :param wanted_type: what the node listens for, best effort: it takes every offer of that type.
+    :return: one line with the topic and who publishes it.
+    """
+    offers = offers_on(node, topic)
+    wrong = next((one for one in offers if one.type_name != wanted_type), None)
+    if wrong:
+        return f'{wrong.node} publishes {wrong.type_name} on {topic}, needed {wanted_type}'
+    there = ', '.join(f'{one.node} ({words(one.qos)})' for one in offers) or 'none'
+    return f'nothing on {topic}; publishers: {there}'
+
+
 def pictures_there(node: Node) -> dict[str, str]:
     """Type of every image topic that somebody else publishes now."""
     own = f'{node.get_fully_qualified_name()}/'

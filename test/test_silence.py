@@ -1,10 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why no picture comes, in one line that says what to do."""
 
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from endosfm3d_ros.silence import AGAIN_AFTER_S, SILENT_AFTER_S, Offer, Silence, why_silent
+from endosfm3d_ros.silence import (
+    AGAIN_AFTER_S,
+    SILENT_AFTER_S,
+    Offer,
+    Silence,
+    nothing_on,
+    why_silent,
+)
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -58,3 +68,23 @@ def test_silence_is_told_after_five_seconds_and_then_now_and_then() -> None:
     assert told == [SILENT_AFTER_S + 100 + n * AGAIN_AFTER_S for n in range(3)]
     silence.broken(200.0)
     assert not silence.is_worth_a_line(204.9) and silence.is_worth_a_line(205.0)
+
+
+POSE, TRANSFORM = 'geometry_msgs/msg/PoseStamped', 'geometry_msgs/msg/TransformStamped'
+
+
+@pytest.mark.parametrize(
+    ('kinds', 'said'),
+    [
+        ([], 'nothing on /t; publishers: none'),
+        ([POSE], 'nothing on /t; publishers: /arm/ecm (reliable, volatile)'),
+        ([POSE, TRANSFORM], f'/arm/ecm publishes {TRANSFORM} on /t, needed {POSE}'),
+    ],
+)
+def test_who_publishes_what_nothing_came_on_is_told(kinds: list[str], said: str) -> None:
+    node: Any = Mock()
+    node.get_publishers_info_by_topic.return_value = [
+        Mock(node_name='ecm', node_namespace='/arm', topic_type=kind, qos_profile=RELIABLE)
+        for kind in kinds
+    ]
+    assert nothing_on(node, '/t', POSE) == said

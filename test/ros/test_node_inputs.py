@@ -106,8 +106,23 @@ def test_a_calibration_of_another_size_or_none_refuses_pictures_with_the_reason(
 def test_without_the_calibration_that_was_asked_for_nothing_is_guessed(with_node: Make) -> None:
     robot = with_node('intrinsics.source:=camera_info')
     robot.camera.publish(robot.message(wall(0)))
-    robot.wait_for_log('no calibration came with the picture')
+    robot.wait_for_log(
+        "'camera_info' and no calibration came with the picture: nothing on /camera_info; "
+        "publishers: none; remap camera_info to the driver's"
+    )
     assert not robot.seen['depth/image']
+
+
+def test_pictures_without_a_calibration_are_refused_for_what_is_wrong_with_it(
+    with_node: Make,
+) -> None:
+    robot = with_node('intrinsics.source:=camera_info')
+    driver = robot.node.create_publisher(CameraInfo, 'camera_info', 5)
+    robot.wait(lambda: driver.get_subscription_count() == 1, 'a listener of camera_info')
+    driver.publish(CameraInfo(width=WIDTH, height=HEIGHT))
+    robot.wait_for_log('camera_info refused')
+    robot.camera.publish(robot.message(wall(0)))
+    robot.wait_for_log('came with the picture: camera_info has no calibration (fx or fy of K is')
 
 
 def test_a_fixed_camera_comes_out_as_it_was_given(with_node: Make) -> None:

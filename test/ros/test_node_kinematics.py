@@ -105,7 +105,8 @@ def test_a_still_robot_anchors_nothing_and_the_diagnostics_say_what_is_missing(
     for number in range(60):
         robot.answer_to(robot.message(wall(2.0 * number)))
     assert robot.status()['scale_state'] == 'nominal'
-    robot.wait(lambda: 'kinematics: no robot poses yet' in diagnosis(robot), 'what is missing')
+    said = 'kinematics: no robot poses yet; nothing on /robot_pose; publishers: none'
+    robot.wait(lambda: said in diagnosis(robot), 'what is missing')
 
 
 def test_frames_that_tf_does_not_have_are_named_with_what_tf_says(with_node: Make) -> None:
