@@ -13,7 +13,9 @@ LEVEL = 0.95
 @dataclass(frozen=True)
 class Interval:
     """
-    A mean and where it would lie in 95 of 100 recordings like this one.
+    A mean and where it would lie in up to 95 of 100 recordings like this one.
+
+    They are fewer where there are few values: with ten videos 90, with five 83, with two 50.
 
     :param mean: over the values.
     :param low: 2.5 % of the bootstrap's means lie below; None where one value can not tell.
@@ -32,7 +34,9 @@ def over_frames(values: Sequence[float], seed: int = 0) -> Interval:
     Interval of a mean over the frames of one video.
 
     Neighbours in time err alike, so runs of about sqrt(N) frames are drawn whole, around the end
-    (circular block bootstrap, Politis and Romano 1992); plain drawing would look too sure.
+    (circular block bootstrap, Politis and Romano 1992); plain drawing would look too sure. What
+    goes together for as long as such a run still does: of errors that lose a twentieth of their
+    memory a frame 76 of 100 intervals hold the mean with 600 frames, 51 with 130.
     """
     array = np.asarray(values, np.float64)
     count = len(array)

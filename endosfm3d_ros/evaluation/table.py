@@ -40,7 +40,8 @@ def _topics(one: Evaluation) -> list[str]:
 
 def _depth(one: Evaluation) -> list[str]:
     if one.depth is None:
-        return [f'  depth: no depth image met a depth truth{_silent(one)}']
+        rule = " (a bag's bears the stamp of a pose)" if 'depth' in one.truth_topics else ''
+        return [f'  depth: no depth image met a depth truth{rule}{_silent(one)}']
     names = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'delta1', 'delta2', 'delta3')
     rows = {
         'this run': one.depth,

@@ -39,7 +39,7 @@ OPTIONAL = ('depth', 'depth_camera_info')
 
 def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
     """
-    Read a rosbag2. The truth's frames are the stamps of its poses.
+    Read a rosbag2. The truth's frames are the stamps of its poses, which its depth images bear.
 
     :param path: a bag's folder or file.
     :param names: topics by role: `pose` (PoseStamped or Odometry of the optical frame in any

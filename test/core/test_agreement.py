@@ -18,16 +18,19 @@ TRUE = 40.0 + 0.1 * U + 5.0 * np.sin(V / 30.0)
 WRONG = SIGMA * np.sin(U / 20.0) * np.cos(V / 25.0)  # of log depth: a network's folds
 
 
-def sight_of(depth: np.ndarray, taller: float = 1.0) -> Sight:
-    """:param taller: of the input's pixels, against the network's."""
+def sight_of(depth: np.ndarray, taller: float = 1.0, left: int = 0) -> Sight:
+    """
+    :param taller: of the input's pixels, against the network's.
+    :param left: of the network picture's window, the input has that much more there.
+    """
     width, height = 2 * WIDTH, round(2 * taller * HEIGHT)
     coming: Future[DepthMap] = Future()
     coming.set_result(DepthMap(depth, np.full(depth.shape, SIGMA, np.float32)))
     return Sight(
         texture=np.zeros(depth.shape, np.uint8),
         allowed=np.zeros(depth.shape, np.uint8),
-        window=Window(0, 0, width, height, WIDTH, HEIGHT),
-        size=(width, height),
+        window=Window(left, 0, width, height, WIDTH, HEIGHT),
+        size=(left + width, height),
         coming=coming,
         log_zoom=float('nan'),
         log_zoom_sigma=1.0,
@@ -98,16 +101,18 @@ def test_a_scale_and_a_tilt_are_taken_over_whole() -> None:
     assert np.abs(np.log(said.depth / TRUE)).max() < 0.02
 
 
-@pytest.mark.parametrize('taller', [1.0, 1.6])
+@pytest.mark.parametrize(('taller', 'left'), [(1.0, 0), (1.6, 0), (1.0, 80)])
 @pytest.mark.parametrize('term', [0, 1, 2, 3])
 def test_each_smooth_error_is_taken_away_by_points_that_know_no_relief(
-    term: int, taller: float
+    term: int, taller: float, left: int
 ) -> None:
-    """Over all of the picture, whatever the shape of the network's pixels."""
-    half = max(WIDTH, taller * HEIGHT) / 2
-    x, y = (U - (WIDTH - 1) / 2) / half, taller * (V - (HEIGHT - 1) / 2) / half
+    """Over all of the picture, whatever the shape of the network's pixels and its window."""
+    wide, high = left + 2 * WIDTH, 2 * taller * HEIGHT
+    half = max(wide, high) / 2
+    x = (left + 2 * (U + 0.5) - wide / 2) / half
+    y = (2 * taller * (V + 0.5) - high / 2) / half
     error = 0.1 * (np.ones_like(x), x, y, x * x + y * y)[term]
-    sight = sight_of((TRUE * np.exp(-error)).astype(np.float32), taller)
+    sight = sight_of((TRUE * np.exp(-error)).astype(np.float32), taller, left)
     seen, _ = points(sight, sigma=float('inf'))
     said, agreement = mended(sight, seen)
     assert agreement.relief is None

@@ -256,6 +256,22 @@ def test_one_clock_is_one_clock_to_half_a_frame():
         stamp = START_NS + frame * 40_000_000 + off_ms * 1_000_000
         found = match(np.array([stamp]), truth)
         assert (found.how, found.truth.tolist()) == ('one clock', [frame])
+    for frame, off_ms in ((0, -25), (4, 25)):
+        stamp = START_NS + frame * 40_000_000 + off_ms * 1_000_000
+        assert match(np.array([stamp]), truth).how.startswith("the time since the run's first")
+
+
+def test_a_source_without_a_clock_may_begin_half_a_frame_early_or_with_its_last_frame():
+    for frame, off_ms in ((0, -15), (4, 0)):
+        stamp = FIRST_STAMP_NS + frame * 40_000_000 + off_ms * 1_000_000
+        found = match(np.array([stamp]), np.arange(5) / 25)
+        assert 'of the source' in found.how and found.truth.tolist() == [frame]
+
+
+def test_a_truth_of_one_frame_is_met_to_a_millisecond():
+    for off_ns, met in ((900_000, [0]), (1_100_000, [])):
+        found = match(np.array([START_NS + off_ns]), np.array([0.0]), START_NS)
+        assert found.truth.tolist() == met
 
 
 def test_dropped_frames_meet_their_own_truth_and_strangers_none():

@@ -62,6 +62,22 @@ def test_a_bag_is_as_good_a_truth_as_a_folder(tmp_path, pose, unit):
     assert found['intrinsics']['fx'] == 0.0
 
 
+def test_depth_of_a_bag_whose_poses_have_stamps_of_their_own_is_not_met_and_it_is_said_why(
+    tmp_path, monkeypatch, capsys
+):
+    plain = made_truth._write
+
+    def write(bag, topic, message, stamp_ns):
+        if topic == '/ground_truth/pose':
+            message.header.stamp.nanosec += 3_000_000
+        plain(bag, topic, message, stamp_ns)
+
+    monkeypatch.setattr(made_truth, '_write', write)
+    found = evaluated(tmp_path, truth=write_bag(tmp_path / 'truth.mcap'))
+    assert (found['matched'], found['depth']) == (30, None)
+    assert "met a depth truth (a bag's bears the stamp of a pose)" in capsys.readouterr().out
+
+
 def test_a_bag_is_no_truth_of_pictures_that_were_sent_under_other_stamps(tmp_path, capsys):
     """Its stamps are of poses: the first of them need not be the first picture's."""
     bag, truth = write_run(tmp_path / 'run.mcap'), write_bag(tmp_path / 'truth.mcap')
