@@ -9,7 +9,7 @@ import pytest
 from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.core.field_of_view import find_field_of_view
 from endosfm3d_ros.core.prepare import choose_window, prepare
-from endosfm3d_ros.core.validity import Validity, judge
+from endosfm3d_ros.core.validity import Validity, _quantile, judge
 from endosfm3d_ros.share import DEMO_CLIP
 
 SIZE = (224, 280)
@@ -40,6 +40,54 @@ def test_a_washed_out_picture_and_a_wall_of_fog_are_refused_with_their_names() -
     assert verdict(np.full((*SIZE, 3), 255, np.uint8)).reason == 'washed_out'
     fog = np.clip(150 + np.random.default_rng(0).normal(0, 2, (*SIZE, 3)), 0, 255).astype(np.uint8)
     assert verdict(fog).reason == 'flat'
+
+
+def test_whatever_has_a_reason_is_not_valid() -> None:
+    flat, white = np.full((*SIZE, 3), 120, np.uint8), np.full((*SIZE, 3), 255, np.uint8)
+    room = np.clip(tissue().mean(axis=2, keepdims=True) * [1.0, 1.0, 0.97], 0, 255)
+    said = [
+        verdict(np.zeros((*SIZE, 3), np.uint8)),
+        verdict(white),
+        verdict(flat),
+        verdict(tissue(), tissue(), 4),
+        verdict(room.astype(np.uint8)),
+        judge(tissue(), ~EVERYWHERE, None, 0, 5),
+    ]
+    reasons = 'black', 'washed_out', 'flat', 'frozen', 'out_of_body', 'nothing_visible'
+    assert [(one.valid, one.reason) for one in said] == [(False, reason) for reason in reasons]
+
+
+def test_more_than_half_white_is_washed_out_and_a_little_less_is_not() -> None:
+    for share, reason in ((0.45, ''), (0.55, 'washed_out')):
+        picture = tissue()
+        picture[:, : round(share * SIZE[1])] = 255
+        assert verdict(picture).reason == reason
+
+
+def test_one_in_a_hundred_pixels_must_be_visible() -> None:
+    for side, seen in ((22, False), (27, True)):  # 0.8 and 1.2 % of the picture
+        mask = np.zeros(SIZE, bool)
+        mask[100 : 100 + side, 100 : 100 + side] = True
+        assert (judge(tissue(), mask, None, 0, 5).reason != 'nothing_visible') == seen
+
+
+def test_what_lies_in_the_dark_has_no_colour() -> None:
+    picture = np.clip(
+        np.array((190, 110, 90)) * (tissue().mean(axis=2, keepdims=True) / 130), 0, 255
+    )
+    picture[:, 35:] = (5, 24, 12)
+    assert verdict(picture.astype(np.uint8)).valid
+    picture[:, 35:] = (35, 80, 60)  # lit, it is a drape
+    assert verdict(picture.astype(np.uint8)).reason == 'out_of_body'
+
+
+@pytest.mark.parametrize('share', [0.0, 0.5, 0.95, 1.0])
+def test_quantiles_of_a_histogram_are_those_of_its_pixels(share: float) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        levels = rng.integers(0, 256, rng.integers(1, 60))
+        counted = np.bincount(levels, minlength=256).astype(np.float32)
+        assert _quantile(counted, share) == pytest.approx(np.quantile(levels, share), abs=1e-4)
 
 
 def test_a_picture_sent_again_and_again_is_frozen_and_one_repeat_is_not() -> None:
