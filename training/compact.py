@@ -3,7 +3,7 @@
 Train the compact networks on rendered pairs, supervised by the truth; stop and start again as you
 like.
 
-    python -m training.synthesize DATA --worlds 500 --size 112 140
+    python -m training synthesize DATA --worlds 500 --size 112 140
     python -m training.compact depth DATA RUN --steps 20000
     python -m training.compact motion DATA RUN2 --start RUN --steps 10000
 """

@@ -2,7 +2,7 @@
 """
 Judge model bundles: on rendered worlds that no training saw, and on marked pairs of real clips.
 
-    python -m training.synthesize HELD_OUT --from-seed 1000000 --worlds 12 --pairs 4 \
+    python -m training synthesize HELD_OUT --from-seed 1000000 --worlds 12 --pairs 4 \
         --families tube cavity bed fork
     python -m training.judge compact photometric --worlds HELD_OUT --marks MARKS.json
 """
@@ -41,13 +41,14 @@ def on_worlds(bundle: str, folder: Path) -> Table:
         constant on the same pixels, the first over the second (of_falloff), and where the bundle
         guesses it focal (mean relative error), focal_nse (mean squared error over its own sigma's)
         and focal_sigma (mean, of the logarithm).
+    :raises ValueError: there are no pairs.
     """
+    paths = sorted(folder.glob('*.npz'))
+    if not paths:
+        raise ValueError(f'{folder}: no pairs; run: python -m training synthesize {folder}')
     network = DepthGraphs(open_bundle(bundle))
     found: dict[str, dict[str, list[float]]] = {}
-    worlds = sorted(folder.glob('*.npz'))
-    if not worlds:
-        raise ValueError(f'{folder}: no pairs; run: python -m training synthesize {folder}')
-    for path in worlds:
+    for path in paths:
         of_family = found.setdefault(path.stem.split('_')[0], {})
         with np.load(path) as world:
             images, depths, cameras = world['images'], world['depths'], world['cameras']
@@ -93,6 +94,7 @@ def on_marks(bundles: list[str], marks: Path, clips: Path) -> Table:
 
     :param marks: file of marks; clips: folder with CLIP/clip.mp4 for each clip in it.
     :return: by clip, and 'all': the share of right answers of each bundle and rule.
+    :raises ValueError: a clip ends before a frame that was marked.
     """
     opened = {name: open_bundle(name) for name in bundles}
     networks = {name: DepthGraphs(bundle) for name, bundle in opened.items()}
@@ -183,10 +185,19 @@ def depth_of_input(
 
 
 def _pictures(clip: Path, marked: list[Marks]) -> Iterator[tuple[Marks, np.ndarray]]:
-    wanted = {one.frame: one for one in marked}
+    wanted: dict[int, list[Marks]] = {}
+    for one in marked:
+        wanted.setdefault(one.frame, []).append(one)
+    frames = 0
     for number, frame in enumerate(VideoFrames(clip)):
-        if number in wanted:
-            yield wanted[number], frame.image
+        frames = number + 1
+        for one in wanted.pop(number, []):
+            yield one, frame.image
+    if wanted:
+        raise ValueError(
+            f'{clip} has {frames} frames, needed frame {min(wanted)}, which was marked: '
+            'take the clip that the marks were made on'
+        )
 
 
 def main() -> int:
@@ -199,6 +210,8 @@ def main() -> int:
     parser.add_argument('--marks', type=Path, help='marked pairs of real clips')
     parser.add_argument('--clips', type=Path, help='folder of the clips that were marked')
     a = parser.parse_args()
+    if not (a.worlds or a.marks):
+        parser.error('there is nothing to judge by: give --worlds or --marks')
     result: dict[str, object] = {}
     if a.worlds:
         result['worlds'] = {bundle: on_worlds(bundle, a.worlds) for bundle in a.bundles}

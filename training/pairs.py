@@ -67,7 +67,7 @@ class Pairs:
         self._worlds: dict[Path, dict[str, np.ndarray]] = {}
         self.look_again()
         if not self._worlds:
-            raise ValueError(f'{folder}: no pairs; run: python -m training.synthesize {folder}')
+            raise ValueError(f'{folder}: no pairs; run: python -m training synthesize {folder}')
 
     def look_again(self) -> None:
         """Read what is new in the folder."""

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Intrinsics
 from training.geometry import troubles
 from training.geometry.films import RATE, Filmed
+from training.geometry.runs import Remembered
 from training.geometry.troubles import TROUBLES, Outcome, Troubled, outcome, table
 
 FRAMES, HEIGHT, WIDTH = 130, 96, 120
@@ -74,6 +76,22 @@ def test_the_truth_comes_through_every_trouble_without_error(name: str) -> None:
     made = TROUBLES[name](filmed(), np.random.default_rng(0))
     found = outcome(made, true_answers(made.film))
     assert vars(found) == pytest.approx(vars(Outcome(0, 0, 0, 0, 0, 0)), abs=1e-3)
+
+
+def test_answers_are_remembered_within_a_film_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Remembered(lambda picture: DepthMap(picture[..., 0], picture[..., 0]))
+    kept: list[int] = []
+    other = filmed()
+    other.images[:] //= 2
+
+    def played(film: Filmed, *_: object) -> tuple[list[Any], list[float], list[float]]:
+        network(film.images[0])
+        kept.append(len(network.answers))
+        return true_answers(film), [], []
+
+    monkeypatch.setattr(troubles, 'played', played)
+    list(troubles.come_through([filmed(), other], network, ()))
+    assert kept[: len(TROUBLES)] == kept[len(TROUBLES) :]
 
 
 def test_errors_are_the_figures_computed_by_hand() -> None:

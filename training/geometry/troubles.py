@@ -69,6 +69,7 @@ def come_through(
 ) -> Iterator[tuple[str, str, Outcome]]:
     """Every trouble in every film, from START: the film's name, the trouble's and its outcome."""
     for film in films:
+        network.answers.clear()
         for name, made in TROUBLES.items():
             troubled = made(film, np.random.default_rng(0))
             said, _, _ = played(troubled.film, network, sizes, START)
