@@ -85,7 +85,7 @@ def test_marks_beyond_a_clip_s_end_are_refused(
 
 
 def test_nothing_to_judge_by_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r'no pairs; run: python -m training\.synthesize'):
+    with pytest.raises(ValueError, match=r'no pairs; run: python -m training synthesize'):
         judge.on_worlds('knowing', tmp_path)
     monkeypatch.setattr('sys.argv', ['judge', 'knowing'])
     with pytest.raises(SystemExit):
