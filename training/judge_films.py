@@ -202,7 +202,10 @@ def repeated_step_errors(T_world_cam: np.ndarray) -> np.ndarray:
 
 
 def table(runs: Sequence[Figures]) -> str:
-    """A row of medians for each stop and refinement, markdown; zoom and focal in per cent."""
+    """
+    A row of medians for each stop and refinement, markdown; zoom and focal in per cent. A told
+    zoom that stands still has no correlation and no lag: where some films' does, it is said.
+    """
     lines = [
         '| stop, refinement | films | zoom off: median, worst | by K | correlation: least | lag: '
         'median, worst [s] | focal at start / after 1 s | squared error by variance | jitter at '
@@ -229,6 +232,10 @@ def _row(name: str, runs: Sequence[Figures]) -> str:
     def worst(field: str) -> float:
         return float(np.abs(values(field)).max()) if len(values(field)) else float('nan')
 
+    def of_those(field: str) -> str:
+        told = len(values(field))
+        return f' ({told} of {len(runs)} films)' if 0 < told < len(runs) else ''
+
     better = sum(r.snippet < min(r.snippet_still, r.snippet_forward) for r in runs)
     least = float(values('correlation').min()) if len(values('correlation')) else float('nan')
     cells = [
@@ -236,8 +243,8 @@ def _row(name: str, runs: Sequence[Figures]) -> str:
         f'{len(runs)}',
         f'{100 * median("zoom"):.2f}, {100 * worst("zoom"):.2f}',
         f'{100 * median("focal_zoom"):.1f}',
-        f'{least:.3f}',
-        f'{median("lag"):.3f}, {worst("lag"):.3f}',
+        f'{least:.3f}{of_those("correlation")}',
+        f'{median("lag"):.3f}, {worst("lag"):.3f}{of_those("lag")}',
         f'{100 * median("focal_start"):.1f} / {100 * median("focal"):.1f}',
         f'{median("focal_nse"):.2f}',
         f'{100 * median("rest_jitter"):.2f}, {100 * median("rest_focal_jitter"):.2f}',

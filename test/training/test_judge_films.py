@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('numba', reason='worlds need numba: make setup-training')
-from training.judge_films import repeated_step_errors, rest_jitter
+from training.judge_films import Figures, repeated_step_errors, rest_jitter, table
 from training.synthetic.camera import Scope
 
 
@@ -45,3 +45,13 @@ def test_an_electronic_stop_stands_still_while_the_focal_length_zooms(
     assert narrow.circle[2] / wide.circle[2] == pytest.approx(ratio)
     centre = wide.K[:2, 2]
     assert narrow.circle[:2] - centre == pytest.approx(ratio * (wide.circle[:2] - centre))
+
+
+def test_films_whose_told_zoom_stands_still_are_not_left_out_without_a_word() -> None:
+    rest = [0.0] * 11
+    runs = [
+        Figures('tube_none_0', 'window', 0.01, 0.99, 0.02, *rest),
+        Figures('bed_none_0', 'window', 0.3, None, None, *rest),
+    ]
+    assert '| 0.990 (1 of 2 films) | 0.020, 0.020 (1 of 2 films) |' in table(runs)
+    assert '| 0.990 | 0.020, 0.020 |' in table(runs[:1])
