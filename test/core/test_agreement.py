@@ -7,7 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.agreement import ALONE, FEWEST_POINTS, REACH, Agreement, Seen, agree
+from endosfm3d_ros.core.agreement import (
+    ALONE,
+    FEWEST_POINTS,
+    REACH,
+    SMOOTH_SIGMAS,
+    TRACK_DOUBT,
+    TRACK_FLOOR,
+    Agreement,
+    Seen,
+    _over,
+    agree,
+)
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.prepare import Window
 from endosfm3d_ros.core.sight import Sight
@@ -149,8 +160,9 @@ def test_what_sure_points_say_outweighs_what_unsure_ones_beside_them_do() -> Non
     assert said.log_sigma == pytest.approx(expected.log_sigma, rel=0.02)
 
 
-def test_a_map_that_agrees_is_as_sure_as_it_errs() -> None:
-    """Drawn as it is believed: errors that go together, and each pixel's own."""
+@pytest.mark.parametrize('track', [1e-3, 0.03])
+def test_a_map_that_agrees_is_as_sure_as_it_errs(track: float) -> None:
+    """Drawn as it is believed: errors that go together, each pixel's own, and the points'."""
     rng = np.random.default_rng(5)
     surprises = []
     for _ in range(6):
@@ -161,10 +173,38 @@ def test_a_map_that_agrees_is_as_sure_as_it_errs() -> None:
         error = np.sqrt(1 - ALONE**2) * together + ALONE * rng.standard_normal(U.shape)
         sight = sight_of((40.0 * np.exp(SIGMA * error)).astype(np.float32))
         at = np.column_stack([rng.uniform(2, 147, 250), rng.uniform(2, 117, 250)])
-        z, sigma = np.full(250, 40.0), np.full(250, 1e-3)
-        said, _ = mended(sight, Seen.through(sight, at.astype(np.float32), z, sigma))
+        off = np.hypot(TRACK_DOUBT * track, TRACK_FLOOR) * rng.standard_normal(250)
+        seen = Seen.through(sight, at.astype(np.float32), 40.0 * np.exp(off), np.full(250, track))
+        said, _ = mended(sight, seen)
         surprises.append(np.mean((np.log(said.depth / 40.0) / said.log_sigma) ** 2))
-    assert 0.7 < np.mean(surprises) < 1.15
+    assert 0.85 < np.mean(surprises) < 1.1
+
+
+def test_the_smooth_error_weighs_points_against_what_was_expected() -> None:
+    """At the least of both costs together, where neither outweighs the other."""
+    sight = sight_of((TRUE / 1.2).astype(np.float32))
+    seen, _ = points(sight, count=30)
+    sigma = np.where(np.arange(30) % 2, 1.0, 0.3)
+    wild = seen.log_z + 0.3 * np.sin(np.arange(30.0))
+    B = np.column_stack([np.ones(30), seen.bends])
+    noise, before = np.hypot(0.1, TRACK_DOUBT * sigma), np.array([0.4, 0.0, 0.0, 0.0])
+
+    def cost(fit: np.ndarray) -> float:
+        r = (wild - seen.said - B @ fit) / noise
+        return float(np.sum(np.log1p(r * r)) + np.sum(((fit - before) / SMOOTH_SIGMAS) ** 2))
+
+    told = agree(replace(seen, log_z=wild, sigma=sigma), sight, 0.4).smooth
+    assert np.log(1.2) + 0.02 < told[0] < 0.38
+    for step in 0.004 * np.vstack([np.eye(4), -np.eye(4)]):
+        assert cost(told) < cost(told + step)
+
+
+@pytest.mark.parametrize('shape', [(2, 2), (8, 10)])
+def test_a_grid_s_corners_are_the_picture_s(shape: tuple[int, int]) -> None:
+    v, u = np.linspace(0, HEIGHT - 1, shape[0]), np.linspace(0, WIDTH - 1, shape[1])
+    grid = (2.0 * u[None, :] - 3.0 * v[:, None]).astype(np.float32)
+    node = u[1] - u[0]  # OpenCV reads at 32nds between two
+    assert _over(grid, (HEIGHT, WIDTH)) == pytest.approx(2.0 * U - 3.0 * V, abs=0.1 * node)
 
 
 def test_points_on_a_tool_do_not_drag_the_tissue_along() -> None:
