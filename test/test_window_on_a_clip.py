@@ -260,7 +260,7 @@ def test_a_camera_s_noise_reduction_is_undone_and_misleads_no_more(
     assert len([event for event in events if 'noise reduction' in event]) == 1
     assert not any('tracks were lost' in event for event in events)
     assert undone.said[-1].map_number == 1  # places were told by other pictures: another scale
-    assert off(undone) < 0.005 < 2 * off(undone) < off(left)
+    assert off(undone) < 0.005 and 2 * off(undone) < off(left)
 
 
 def test_a_picture_that_comes_twice_is_answered_as_before_under_noise_reduction(
