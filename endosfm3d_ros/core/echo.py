@@ -17,6 +17,7 @@ import numpy as np
 
 from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.inside import Inside
+from endosfm3d_ros.core.placed import NEW_MAP
 from endosfm3d_ros.core.sight import values_at
 
 PLACES = 24  # tracks at most where it is listened at once
@@ -30,11 +31,12 @@ EDGE_PX = 8.0  # places keep off the rim [network px]
 LEAST_ENERGY = 100.0  # of a patch's detail: noise of half a grey level
 FADES = 0.98  # what was heard before, each time that more is heard
 ENOUGH = 60  # patches
-LEAST, MOST = 0.18, 0.7  # shares that are undone; textures of films have passed for 0.13
+LEAST, MOST = 0.18, 0.7  # shares that are undone; textures of films have passed for 0.14
 SURE = 3.0  # sigmas
 STRIDE = 8  # every so many pixels are compared, each way
 SUCCESSIVE = 1.5  # usual steps: after a longer one a picture is missing
 STEPS = 15  # that tell the usual one
+MISLED = 0.1  # by what unheard echoes misled the log focal length (sigma)
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,19 @@ class Echo:
 
     def events(self, before: 'Echo') -> tuple[str, ...]:
         """What is new since before, for a person."""
-        if self.share and not before.share:
-            return (
-                f'the camera mixes some {100 * self.share:.0f} % of the picture before into each '
-                '(temporal noise reduction), which is undone as far as no picture is missing; '
-                'switch it off in the camera',
-            )
-        return ()
+        if not self.turned(before):
+            return ()
+        if not self.share:
+            return (f'no noise reduction is undone any more: {NEW_MAP}',)
+        return (
+            f'the camera mixes some {100 * self.share:.0f} % of the picture before into each '
+            '(temporal noise reduction): better switch it off there; it is undone as far as no '
+            f'picture is missing, and {NEW_MAP}',
+        )
+
+    def turned(self, before: 'Echo') -> bool:
+        """Whether from here on pictures are other ones: undone where they were not, or not."""
+        return (self.share > 0) != (before.share > 0)
 
     def _decided(self) -> float:
         """The share that is undone from here on; one that is undone already needs less."""

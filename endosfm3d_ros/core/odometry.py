@@ -192,15 +192,9 @@ class Odometry:
 
     def disowned(self, doubt: float) -> 'Odometry':
         """See `Mover`; a map begins anew where the next frame is."""
-        focal = self.log_focal - self.map.gap
-        zoomed = focal - float(self.scope.focal.sum())
+        doubted = replace(self, map=self.map.doubted(doubt))
         return replace(
-            self,
-            map=self.map.doubted(doubt).forgotten(zoomed, ZOOM_NOISE),
-            log_focal=focal,
-            followed=self.followed.forgotten(),
-            due=False,
-            left=None,
+            doubted._emptied(), followed=self.followed.forgotten(), due=False, left=None
         )
 
     def restarted(self) -> 'Odometry':
@@ -211,10 +205,14 @@ class Odometry:
         What a depth map's millimetre is worth in the world stays: a robot that measured the path
         measured it with that.
         """
+        gone = self._emptied()
+        return Odometry(gone.map, log_focal=gone.log_focal, offset=self.offset)
+
+    def _emptied(self) -> 'Odometry':
+        """With an empty map that knows the scope, as it is zoomed now."""
         focal = self.log_focal - self.map.gap
         zoomed = focal - float(self.scope.focal.sum())
-        gone = self.map.forgotten(zoomed, ZOOM_NOISE)
-        return Odometry(gone, log_focal=focal, offset=self.offset)
+        return replace(self, map=self.map.forgotten(zoomed, ZOOM_NOISE), log_focal=focal)
 
     # one frame
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from endosfm3d_ros.core import camera_told, tracks, validity
 from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unknown_depth
-from endosfm3d_ros.core.echo import Echo, Went
+from endosfm3d_ros.core.echo import MISLED, Echo, Went
 from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
 from endosfm3d_ros.core.inside import Inside
@@ -31,7 +31,6 @@ from endosfm3d_ros.core.straighten import straightened
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
 from endosfm3d_ros.core.windowed import Windowed
 
-MISLED = 0.1  # by what echoes misled the log focal length (sigma)
 RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long
 
 
@@ -164,7 +163,7 @@ class Pipeline:
         if past and echo.listens and self.settings.undo_noise_reduction:
             went = Went.of(state.mover.followed, mover.followed, inside)
             echo = echo.heard(past.image, frame.image, went)
-        if (echo.share > 0) != (state.echo.share > 0):
+        if echo.turned(state.echo):
             mover = mover.disowned(MISLED)
         motion, estimate, depth_map = moved.motion, moved.estimate, moved.depth
         if tell and not motion.known:

@@ -8,10 +8,8 @@ import numpy as np
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.scale import ANOTHER_MAP
 
-LOST = (
-    'the tracks were lost: a new map begins, its scale may be another by some '
-    f'{100 * ANOTHER_MAP:.0f} %'
-)
+NEW_MAP = f'a new map begins, its scale may be another by some {100 * ANOTHER_MAP:.0f} %'
+LOST = f'the tracks were lost: {NEW_MAP}'
 RECOGNISED = 'the tracks were lost: their points are recognised, the map goes on'
 RETURNED = 'the map before the tracks were lost is recognised and goes on: place and scale are its'
 

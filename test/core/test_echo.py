@@ -106,11 +106,13 @@ def test_other_habits_of_cameras_are_no_echo(camera):
 
 
 def test_a_filter_that_is_switched_off_is_undone_no_more():
-    echo = heard(sent(0.4))
+    undone = echo = heard(sent(0.4))
     assert echo.undoes
     for _ in range(30):
         echo = heard(sent(0.0), echo=echo)
     assert echo.share == 0 and not echo.undoes
+    said = echo.events(undone)
+    assert len(said) == 1 and 'undone any more: a new map begins' in said[0]
 
 
 def test_a_share_that_no_camera_has_is_cut():
