@@ -17,8 +17,8 @@ import psutil
 
 from endosfm3d_ros import parameters
 from endosfm3d_ros.bundle import Bundle, BundleError, open_bundle
-from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Reconstruction
+from endosfm3d_ros.core.picture.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.engines.choose import DepthGraphs

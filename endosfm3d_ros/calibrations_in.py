@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which of the calibrations that came is a picture's own."""
 
-from endosfm3d_ros.core.rectify import Calibration
+from endosfm3d_ros.core.picture.rectify import Calibration
 
 KEPT = 32  # a second of them: no picture waits longer for its turn
 

@@ -9,7 +9,7 @@ from typing import Any
 from endosfm3d_ros.bags.bag_frames import BagFrames, read_messages
 from endosfm3d_ros.bags.bag_topics import topic_types
 from endosfm3d_ros.bags.source import FrameSource
-from endosfm3d_ros.core.rectify import Calibration
+from endosfm3d_ros.core.picture.rectify import Calibration
 from endosfm3d_ros.messages_in import calibration_from, stamp_of
 
 INFO_TYPE = 'sensor_msgs/msg/CameraInfo'

@@ -26,19 +26,20 @@ class Compiler:
 
     def __init__(self, sources: Iterable[Path], **options: Any) -> None:
         """
-        :param sources: every file that compiled code depends on.
+        :param sources: every file that compiled code depends on; what is kept lies beside the
+            first.
         :param options: of `numba.njit`, beside the usual ones: division by zero gives infinity, as
             in numpy, and Python's lock is not held meanwhile.
         """
         self._options = {'error_model': 'numpy', 'nogil': True, **options}
-        sources = sorted(sources)
-        made_from = [path.read_bytes() for path in (*sources, Path(__file__))]
+        files = list(sources)
+        made_from = [path.read_bytes() for path in (*sorted(files), Path(__file__))]
         chosen = [  # a set has another order in each process
             (name, sorted(value) if isinstance(value, set) else value)
             for name, value in sorted(self._options.items())
         ]
         digest = hashlib.sha256(repr([chosen, made_from]).encode()).hexdigest()
-        self._kept = _kept_in(f'kernels-{digest[:12]}', sources[0].parent)
+        self._kept = _kept_in(f'kernels-{digest[:12]}', files[0].parent)
 
     @property
     def keeps_something(self) -> bool:

@@ -26,8 +26,8 @@ from endosfm3d_ros.callback_groups import Patient
 from endosfm3d_ros.complaints import Complaints
 from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.kernel import kernel
+from endosfm3d_ros.core.picture.rectify import Calibration
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.core.rectify import Calibration
 from endosfm3d_ros.diagnostics import Diagnostics
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from endosfm3d_ros.core.deinterlace import is_interlaced, one_field
 from endosfm3d_ros.core.frame import Frame
-from endosfm3d_ros.core.overlays import boxes_from
+from endosfm3d_ros.core.picture.deinterlace import is_interlaced, one_field
+from endosfm3d_ros.core.picture.overlays import boxes_from
 
 LOOK_EVERY = 50  # frames; looking for combs costs a millisecond at 1080p
 

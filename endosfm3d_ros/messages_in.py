@@ -15,7 +15,7 @@ from cv_bridge import CvBridge, CvBridgeError
 
 from endosfm3d_ros.core.frame import Frame, Intrinsics
 from endosfm3d_ros.core.geometry import rigid, rotation_from_quaternion
-from endosfm3d_ros.core.rectify import Calibration, rectified_boxes, rectify
+from endosfm3d_ros.core.picture.rectify import Calibration, rectified_boxes, rectify
 
 # bytes a pixel of every encoding that is read
 ENCODINGS = {

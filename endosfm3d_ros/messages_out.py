@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 from endosfm3d_ros.core.frame import Intrinsics, Reconstruction
 from endosfm3d_ros.core.geometry import inverse, quaternion
 from endosfm3d_ros.core.lens import rational_polynomial
-from endosfm3d_ros.core.rectify import Calibration
+from endosfm3d_ros.core.picture.rectify import Calibration
 
 METRES_PER_MM = 1e-3
 JUMPED = 9999.0  # variance of pose and twist: odometry was reset, as RTAB-Map's own says it

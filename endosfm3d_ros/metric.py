@@ -12,9 +12,9 @@ import numpy as np
 
 from endosfm3d_ros import parameters
 from endosfm3d_ros.core.frame import Reconstruction
+from endosfm3d_ros.core.kinematics.scale_anchor import ScaleAnchor
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.scale import Scale
-from endosfm3d_ros.core.scale_anchor import ScaleAnchor
 from endosfm3d_ros.outputs import Outputs
 
 MM_PER_METRE = 1e3

@@ -14,7 +14,7 @@ from tf2_msgs.msg import TFMessage
 
 from endosfm3d_ros import messages_out as out
 from endosfm3d_ros.core.frame import Reconstruction
-from endosfm3d_ros.core.rectify import Calibration
+from endosfm3d_ros.core.picture.rectify import Calibration
 from endosfm3d_ros.core.scale import Scale
 from endosfm3d_ros.parameters import scale_of
 

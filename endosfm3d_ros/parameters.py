@@ -12,7 +12,7 @@ from math import isfinite
 from typing import Any
 
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.core.overlays import boxes_from
+from endosfm3d_ros.core.picture.overlays import boxes_from
 from endosfm3d_ros.core.scale import CONSTANT, Scale
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.engines.loading import Options

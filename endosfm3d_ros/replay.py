@@ -26,9 +26,9 @@ from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.camera_bag import BagCalibrations, calibrations_of
 from endosfm3d_ros.core.frame import Frame
+from endosfm3d_ros.core.picture.rectify import Calibration
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.core.rectify import Calibration
-from endosfm3d_ros.core.scope import Scope
+from endosfm3d_ros.core.window.scope import Scope
 from endosfm3d_ros.engines.choose import DepthGraphs, motion_network
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth

@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
-from endosfm3d_ros.core.deinterlace import is_interlaced
+from endosfm3d_ros.core.picture.deinterlace import is_interlaced
 from endosfm3d_ros.messages_in import frame_from
 from endosfm3d_ros.silence import IMAGE_TYPES, Offer, offers_on, pictures_there, why_silent
 from endosfm3d_ros.traffic import Ages, MessageInfo, Percentiles, SequenceGaps, stamp_at

@@ -17,7 +17,7 @@ from bench.frames import ReadyFrames
 from endosfm3d_ros import bench as user
 from endosfm3d_ros.bundle import Graph
 from endosfm3d_ros.cli import main
-from endosfm3d_ros.core.field_of_view import find_field_of_view
+from endosfm3d_ros.core.picture.field_of_view import find_field_of_view
 from endosfm3d_ros.engines import loading
 from endosfm3d_ros.engines.loading import Options
 

@@ -15,7 +15,7 @@ from endosfm3d_ros.bags.reading import RunBag
 from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.camera_bag import BagCalibrations, beside
 from endosfm3d_ros.cli import main
-from endosfm3d_ros.core.rectify import rectify
+from endosfm3d_ros.core.picture.rectify import rectify
 from endosfm3d_ros.messages_in import calibration_from
 from endosfm3d_ros.share import DEMO_CLIP
 

@@ -8,7 +8,7 @@ import pytest
 
 from endosfm3d_ros import parameters
 from endosfm3d_ros.core.frame import Reconstruction
-from endosfm3d_ros.core.rectify import COEFFICIENTS
+from endosfm3d_ros.core.picture.rectify import COEFFICIENTS
 from endosfm3d_ros.diagnostics import Diagnostics
 from endosfm3d_ros.messages_in import ENCODINGS
 from endosfm3d_ros.outputs import METRIC_TOPICS, PRIVATE_TOPICS, Outputs, Traffic, queue_depth

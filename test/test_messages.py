@@ -24,7 +24,7 @@ from endosfm3d_ros.core.geometry import (
     unproject_pixels,
 )
 from endosfm3d_ros.core.lens import distorted
-from endosfm3d_ros.core.rectify import rectified_boxes
+from endosfm3d_ros.core.picture.rectify import rectified_boxes
 from endosfm3d_ros.messages_in import (
     ENCODINGS,
     calibration_from,

@@ -25,9 +25,9 @@ from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, quaternion
+from endosfm3d_ros.core.kinematics.scale_anchor import ScaleAnchor
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.scale import ANOTHER_MAP
-from endosfm3d_ros.core.scale_anchor import ScaleAnchor
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder
 from endosfm3d_ros.metric import Metric

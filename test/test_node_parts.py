@@ -9,7 +9,7 @@ from endosfm3d_ros.arrivals import Arrivals
 from endosfm3d_ros.calibrations_in import Calibrations
 from endosfm3d_ros.complaints import PAUSE_S, ROOM, Complaints
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.core.rectify import Calibration
+from endosfm3d_ros.core.picture.rectify import Calibration
 from endosfm3d_ros.diagnostics import WINDOW_S, Diagnostics
 from endosfm3d_ros.latest import Latest
 from endosfm3d_ros.outputs import Traffic

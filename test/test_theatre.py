@@ -13,12 +13,12 @@ import pytest
 from endosfm3d_ros import parameters
 from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.cli import main
-from endosfm3d_ros.core.deinterlace import is_interlaced, one_field
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
-from endosfm3d_ros.core.overlays import boxes_from, uncovered
+from endosfm3d_ros.core.picture.deinterlace import is_interlaced, one_field
+from endosfm3d_ros.core.picture.overlays import boxes_from, uncovered
+from endosfm3d_ros.core.picture.rectify import Calibration, rectified_boxes, rectify
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.core.rectify import Calibration, rectified_boxes, rectify
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.inputs import Inputs
 from endosfm3d_ros.messages_in import rectified

@@ -19,7 +19,7 @@ import numpy as np
 from endosfm3d_ros.bags.videos import VideoFrames
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.core.depth_map import DepthNetwork
-from endosfm3d_ros.core.field_of_view import find_field_of_view
+from endosfm3d_ros.core.picture.field_of_view import find_field_of_view
 from endosfm3d_ros.core.prepare import choose_window, prepare
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.evaluation.depth import constant_depth_errors, depth_errors

@@ -24,7 +24,7 @@ import onnx
 
 from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bundle import MANIFEST, Bundle, Graph, open_bundle, write_manifest
-from endosfm3d_ros.core.field_of_view import find_field_of_view
+from endosfm3d_ros.core.picture.field_of_view import find_field_of_view
 from endosfm3d_ros.core.prepare import choose_window, prepare
 from endosfm3d_ros.engines.loading import Options, make
 from endosfm3d_ros.evaluation.depth import depth_errors

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from endosfm3d_ros.core.adjustment.scene import bends_at
 from endosfm3d_ros.core.depth_map import DepthMap
-from endosfm3d_ros.core.scene import bends_at
-from endosfm3d_ros.core.sight import Sight, values_at
+from endosfm3d_ros.core.tracking.sight import Sight, values_at
 
 FEWEST_POINTS = 20
 SMOOTH_SIGMAS = np.array([0.3, 0.06, 0.09, 0.11])  # of a map's log scale, its tilts and its bowl

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from endosfm3d_ros.core.field_of_view import FieldOfView
 from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Moved
 from endosfm3d_ros.core.network_motion import K_SIGMA, NetworkMotion, network_camera
+from endosfm3d_ros.core.picture.field_of_view import FieldOfView
 from endosfm3d_ros.core.prepare import Window
 
 GIVEN_K_ZOOM = 0.03  # a given K is doubted once the rim's zoom and its own differ by more

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.field_of_view import FieldOfView
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.picture.field_of_view import FieldOfView
 from endosfm3d_ros.core.zoom_filter import FOCAL, ZOOM, ZOOM_ACCELERATION, ZoomFilter
 
 CENTRE_BLEND = 0.2  # share of a newly seen rim's centre that the principal point takes over

@@ -7,19 +7,19 @@ from endosfm3d_ros.compiled import Compiler
 
 # What any of them is made from, itself or by what it calls.
 SOURCES = (
-    'circle.py',
     'kernel.py',
+    'adjustment/normal_equations.py',
+    'adjustment/reprojection.py',
+    'adjustment/scene.py',
+    'adjustment/scene_step.py',
     'lens.py',
-    'normal_equations.py',
-    'parallax.py',
-    'reprojection.py',
-    'scene.py',
-    'scene_step.py',
-    'warp.py',
+    'picture/circle.py',
+    'tracking/warp.py',
+    'window/parallax.py',
 )
 
 # Sums may be taken in any order, so that several numbers go through the processor at once.
 kernel = Compiler(
-    (Path(__file__).with_name(name) for name in SOURCES),
+    (Path(__file__).parent / name for name in SOURCES),
     fastmath={'contract', 'nsz', 'reassoc'},
 )

@@ -8,11 +8,11 @@ from typing import Protocol
 import numpy as np
 
 from endosfm3d_ros.core.depth_map import DepthMap
-from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.frame import Intrinsics, Motion
-from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.intrinsics import CameraEstimate
+from endosfm3d_ros.core.picture.inside import Inside
 from endosfm3d_ros.core.prepare import Window
+from endosfm3d_ros.core.tracking.followed import Followed
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ import numpy as np
 
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.agreement import Agreement, Seen, agree
-from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, nearest_rotation
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.local_map import WINDOW, LocalMap
-from endosfm3d_ros.core.placed import LOST, RECOGNISED, RETURNED, Placed
-from endosfm3d_ros.core.recognition import Looked
-from endosfm3d_ros.core.resection import Resection, resect
-from endosfm3d_ros.core.scope import Scope
-from endosfm3d_ros.core.sight import Sight, values_at
-from endosfm3d_ros.core.words import Words
-from endosfm3d_ros.core.zoom_steps import BEGINS, GOES_ON, REST, RUNS, ZoomStep, rests
+from endosfm3d_ros.core.tracking.followed import Followed
+from endosfm3d_ros.core.tracking.recognition import Looked
+from endosfm3d_ros.core.tracking.sight import Sight, values_at
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.local_map import WINDOW, LocalMap
+from endosfm3d_ros.core.window.placed import LOST, RECOGNISED, RETURNED, Placed
+from endosfm3d_ros.core.window.resection import Resection, resect
+from endosfm3d_ros.core.window.scope import Scope
+from endosfm3d_ros.core.window.words import Words
+from endosfm3d_ros.core.window.zoom_steps import BEGINS, GOES_ON, REST, RUNS, ZoomStep, rests
 
 TRACK_SIGMA_PX = 0.08  # of a track, of the network's picture
 POINT_SIGMA_PX = 0.35  # with what a point is off before the window was adjusted

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core import tracks
-from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.motion import Moved, View
 from endosfm3d_ros.core.prepare import Window, warp_between
+from endosfm3d_ros.core.tracking.followed import Followed
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,7 @@ import numpy as np
 
 from endosfm3d_ros.core import camera_told, tracks, validity
 from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork, confidence, unknown_depth
-from endosfm3d_ros.core.echo import MISLED, Echo, Went
-from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Intrinsics, Reconstruction
-from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Moved, Mover, View
 from endosfm3d_ros.core.network_motion import (
@@ -22,13 +19,16 @@ from endosfm3d_ros.core.network_motion import (
     network_step,
 )
 from endosfm3d_ros.core.pairwise import Pairwise
+from endosfm3d_ros.core.picture.echo import MISLED, Echo, Went
+from endosfm3d_ros.core.picture.field_of_view import FieldOfView, find_field_of_view
+from endosfm3d_ros.core.picture.inside import Inside
 from endosfm3d_ros.core.pipeline_state import Look, Past, State
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from endosfm3d_ros.core.ready import get_ready
-from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.straighten import straightened
 from endosfm3d_ros.core.trajectory import Trajectory, step_covariance
+from endosfm3d_ros.core.window.scope import Scope
 from endosfm3d_ros.core.windowed import Windowed
 
 RIM_HOLD_S = 1.0  # a rim that is lost is taken to be where it was for so long

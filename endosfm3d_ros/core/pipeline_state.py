@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.echo import Echo
-from endosfm3d_ros.core.field_of_view import FieldOfView
 from endosfm3d_ros.core.frame import Intrinsics, Reconstruction
-from endosfm3d_ros.core.inside import Inside
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Mover
-from endosfm3d_ros.core.overlays import Box
+from endosfm3d_ros.core.picture.echo import Echo
+from endosfm3d_ros.core.picture.field_of_view import FieldOfView
+from endosfm3d_ros.core.picture.inside import Inside
+from endosfm3d_ros.core.picture.overlays import Box
 from endosfm3d_ros.core.prepare import Window
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.trajectory import Trajectory

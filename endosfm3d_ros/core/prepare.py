@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core.field_of_view import FieldOfView
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.core.overlays import Box, uncovered
+from endosfm3d_ros.core.picture.field_of_view import FieldOfView
+from endosfm3d_ros.core.picture.overlays import Box, uncovered
 
 LEAVES = 0.02  # the window moves when the field of view leaves it by this share of its side ...
 SHRINKS = 0.8  # ... or fills less than this share of it

@@ -10,14 +10,14 @@ from functools import cache
 
 import numpy as np
 
-from endosfm3d_ros.core.circle import consensus
 from endosfm3d_ros.core.kernel import kernel
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.local_map import LocalMap
-from endosfm3d_ros.core.resection import resect
-from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
-from endosfm3d_ros.core.warp import Warp
-from endosfm3d_ros.core.words import Words
+from endosfm3d_ros.core.picture.circle import consensus
+from endosfm3d_ros.core.tracking.warp import Warp
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.local_map import LocalMap
+from endosfm3d_ros.core.window.resection import resect
+from endosfm3d_ros.core.window.scope import BARREL, BARREL_SIGMA, Scope
+from endosfm3d_ros.core.window.words import Words
 
 FOCAL_PX, CENTRE_PX, DEPTH_MM = 200.0, 100.0, 40.0
 KEYFRAMES, WAY_MM = 3, 5.0

@@ -10,8 +10,8 @@ import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, skew, unproject_pixels
-from endosfm3d_ros.core.inside import Inside
-from endosfm3d_ros.core.warp import Warp
+from endosfm3d_ros.core.picture.inside import Inside
+from endosfm3d_ros.core.tracking.warp import Warp
 
 DARKEST = 4.0  # grey levels added before the logarithm
 FINE_PX, COARSE_PX = 2.0, 4.0  # sigma of the blurs that take shading, then contrast, away

@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from endosfm3d_ros.core import tracks
+from endosfm3d_ros.core.adjustment.priors import TIED
 from endosfm3d_ros.core.agreement import Agreement
-from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.intrinsics import CameraEstimate
 from endosfm3d_ros.core.motion import Moved, View
 from endosfm3d_ros.core.network_motion import K_SIGMA
 from endosfm3d_ros.core.odometry import ZOOM_NOISE, Odometry
-from endosfm3d_ros.core.placed import Placed
-from endosfm3d_ros.core.priors import TIED
-from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
-from endosfm3d_ros.core.sight import Sight
+from endosfm3d_ros.core.tracking.followed import Followed
+from endosfm3d_ros.core.tracking.sight import Sight
+from endosfm3d_ros.core.window.placed import Placed
+from endosfm3d_ros.core.window.scope import BARREL, BARREL_SIGMA, Scope
 
 GIVEN_SIGMA = 1e-3  # of the log focal length of a calibration
 # Of the principal point [picture widths]; less than it is, as tracks outnumber their own errors.

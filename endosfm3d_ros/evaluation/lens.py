@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.core.rectify import Calibration, unrectified
+from endosfm3d_ros.core.picture.rectify import Calibration, unrectified
 from endosfm3d_ros.core.straighten import as_the_lens_saw
 
 

@@ -8,12 +8,12 @@ The wall is seen with noise; its depth maps are wrong as networks' maps are.
 import numpy as np
 
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
-from endosfm3d_ros.core.keyframe import Keyframe
 from endosfm3d_ros.core.lens import distorted, undistorted
-from endosfm3d_ros.core.local_map import LocalMap
-from endosfm3d_ros.core.resection import resect
-from endosfm3d_ros.core.scope import Scope
-from endosfm3d_ros.core.words import Words
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.local_map import LocalMap
+from endosfm3d_ros.core.window.resection import resect
+from endosfm3d_ros.core.window.scope import Scope
+from endosfm3d_ros.core.window.words import Words
 
 WIDTH, HEIGHT = 320, 256
 CENTRE = np.array([159.5, 127.5])

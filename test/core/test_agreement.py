@@ -21,7 +21,7 @@ from endosfm3d_ros.core.agreement import (
 )
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.prepare import Window
-from endosfm3d_ros.core.sight import Sight
+from endosfm3d_ros.core.tracking.sight import Sight
 
 HEIGHT, WIDTH, SIGMA = 120, 150, 0.08
 V, U = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)

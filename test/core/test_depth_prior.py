@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core import observations
-from endosfm3d_ros.core.landmarks import Landmarks
+from endosfm3d_ros.core.window import observations
+from endosfm3d_ros.core.window.landmarks import Landmarks
 from test.core.bumpy_wall import WIDTH, adjusted, built, solved
 
 FOCAL = 0.7 * WIDTH

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.echo import ENOUGH, MOST, Echo, Went
-from endosfm3d_ros.core.followed import Followed
-from endosfm3d_ros.core.inside import Inside
+from endosfm3d_ros.core.picture.echo import ENOUGH, MOST, Echo, Went
+from endosfm3d_ros.core.picture.inside import Inside
 from endosfm3d_ros.core.prepare import Window
+from endosfm3d_ros.core.tracking.followed import Followed
 
 HEIGHT, WIDTH = 240, 320
 STEP_S = 0.04

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core import field_of_view
-from endosfm3d_ros.core.field_of_view import FieldOfView, find_field_of_view
+from endosfm3d_ros.core.picture import field_of_view
+from endosfm3d_ros.core.picture.field_of_view import FieldOfView, find_field_of_view
 
 SHARED = Path(__file__).resolve().parents[2].parent / 'shared' / 'data'
 WIDTH, HEIGHT = 640, 360

@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.field_of_view import FieldOfView
 from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.core.intrinsics import CameraEstimate, prior_focal
+from endosfm3d_ros.core.picture.field_of_view import FieldOfView
 from endosfm3d_ros.core.zoom_filter import FOCAL, RADIUS_FLOOR, ZOOM, ZoomFilter
 
 RATE = 25.0

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
-from endosfm3d_ros.core.robot_path import RobotPath
+from endosfm3d_ros.core.kinematics.robot_path import RobotPath
+from endosfm3d_ros.core.kinematics.scale_anchor import LEAST_SPAN_MM, MOST_MAPS, ScaleAnchor
 from endosfm3d_ros.core.scale import ANOTHER_MAP
-from endosfm3d_ros.core.scale_anchor import LEAST_SPAN_MM, MOST_MAPS, ScaleAnchor
 
 FIRST_NS = 1_700_000_000_000_000_000
 SECONDS, DELAY_S, NOISE_MM, TRUE_SCALE = 12.0, 0.08, 1.0, 1.7

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core import observations
-from endosfm3d_ros.core.bundle_adjustment import _Problem, adjust
+from endosfm3d_ros.core.adjustment.bundle_adjustment import _Problem, adjust
+from endosfm3d_ros.core.adjustment.scene import DISTORTION, FOCAL, PER_VIEW, SHARED
 from endosfm3d_ros.core.lens import magnified
 from endosfm3d_ros.core.odometry import Odometry
-from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, SHARED
-from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA
-from endosfm3d_ros.core.scope_told import WORK
-from endosfm3d_ros.core.words import Words
+from endosfm3d_ros.core.window import observations
+from endosfm3d_ros.core.window.scope import BARREL, BARREL_SIGMA
+from endosfm3d_ros.core.window.scope_told import WORK
+from endosfm3d_ros.core.window.words import Words
 from test.core.bumpy_wall import (
     WIDTH,
     built,
@@ -51,7 +51,7 @@ def test_a_keyframe_that_comes_before_a_lens_was_asked_out_straightens_none(
     whole = built('orbit', 0.8 * WIDTH, 0.6, distortion=-0.3, believed_bend=bend)
     told = solved(replace(whole, keyframes=whole.keyframes[:8]))
     assert told.scope.distortion == pytest.approx(-0.3, abs=0.03)
-    monkeypatch.setattr('endosfm3d_ros.core.scope_told.WORK', 10)  # a step at a time
+    monkeypatch.setattr('endosfm3d_ros.core.window.scope_told.WORK', 10)  # a step at a time
     asked = told.with_keyframe(whole.keyframes[8]).adjusted()
     assert asked.halfway and asked.asking is not None
     after = asked.with_keyframe(whole.keyframes[9]).adjusted()
@@ -68,7 +68,7 @@ def test_an_adjustment_that_has_no_answer_leaves_no_question_behind(
     def nothing(*_: object) -> None:
         raise np.linalg.LinAlgError
 
-    monkeypatch.setattr('endosfm3d_ros.core.scope_told.adjust', nothing)
+    monkeypatch.setattr('endosfm3d_ros.core.window.scope_told.adjust', nothing)
     after = asked.settled()
     assert after.map.asking is None and not after.map.halfway and not after.due
 
@@ -102,7 +102,7 @@ def test_a_lens_is_asked_of_the_same_points_to_the_end(monkeypatch: pytest.Monke
     asked = waiting.adjusted()
     assert asked.asking is not None and asked.left_out is not None
     monkeypatch.setattr(
-        'endosfm3d_ros.core.rigid.strays',
+        'endosfm3d_ros.core.window.rigid.strays',
         lambda places, misfit, before: misfit < np.median(misfit),
     )
     told = Odometry(asked, log_focal=5.0, due=True)

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core import local_map as window_of
-from endosfm3d_ros.core.local_map import LocalMap
 from endosfm3d_ros.core.odometry import Odometry
-from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA
-from endosfm3d_ros.core.words import Words
+from endosfm3d_ros.core.window import local_map as window_of
+from endosfm3d_ros.core.window.local_map import LocalMap
+from endosfm3d_ros.core.window.scope import BARREL, BARREL_SIGMA
+from endosfm3d_ros.core.window.words import Words
 from test.core.bumpy_wall import (
     NOISE_PX,
     POINTS,
@@ -61,7 +61,7 @@ def test_a_track_that_is_off_throughout_has_little_say(monkeypatch: pytest.Monke
         return float(weights[scattering].mean() / weights[~scattering].mean())
 
     assert say_of_poor() < 0.1
-    monkeypatch.setattr('endosfm3d_ros.core.bundle_adjustment.ALIKE', 1e9)
+    monkeypatch.setattr('endosfm3d_ros.core.adjustment.bundle_adjustment.ALIKE', 1e9)
     assert say_of_poor() > 0.4  # as outliers here and there
 
 
@@ -109,7 +109,7 @@ def test_a_third_that_sways_smoothly_is_found_and_left_out(
     assert found.landmarks.moving[newest & (moves > 0.5)].mean() > 0.85
     assert found.landmarks.moving[newest & (moves < 0.01)].mean() < 0.1
     assert not found.landmarks.moving[found._picked()].any()
-    monkeypatch.setattr('endosfm3d_ros.core.bundle_adjustment.ALIKE', 1e9)
+    monkeypatch.setattr('endosfm3d_ros.core.adjustment.bundle_adjustment.ALIKE', 1e9)
     misled, off_without = after()
     assert misled.landmarks.moving[newest & (moves > 0.5)].mean() < 0.85
     assert off < max(0.5 * off_without, 0.03)  # an advance resists by itself

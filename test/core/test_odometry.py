@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core import odometry as room
-from endosfm3d_ros.core.followed import Followed
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
-from endosfm3d_ros.core.local_map import WINDOW
 from endosfm3d_ros.core.odometry import FED_SIGMAS, REMEMBERED, Odometry, _faded
-from endosfm3d_ros.core.resection import Resection
-from endosfm3d_ros.core.zoom_steps import RUNS
+from endosfm3d_ros.core.tracking.followed import Followed
+from endosfm3d_ros.core.window.local_map import WINDOW
+from endosfm3d_ros.core.window.resection import Resection
+from endosfm3d_ros.core.window.zoom_steps import RUNS
 from test.core.bumpy_wall import HEIGHT, WIDTH, adjusted, built
 from test.core.test_patches import sight
 

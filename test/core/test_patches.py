@@ -12,13 +12,13 @@ import pytest
 
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.local_map import LocalMap
-from endosfm3d_ros.core.patches import Patches
 from endosfm3d_ros.core.prepare import Window
-from endosfm3d_ros.core.scope import Scope
-from endosfm3d_ros.core.sight import Sight
-from endosfm3d_ros.core.words import Words
+from endosfm3d_ros.core.tracking.patches import Patches
+from endosfm3d_ros.core.tracking.sight import Sight
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.local_map import LocalMap
+from endosfm3d_ros.core.window.scope import Scope
+from endosfm3d_ros.core.window.words import Words
 
 WIDTH, HEIGHT, FOCAL = 280, 224, 200.0
 CENTRE = np.array([139.5, 111.5])

@@ -12,9 +12,9 @@ import pytest
 from endosfm3d_ros.core.depth_map import DepthMap, confidence
 from endosfm3d_ros.core.frame import Frame, Intrinsics
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.core.scope import Scope
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.tracks import UNKNOWN_MM
+from endosfm3d_ros.core.window.scope import Scope
 from endosfm3d_ros.core.windowed import Windowed
 from endosfm3d_ros.engines.engine import EngineError
 

@@ -3,8 +3,8 @@ import cv2
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.field_of_view import FieldOfView
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.picture.field_of_view import FieldOfView
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 
 SIZES = ((224, 280), (224, 392))

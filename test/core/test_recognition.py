@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core import tracks
-from endosfm3d_ros.core.anchor import Anchor
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Reconstruction
-from endosfm3d_ros.core.inside import Inside
+from endosfm3d_ros.core.picture.inside import Inside
 from endosfm3d_ros.core.pipeline import Pipeline
-from endosfm3d_ros.core.placed import LOST, RECOGNISED, RETURNED
 from endosfm3d_ros.core.prepare import Window
-from endosfm3d_ros.core.recognition import LOOKED_AT, SCALES, Looked, Looks
-from endosfm3d_ros.core.sight import Sight
+from endosfm3d_ros.core.tracking.anchor import Anchor
+from endosfm3d_ros.core.tracking.recognition import LOOKED_AT, SCALES, Looked, Looks
+from endosfm3d_ros.core.tracking.sight import Sight
+from endosfm3d_ros.core.window.placed import LOST, RECOGNISED, RETURNED
 from test.core.test_pipeline import DISTANCE, FIXED, SIZES, flat_depth, frame, wall
 
 MM_PER_PX = DISTANCE / 200.0

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core import reprojection
-from endosfm3d_ros.core.bundle_adjustment import ALIKE
-from endosfm3d_ros.core.normal_equations import NormalEquations
-from endosfm3d_ros.core.reprojection import Measured
-from endosfm3d_ros.core.scene import DISTORTION, PER_VIEW, SHARED, Scene, Views
+from endosfm3d_ros.core.adjustment import reprojection
+from endosfm3d_ros.core.adjustment.bundle_adjustment import ALIKE
+from endosfm3d_ros.core.adjustment.normal_equations import NormalEquations
+from endosfm3d_ros.core.adjustment.reprojection import Measured
+from endosfm3d_ros.core.adjustment.scene import DISTORTION, PER_VIEW, SHARED, Scene, Views
 from test.core.bumpy_wall import built
 
 Window = tuple[Views, Scene]
@@ -137,8 +137,11 @@ def test_a_point_that_stands_nowhere_is_an_error_that_a_window_survives(
 
 DRIVES = """
 import numpy as np
-from endosfm3d_ros.core import circle, normal_equations, parallax, ready, reprojection, scene_step
-from endosfm3d_ros.core.circle import consensus
+from endosfm3d_ros.core.picture import circle
+from endosfm3d_ros.core.adjustment import normal_equations, reprojection, scene_step
+from endosfm3d_ros.core.window import parallax
+from endosfm3d_ros.core import ready
+from endosfm3d_ros.core.picture.circle import consensus
 
 ready.get_ready()
 rooms = circle, normal_equations, parallax, reprojection, scene_step

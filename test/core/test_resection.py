@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
-from endosfm3d_ros.core.resection import resect
+from endosfm3d_ros.core.window.resection import resect
 from test.core.bumpy_wall import CENTRE, NOISE_PX, POINTS, project, scene_points
 
 

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from endosfm3d_ros.core import rigid
+from endosfm3d_ros.core.window import rigid
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.uniform((0, 0), (320, 256), (300, 2))

@@ -4,9 +4,22 @@
 import numpy as np
 import pytest
 
+from endosfm3d_ros.core.adjustment.scene import (
+    CENTRE,
+    DISTORTION,
+    FOCAL,
+    PER_VIEW,
+    REFERENCE,
+    SHARED,
+    Scene,
+)
+from endosfm3d_ros.core.adjustment.scene_step import (
+    _rotation,
+    _rotation_vector,
+    points_moved,
+    scene_moved,
+)
 from endosfm3d_ros.core.geometry import rotation_vectors, rotations
-from endosfm3d_ros.core.scene import CENTRE, DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED, Scene
-from endosfm3d_ros.core.scene_step import _rotation, _rotation_vector, points_moved, scene_moved
 
 FOCAL_PX, DEPTH_MM = 200.0, 40.0
 K, N = 6, 200

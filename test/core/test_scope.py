@@ -6,9 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.priors import WALL, Priors
-from endosfm3d_ros.core.scene import BENDS, DISTORTION, FOCAL, REFERENCE, Beliefs, Scene, Views
-from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, REFUTED, SHOWN, Scope
+from endosfm3d_ros.core.adjustment.priors import WALL, Priors
+from endosfm3d_ros.core.adjustment.scene import (
+    BENDS,
+    DISTORTION,
+    FOCAL,
+    REFERENCE,
+    Beliefs,
+    Scene,
+    Views,
+)
+from endosfm3d_ros.core.window.scope import BARREL, BARREL_SIGMA, REFUTED, SHOWN, Scope
 from endosfm3d_ros.core.zoom_filter import ZOOM_RANGE
 
 SIZES = np.array([0.05, 0.02, 0.1, 3.0, 3.0])

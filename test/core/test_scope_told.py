@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.bundle_adjustment import Solution
-from endosfm3d_ros.core.scene import (
+from endosfm3d_ros.core.adjustment.bundle_adjustment import Solution
+from endosfm3d_ros.core.adjustment.scene import (
     BENDS,
     CENTRE,
     DISTORTION,
@@ -21,8 +21,8 @@ from endosfm3d_ros.core.scene import (
     Scene,
     Views,
 )
-from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, REFUTED, SHOWN, Scope
-from endosfm3d_ros.core.scope_told import (
+from endosfm3d_ros.core.window.scope import BARREL, BARREL_SIGMA, REFUTED, SHOWN, Scope
+from endosfm3d_ros.core.window.scope_told import (
     BEND_SIGMAS,
     LEFT,
     SHIFT_ERROR,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.bundle_adjustment import _Problem
+from endosfm3d_ros.core.adjustment.bundle_adjustment import _Problem
 from endosfm3d_ros.core.geometry import motion_from_vector
 from endosfm3d_ros.core.odometry import Odometry
-from endosfm3d_ros.core.scope_told import FREED_WORK, WORK
+from endosfm3d_ros.core.window.scope_told import FREED_WORK, WORK
 from test.core import bumpy_wall
 from test.core.bumpy_wall import WIDTH, built, solved
 
@@ -41,7 +41,7 @@ def test_a_slide_comes_home_from_a_lens_twice_as_long(
     monkeypatch.setattr(bumpy_wall, 'flight', swaying)
     error, sigma = off(start)
     assert abs(error) < 0.1 and abs(error) < 2 * sigma
-    monkeypatch.setattr('endosfm3d_ros.core.scope_told.UNSURE_FOCAL', 1e9)
+    monkeypatch.setattr('endosfm3d_ros.core.window.scope_told.UNSURE_FOCAL', 1e9)
     stayed, sigma = off(start)
     assert stayed > 0.3 and stayed > 2.5 * sigma
 
@@ -75,7 +75,7 @@ def test_noise_alone_moves_no_focal_length(monkeypatch: pytest.MonkeyPatch) -> N
     """Freed, a camera at rest follows it; so it must be shown to be better."""
     errors = {}
     for shown in (4.0, 0.0):
-        monkeypatch.setattr('endosfm3d_ros.core.scope_told.SHOWN_BY', shown)
+        monkeypatch.setattr('endosfm3d_ros.core.window.scope_told.SHOWN_BY', shown)
         moved = [
             float(solved(built('rest', FOCAL, 1.4, seed)).scope.focal[0] - np.log(1.4 * FOCAL))
             for seed in range(4)

@@ -11,7 +11,7 @@ import pytest
 from endosfm3d_ros.core import tracks
 from endosfm3d_ros.core.frame import Intrinsics, Motion
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector, unproject_pixels
-from endosfm3d_ros.core.inside import Inside
+from endosfm3d_ros.core.picture.inside import Inside
 
 CAMERA = Intrinsics(280, 224, 200.0, 200.0, 140.0, 112.0)
 STEP = motion_from_vector(np.array([0.004, -0.006, 0.01]), np.array([0.3, -0.2, 0.7]))

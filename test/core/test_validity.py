@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from endosfm3d_ros.bags.frames import open_frames
-from endosfm3d_ros.core.field_of_view import find_field_of_view
+from endosfm3d_ros.core.picture.field_of_view import find_field_of_view
 from endosfm3d_ros.core.prepare import choose_window, prepare
 from endosfm3d_ros.core.validity import Validity, _quantile, judge
 from endosfm3d_ros.share import DEMO_CLIP

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.warp import Warp
+from endosfm3d_ros.core.tracking.warp import Warp
 
 SIZE = (280, 224)
 

@@ -6,22 +6,31 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core import bundle_adjustment, observations, zoom_told
-from endosfm3d_ros.core import local_map as window_of
-from endosfm3d_ros.core.bundle_adjustment import _Problem, place_points
-from endosfm3d_ros.core.carried import Lens, with_others_carried
+from endosfm3d_ros.core.adjustment import bundle_adjustment
+from endosfm3d_ros.core.adjustment.bundle_adjustment import _Problem, place_points
+from endosfm3d_ros.core.adjustment.priors import TIED
+from endosfm3d_ros.core.adjustment.scene import CENTRE as SHARED_CENTRE
+from endosfm3d_ros.core.adjustment.scene import (
+    DISTORTION,
+    FOCAL,
+    PER_VIEW,
+    REFERENCE,
+    SHARED,
+    Scene,
+    Views,
+)
 from endosfm3d_ros.core.geometry import inverse
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.local_map import LocalMap
-from endosfm3d_ros.core.observations import MOST_POINTS
 from endosfm3d_ros.core.odometry import LONGEST_LENS, Odometry
-from endosfm3d_ros.core.parallax import zoom_doubt
-from endosfm3d_ros.core.priors import TIED
-from endosfm3d_ros.core.scene import CENTRE as SHARED_CENTRE
-from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, REFERENCE, SHARED, Scene, Views
-from endosfm3d_ros.core.scope import BARREL, BARREL_SIGMA, Scope
-from endosfm3d_ros.core.scope_told import LEFT
-from endosfm3d_ros.core.words import Words
+from endosfm3d_ros.core.window import local_map as window_of
+from endosfm3d_ros.core.window import observations, zoom_told
+from endosfm3d_ros.core.window.carried import Lens, with_others_carried
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.local_map import LocalMap
+from endosfm3d_ros.core.window.observations import MOST_POINTS
+from endosfm3d_ros.core.window.parallax import zoom_doubt
+from endosfm3d_ros.core.window.scope import BARREL, BARREL_SIGMA, Scope
+from endosfm3d_ros.core.window.scope_told import LEFT
+from endosfm3d_ros.core.window.words import Words
 from test.core.bumpy_wall import (
     CENTRE,
     HEIGHT,
@@ -210,7 +219,7 @@ def test_what_can_not_be_completed_is_left_and_nothing_is_lost(
         asked.append(1)
         raise np.linalg.LinAlgError
 
-    monkeypatch.setattr('endosfm3d_ros.core.local_map.place_points', fails)
+    monkeypatch.setattr('endosfm3d_ros.core.window.local_map.place_points', fails)
     after = Odometry(local_map, log_focal=5.0).settled()
     assert asked and not after.map.waits and after.map.scope is local_map.scope
 
@@ -641,5 +650,5 @@ def test_tracks_that_are_worse_than_stated_are_not_believed_as_stated(
 
     honest, boasting = sigma(NOISE_PX), sigma(NOISE_PX / 5)
     assert boasting > 0.5 * honest
-    monkeypatch.setattr('endosfm3d_ros.core.bundle_adjustment.ALIKE', 1e9)
+    monkeypatch.setattr('endosfm3d_ros.core.adjustment.bundle_adjustment.ALIKE', 1e9)
     assert sigma(NOISE_PX / 5) < 0.7 * boasting

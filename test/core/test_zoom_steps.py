@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core.zoom_steps import (
+from endosfm3d_ros.core.window.zoom_steps import (
     REST,
     RUNS,
     SLOW,

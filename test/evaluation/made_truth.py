@@ -16,7 +16,7 @@ from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.frame import Intrinsics, Motion, Reconstruction
 from endosfm3d_ros.core.geometry import quaternion
-from endosfm3d_ros.core.rectify import Calibration
+from endosfm3d_ros.core.picture.rectify import Calibration
 from endosfm3d_ros.core.straighten import straightened
 from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.outputs import Outputs, Traffic

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from endosfm3d_ros.core import zoom_steps
 from endosfm3d_ros.core.geometry import inverse, motion_from_vector
+from endosfm3d_ros.core.window import zoom_steps
 from training.geometry import command, tune
 from training.geometry.bound import (
     Assumed,

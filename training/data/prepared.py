@@ -19,8 +19,8 @@ from zipfile import BadZipFile
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core.field_of_view import find_field_of_view
 from endosfm3d_ros.core.frame import Intrinsics
+from endosfm3d_ros.core.picture.field_of_view import find_field_of_view
 from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from training.data.raw import RawClip, RawFrame
 from training.masks import usable

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.depth_map import DepthMap, DepthNetwork
-from endosfm3d_ros.core.field_of_view import find_field_of_view
 from endosfm3d_ros.core.frame import Frame, Reconstruction
 from endosfm3d_ros.core.geometry import inverse
 from endosfm3d_ros.core.lens import undistorted
+from endosfm3d_ros.core.picture.field_of_view import find_field_of_view
 from endosfm3d_ros.core.pipeline import Pipeline
 from endosfm3d_ros.core.settings import Settings
 from endosfm3d_ros.core.trajectory import Trajectory

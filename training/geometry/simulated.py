@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from endosfm3d_ros.core.adjustment.reprojection import USUAL_RMS
 from endosfm3d_ros.core.geometry import inverse
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.local_map import LocalMap
-from endosfm3d_ros.core.reprojection import USUAL_RMS
-from endosfm3d_ros.core.resection import resect
-from endosfm3d_ros.core.scope import Scope
-from endosfm3d_ros.core.words import Words
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.local_map import LocalMap
+from endosfm3d_ros.core.window.resection import resect
+from endosfm3d_ros.core.window.scope import Scope
+from endosfm3d_ros.core.window.words import Words
 from training.geometry.bound import Assumed, Seen, Tracks, followed, information_bound
 from training.geometry.films import Filmed
 from training.geometry.runs import KEYFRAME_EVERY, rim_seen

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core.circle import Circle, consensus
-from endosfm3d_ros.core.rim import Border, Box, Rim, brightness, measure_rim
+from endosfm3d_ros.core.picture.circle import Circle, consensus
+from endosfm3d_ros.core.picture.rim import Border, Box, Rim, brightness, measure_rim
 
 COARSE_WIDTH = 320  # the search over the whole picture runs at about this width [px]
 DARKEST_PICTURE = 48  # a border is darker than this, grey levels

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core import tracks
-from endosfm3d_ros.core.anchor import Anchor
-from endosfm3d_ros.core.sight import Sight
+from endosfm3d_ros.core.tracking.anchor import Anchor
+from endosfm3d_ros.core.tracking.sight import Sight
 
 LOOKED_AT = 3  # keyframes, the newest that are as sharp as the picture
 SCALES = (0.8, 1.0, 1.25)  # of the new picture

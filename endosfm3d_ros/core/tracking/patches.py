@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core.local_map import LocalMap
-from endosfm3d_ros.core.scene import NEAREST_MM
-from endosfm3d_ros.core.sight import Sight, values_at
+from endosfm3d_ros.core.adjustment.scene import NEAREST_MM
+from endosfm3d_ros.core.tracking.sight import Sight, values_at
+from endosfm3d_ros.core.window.local_map import LocalMap
 
 HALF = 7  # of a patch's side, less the middle [px]
 SIGMA_PX = 4.0  # of the weights about its middle

@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from endosfm3d_ros.core.kernel import kernel
-from endosfm3d_ros.core.lens import magnified
-from endosfm3d_ros.core.scene import (
+from endosfm3d_ros.core.adjustment.scene import (
     DISTORTION,
     FOCAL,
     NEAREST_MM,
@@ -21,6 +19,8 @@ from endosfm3d_ros.core.scene import (
     Scene,
     Views,
 )
+from endosfm3d_ros.core.kernel import kernel
+from endosfm3d_ros.core.lens import magnified
 
 PIXEL_KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 DEPTH_KERNEL = 2.0

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from endosfm3d_ros.core.normal_equations import NormalEquations
-from endosfm3d_ros.core.priors import Priors
-from endosfm3d_ros.core.reprojection import (
+from endosfm3d_ros.core.adjustment.normal_equations import NormalEquations
+from endosfm3d_ros.core.adjustment.priors import Priors
+from endosfm3d_ros.core.adjustment.reprojection import (
     Measured,
     cost_of,
     normal_equations_of,
@@ -25,7 +25,7 @@ from endosfm3d_ros.core.reprojection import (
     residuals_of,
     weights_of,
 )
-from endosfm3d_ros.core.scene import (
+from endosfm3d_ros.core.adjustment.scene import (
     DISTORTION,
     NEAREST_MM,
     PER_VIEW,
@@ -34,7 +34,7 @@ from endosfm3d_ros.core.scene import (
     Scene,
     Views,
 )
-from endosfm3d_ros.core.scene_step import MOST_DISTORTION, points_moved, scene_moved
+from endosfm3d_ros.core.adjustment.scene_step import MOST_DISTORTION, points_moved, scene_moved
 
 ALIKE = 3.0  # measurements' worth of belief that a track errs as much as usual
 FIRST_DAMPING, LEAST_DAMPING = 1e-5, 1e-8  # see `minimised`

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core.circle import Circle, consensus, fit_circle, spread
+from endosfm3d_ros.core.picture.circle import Circle, consensus, fit_circle, spread
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom [px], half-open
 

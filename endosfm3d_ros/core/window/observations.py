@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.scene import Views, bends_at
+from endosfm3d_ros.core.adjustment.scene import Views, bends_at
+from endosfm3d_ros.core.window.keyframe import Keyframe
 
 MOST_POINTS = 400  # an adjustment takes those that most keyframes see, ...
 LEAST_OF_A_VIEW = 260  # ... but first so many of each keyframe: a fast one shares few tracks

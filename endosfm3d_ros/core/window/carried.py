@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.landmarks import Landmarks
+from endosfm3d_ros.core.adjustment.scene import NEAREST_MM
 from endosfm3d_ros.core.lens import distorted, undistorted
-from endosfm3d_ros.core.scene import NEAREST_MM
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.landmarks import Landmarks
 
 FEWEST_BESIDE = 20  # adjusted points that say how much deeper a keyframe sees the others now
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.priors import TIED
+from endosfm3d_ros.core.adjustment.priors import TIED
 from endosfm3d_ros.core.zoom_filter import ZOOM_RANGE
 
 BARREL, BARREL_SIGMA = -0.12, 0.12  # `lens.py`'s c of lenses that bend lines; fisheyes: -0.33

@@ -10,17 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from endosfm3d_ros.core import rigid
-from endosfm3d_ros.core.bundle_adjustment import Solution, place_points
-from endosfm3d_ros.core.carried import Lens, with_others_carried
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.landmarks import Landmarks
-from endosfm3d_ros.core.lens import distorted
-from endosfm3d_ros.core.observations import shared_points, views_of
-from endosfm3d_ros.core.parallax import zoom_doubt
-from endosfm3d_ros.core.priors import TIED
-from endosfm3d_ros.core.reprojection import USUAL_RMS
-from endosfm3d_ros.core.scene import (
+from endosfm3d_ros.core.adjustment.bundle_adjustment import Solution, place_points
+from endosfm3d_ros.core.adjustment.priors import TIED
+from endosfm3d_ros.core.adjustment.reprojection import USUAL_RMS
+from endosfm3d_ros.core.adjustment.scene import (
     BENDS,
     CENTRE,
     DISTORTION,
@@ -31,8 +24,15 @@ from endosfm3d_ros.core.scene import (
     Scene,
     Views,
 )
-from endosfm3d_ros.core.scope import Scope
-from endosfm3d_ros.core.scope_told import (
+from endosfm3d_ros.core.lens import distorted
+from endosfm3d_ros.core.window import rigid
+from endosfm3d_ros.core.window.carried import Lens, with_others_carried
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.landmarks import Landmarks
+from endosfm3d_ros.core.window.observations import shared_points, views_of
+from endosfm3d_ros.core.window.parallax import zoom_doubt
+from endosfm3d_ros.core.window.scope import Scope
+from endosfm3d_ros.core.window.scope_told import (
     BEND_SIGMAS,
     TELLING,
     LensQuestion,
@@ -42,8 +42,8 @@ from endosfm3d_ros.core.scope_told import (
     step_covariance,
     zoom_variance,
 )
-from endosfm3d_ros.core.words import CARRIED_ZOOM, Words
-from endosfm3d_ros.core.zoom_told import RELIEF_SIGMA, with_zoom_told
+from endosfm3d_ros.core.window.words import CARRIED_ZOOM, Words
+from endosfm3d_ros.core.window.zoom_told import RELIEF_SIGMA, with_zoom_told
 
 WINDOW = 10  # keyframes
 FEWEST_VIEWS = 3  # before that nothing is adjusted

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from endosfm3d_ros.core import zoom_steps
-from endosfm3d_ros.core.bundle_adjustment import Solution
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.observations import zoom_steps_of
-from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW
-from endosfm3d_ros.core.scope_told import ZOOM_ERROR
+from endosfm3d_ros.core.adjustment.bundle_adjustment import Solution
+from endosfm3d_ros.core.adjustment.scene import DISTORTION, FOCAL, PER_VIEW
+from endosfm3d_ros.core.window import zoom_steps
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.observations import zoom_steps_of
+from endosfm3d_ros.core.window.scope_told import ZOOM_ERROR
 
 RELIEF_SIGMA = 0.16  # see `bends_at`
 # of it where only tracks tell a zoom from an advance: maps of scenes unlike those that a network

@@ -7,9 +7,9 @@ from math import exp, hypot, log
 
 import numpy as np
 
-from endosfm3d_ros.core.hand_eye import DELAYS_S, Fit, Steps
-from endosfm3d_ros.core.kinematic_scale import fit_scale
-from endosfm3d_ros.core.robot_path import RobotPath
+from endosfm3d_ros.core.kinematics.hand_eye import DELAYS_S, Fit, Steps
+from endosfm3d_ros.core.kinematics.kinematic_scale import fit_scale
+from endosfm3d_ros.core.kinematics.robot_path import RobotPath
 from endosfm3d_ros.core.scale import ANOTHER_MAP, KINEMATIC, Scale
 
 WINDOW_S = 20.0  # motion that is looked at

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from endosfm3d_ros.core.followed import Followed
-from endosfm3d_ros.core.inside import Inside
-from endosfm3d_ros.core.placed import NEW_MAP
-from endosfm3d_ros.core.sight import values_at
+from endosfm3d_ros.core.picture.inside import Inside
+from endosfm3d_ros.core.tracking.followed import Followed
+from endosfm3d_ros.core.tracking.sight import values_at
+from endosfm3d_ros.core.window.placed import NEW_MAP
 
 PLACES = 24  # tracks at most where it is listened at once
 EVERY = 12  # pictures, once enough was heard

@@ -3,8 +3,8 @@
 
 import numpy as np
 
-from endosfm3d_ros.core.normal_equations import NormalEquations
-from endosfm3d_ros.core.scene import (
+from endosfm3d_ros.core.adjustment.normal_equations import NormalEquations
+from endosfm3d_ros.core.adjustment.scene import (
     BENDS,
     DISTORTION,
     FOCAL,

@@ -7,10 +7,10 @@ A step is a straight line in what it is about, so this choice decides how far on
 
 import numpy as np
 
+from endosfm3d_ros.core.adjustment.reprojection import in_camera, magnified_at
+from endosfm3d_ros.core.adjustment.scene import DISTORTION, FOCAL, PER_VIEW, SCALE, Scene
 from endosfm3d_ros.core.kernel import kernel
 from endosfm3d_ros.core.lens import bent_by
-from endosfm3d_ros.core.reprojection import in_camera, magnified_at
-from endosfm3d_ros.core.scene import DISTORTION, FOCAL, PER_VIEW, SCALE, Scene
 
 _bent_by = kernel(bent_by)
 

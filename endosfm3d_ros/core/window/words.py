@@ -10,11 +10,11 @@ heard beside the present one's, which saw some of the same pictures.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from endosfm3d_ros.core import zoom_steps
-from endosfm3d_ros.core.bundle_adjustment import Solution
-from endosfm3d_ros.core.keyframe import Keyframe
-from endosfm3d_ros.core.scope import Scope
-from endosfm3d_ros.core.scope_told import zoom_variance
+from endosfm3d_ros.core.adjustment.bundle_adjustment import Solution
+from endosfm3d_ros.core.window import zoom_steps
+from endosfm3d_ros.core.window.keyframe import Keyframe
+from endosfm3d_ros.core.window.scope import Scope
+from endosfm3d_ros.core.window.scope_told import zoom_variance
 
 CARRIED_ZOOM = 0.003  # sigma of log zoom from one keyframe to the next, as the window has it
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.core.overlays import Box
+from endosfm3d_ros.core.picture.overlays import Box
 
 FOCAL_PER_WIDTH = 0.04, 10.0  # fields of view of 170 and 6 degrees
 FX_PER_FY = 0.4, 2.5  # pixels of squeezed video are no more oblong

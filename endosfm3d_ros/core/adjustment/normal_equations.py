@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from endosfm3d_ros.core.adjustment.scene import DISTORTION, POSE, RELIEF, SHARED
 from endosfm3d_ros.core.kernel import kernel
-from endosfm3d_ros.core.scene import DISTORTION, POSE, RELIEF, SHARED
 
 LEAST_CURVATURE = 1e-9  # of a point, so that each has a place
 

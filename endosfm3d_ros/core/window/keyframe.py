@@ -7,7 +7,7 @@ import numpy as np
 
 from endosfm3d_ros.core.geometry import rigid
 from endosfm3d_ros.core.lens import undistorted
-from endosfm3d_ros.core.zoom_steps import ZoomStep
+from endosfm3d_ros.core.window.zoom_steps import ZoomStep
 
 
 @dataclass(frozen=True)

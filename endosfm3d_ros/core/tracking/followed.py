@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core import tracks
-from endosfm3d_ros.core.anchor import Anchor
-from endosfm3d_ros.core.local_map import WINDOW, LocalMap
-from endosfm3d_ros.core.patches import Patches
+from endosfm3d_ros.core.adjustment.scene import NEAREST_MM
 from endosfm3d_ros.core.prepare import Window, warp_between
-from endosfm3d_ros.core.recognition import Looked
-from endosfm3d_ros.core.scene import NEAREST_MM
-from endosfm3d_ros.core.sight import Sight, values_at
+from endosfm3d_ros.core.tracking.anchor import Anchor
+from endosfm3d_ros.core.tracking.patches import Patches
+from endosfm3d_ros.core.tracking.recognition import Looked
+from endosfm3d_ros.core.tracking.sight import Sight, values_at
+from endosfm3d_ros.core.window.local_map import WINDOW, LocalMap
 
 FEWEST_LOST = 8  # points of a keyframe that are worth looking for
 FITTED = 2.0  # medians: a point that fitted worse was no good before it was lost

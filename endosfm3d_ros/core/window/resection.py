@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from endosfm3d_ros.core.adjustment.reprojection import pose_equations_of
+from endosfm3d_ros.core.adjustment.scene import NEAREST_MM
 from endosfm3d_ros.core.geometry import motion_from_vector, nearest_rotation
 from endosfm3d_ros.core.lens import distorted, undistorted
-from endosfm3d_ros.core.reprojection import pose_equations_of
-from endosfm3d_ros.core.scene import NEAREST_MM
 
 KERNEL = 2.5  # sigmas beyond which a residual loses its say (Cauchy)
 INLIER_SIGMAS = 5.0

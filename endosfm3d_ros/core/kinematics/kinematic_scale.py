@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from endosfm3d_ros.core.geometry import nearest_rotation, rotation_vectors, rotations
-from endosfm3d_ros.core.hand_eye import (
+from endosfm3d_ros.core.kinematics.hand_eye import (
     DELAY,
     DELAYS_S,
     FOCAL,
@@ -24,7 +24,7 @@ from endosfm3d_ros.core.hand_eye import (
     Steps,
     inverse_of,
 )
-from endosfm3d_ros.core.robot_path import RobotCurve
+from endosfm3d_ros.core.kinematics.robot_path import RobotCurve
 
 LEAST_FOCAL_SIGMA = 0.003  # of its log: no calibration is better
 LAG = 10  # steps; agreement is judged over about a second

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from endosfm3d_ros.core.geometry import rotation_vectors, skew
-from endosfm3d_ros.core.robot_path import RobotCurve
+from endosfm3d_ros.core.kinematics.robot_path import RobotCurve
 
 DELAYS_S = (-0.05, 0.4)  # how late pictures may be against the robot's stamps
 DELAY_SIGMA_S = 0.15

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from endosfm3d_ros.core.bundle_adjustment import Solution, adjust, adjust_freed
-from endosfm3d_ros.core.scene import (
+from endosfm3d_ros.core.adjustment.bundle_adjustment import Solution, adjust, adjust_freed
+from endosfm3d_ros.core.adjustment.scene import (
     BENDS,
     CENTRE,
     DISTORTION,
@@ -22,7 +22,7 @@ from endosfm3d_ros.core.scene import (
     Scene,
     Views,
 )
-from endosfm3d_ros.core.scope import Scope
+from endosfm3d_ros.core.window.scope import Scope
 
 BEND_SIGMAS = np.array([0.08, 0.11, 0.14, 0.05])  # see `bends_at`
 # Measured on rendered worlds: errors of tracks and maps are not independent, but tracks are stated
