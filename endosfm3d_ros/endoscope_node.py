@@ -290,7 +290,11 @@ class EndoscopeNode(GuardedLifecycleNode):
         head = header(self.get_clock().now().nanoseconds, '')
         trouble = self._kinematics.trouble if self._kinematics else ''
         values['scale'] = '; '.join(filter(None, [self._metric.progress, trouble]))
-        message = diagnostic_message(values, head, 'endosfm3d', level, sentence)
+        if level == DiagnosticStatus.OK and self._outputs.withheld:
+            level = DiagnosticStatus.WARN
+            sentence = f'no lengths are sent (require_metric); scale: {values["scale"]}'
+        name = self.get_fully_qualified_name().removeprefix('/')
+        message = diagnostic_message(values, head, name, level, sentence)
         self._diagnostics_topic.publish(message)
 
     def _tell_why_silent(self, now_s: float) -> None:

@@ -93,7 +93,8 @@ class Outputs:
         self._path_length: int = values['path.length']
 
     @property
-    def _withheld(self) -> bool:
+    def withheld(self) -> bool:
+        """Whether all that has lengths is kept back, as nothing tells the scale."""
         return self._require_metric and not self.scale.anchored
 
     def check_frame_id(self, frame_id: str) -> None:
@@ -142,7 +143,7 @@ class Outputs:
             ),
             'status': lambda: self._status(said, traffic, head),
         }
-        if self._tf_mode != 'none' and not self._withheld:
+        if self._tf_mode != 'none' and not self.withheld:
             yield (
                 '/tf',
                 TFMessage(
@@ -151,11 +152,11 @@ class Outputs:
             )
         grew = self._grow_path(said)
         for topic in PRIVATE_TOPICS:
-            if self._withheld and topic in METRIC_TOPICS:
+            if self.withheld and topic in METRIC_TOPICS:
                 continue
             if topic in make and wanted(topic):
                 yield topic, make[topic]()
-        if grew and not self._withheld and wanted('path'):
+        if grew and not self.withheld and wanted('path'):
             yield 'path', self._path
         self._previous = said
         if not said.repeats:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
 from robot import (
@@ -243,6 +244,11 @@ def test_metric_is_required_and_nothing_is_anchored_so_all_lengths_are_withheld(
     assert robot.answer_to(robot.message(wall(0)), told)['scale_state'] == 'nominal'
     robot.answer_to(robot.message(wall(2)), told)
     assert not any(robot.seen[topic] for topic in METRIC_ONLY)
+    robot.seen['diagnostics'].clear()
+    robot.wait(lambda: bool(robot.seen['diagnostics']), 'a diagnostics message')
+    status = robot.seen['diagnostics'][-1].status[0]
+    assert status.level == DiagnosticStatus.WARN
+    assert status.message == 'no lengths are sent (require_metric); scale: none'
 
 
 def test_tf_inverse_hangs_odom_under_the_camera(with_node: Callable[..., RobotWithNode]) -> None:

@@ -72,6 +72,11 @@ def frames(robot: Robot) -> set[tuple[str, str]]:
     return {(one.header.frame_id, one.child_frame_id) for one in links}
 
 
+def diagnosed(robot: Robot) -> set[str]:
+    """Whom `/diagnostics` told of, by name."""
+    return {message.status[0].name for message in robot.seen['diagnostics']}
+
+
 def test_two_nodes_do_not_disturb_each_other_while_one_of_them_plays_a_loop(
     two: TwoScopes,
 ) -> None:
@@ -91,6 +96,8 @@ def test_two_nodes_do_not_disturb_each_other_while_one_of_them_plays_a_loop(
     both = {('left_odom', 'left_optical'), ('right_odom', 'right_optical')}
     robot.wait(lambda: frames(robot) >= both, 'the motion of both')
     assert frames(robot) == both
+    names = {f'{side}/endosfm3d' for side in SIDES}
+    robot.wait(lambda: diagnosed(robot) == names, 'the diagnostics of both')
 
 
 def test_a_node_that_ended_offers_nothing_any_more(ros: None) -> None:
