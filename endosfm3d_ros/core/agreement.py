@@ -7,7 +7,8 @@ that the window saw from several places are where they are, network or not. So a
 taken for a scale, tilts and a bowl, and what is left of it for a Gaussian process over the picture
 whose spread is the network's own sigma (Rasmussen and Williams 2006, "Gaussian Processes for
 Machine Learning", section 2.2). Both are fitted to the points, each as sure as its parallax makes
-it. Where no point is near the map stays as the network said, and as unsure.
+it. Where no point is near the map stays as the network said, and as unsure; and near is what lies
+beside it at the same depth: what goes for a fold is nothing to the wall behind it.
 """
 
 from dataclasses import dataclass, replace
@@ -16,33 +17,38 @@ import cv2
 import numpy as np
 
 from endosfm3d_ros.core.adjustment.scene import bends_at
+from endosfm3d_ros.core.bilateral_grid import BilateralGrid
 from endosfm3d_ros.core.depth_map import DepthMap
 from endosfm3d_ros.core.tracking.sight import Sight, values_at
 
 FEWEST_POINTS = 20
 SMOOTH_SIGMAS = np.array([0.3, 0.06, 0.09, 0.11])  # of a map's log scale, its tilts and its bowl
 SMOOTH_NOISE = 0.1  # of a point against them: what is left for the relief
-REACH = 0.16  # of the network picture's width: so far errors go together
-REACH_DEPTH = 1.5  # and of log depth; much less of it notches edges at the grid's nodes
-ALONE = 0.5  # share of the network's sigma that no neighbour tells of
+REACH = 0.15  # of the network picture's width: so far errors go together
+REACH_DEPTH = 0.15  # and of log depth
+ALONE = 0.35  # share of the network's sigma that no neighbour tells of
 TRACK_FLOOR = 0.02  # of a point's log depth
 TRACK_DOUBT = 2.0  # tracks err together: a point is worth so many times less than they say
 KERNEL = 2.0  # sigmas beyond which a point loses its say (Cauchy)
 CELL_PX = 17  # of the points in a cell the surest speaks: its neighbours err as it does
+COMMON = np.float32(1.0 - ALONE**2)  # share of the network's variance that neighbours share
 LEAST_SIGMA = 1e-3  # of log depth: no network is surer
-NODE_PX = 14  # between the nodes of the relief's grid
+NODE_PX = 16  # between the nodes of the relief's grid
+LAYER = 0.5 * REACH_DEPTH  # and between its layers, of log depth
+BEYOND = 3.0  # reaches before the nearest point and behind the farthest they end
 
 
 @dataclass(frozen=True)
 class Relief:
     """
-    The local part of what a map is off by, on a grid whose corners are the picture's.
+    The local part of what a map is off by.
 
-    :param mean: (h', w') float32 to add to log depth, in the network's own sigmas.
-    :param left: (h', w') float32 share of the network's sigma that is left, 0..1.
+    :param mean: to add to log depth, in the network's own sigmas.
+    :param left: (h', w') float32 share of the network's sigma that is left, 0..1, on a grid whose
+        corners are the picture's.
     """
 
-    mean: np.ndarray
+    mean: BilateralGrid
     left: np.ndarray
 
 
@@ -65,7 +71,7 @@ class Agreement:
         log_sigma = depth_map.log_sigma
         added = self._smooth_picture(sight)
         if self.relief is not None:
-            added += log_sigma * _over(self.relief.mean, log_sigma.shape)
+            added += log_sigma * self.relief.mean.over(sight.log_depth)
             log_sigma = log_sigma * _over(self.relief.left, log_sigma.shape)
         return replace(depth_map, depth=depth_map.depth * np.exp(added), log_sigma=log_sigma)
 
@@ -161,7 +167,7 @@ def _smooth(seen: Seen, log_scale: float) -> np.ndarray:
 
 def _relief(sure: Seen, off: np.ndarray, sight: Sight, log_focal_sigma: float) -> Relief:
     """
-    The Gaussian process on a grid.
+    The Gaussian process on a grid; how sure it is, at each node's own depth.
 
     :param off: (N,) what is left of each point's log depth.
     """
@@ -171,25 +177,29 @@ def _relief(sure: Seen, off: np.ndarray, sight: Sight, log_focal_sigma: float) -
     stretched = log_focal_sigma * (sure.said - middle)
     error = np.sqrt((TRACK_DOUBT * sure.sigma) ** 2 + TRACK_FLOOR**2 + stretched**2)
     noise = ((error / sure.said_sigma) ** 2 + ALONE**2).astype(np.float32)
-    width = sight.log_depth.shape[1]
-    at, deep, shape = _nodes(sight.log_depth, middle)
-    places = _places(sure.points, sure.said, width)
-    between, across = _alike(places, places), _alike(_places(at, deep, width), places)
+    columns, rows, deep = _nodes(sight.log_depth, middle)
+    reach = REACH * sight.log_depth.shape[1]
+    u, v = sure.points.T
+    between = _alike(u, u, reach) * _alike(v, v, reach) * _alike(sure.said, sure.said, REACH_DEPTH)
+    between *= COMMON
     weight = np.ones_like(y)
     for _ in range(2):  # robust: reweighted
         _, told = cv2.solve(between + np.diag(noise / weight), y, flags=cv2.DECOMP_CHOLESKY)
         weight = 1.0 / (1.0 + (y - between @ told[:, 0]) ** 2 / (KERNEL**2 * noise))
     # OpenCV takes a third of LAPACK's time for a matrix of this size
     _, inverse = cv2.invert(between + np.diag(noise / weight), flags=cv2.DECOMP_CHOLESKY)
-    gain = across @ inverse  # (nodes, N)
-    known = np.einsum('mn,mn->m', across, gain)  # share of the network's variance
-    common = (
-        log_focal_sigma
-        * (deep - middle)
-        / np.maximum(values_at(sight.depth_sigma, at), LEAST_SIGMA)
-    )
-    left = np.sqrt(np.clip(1.0 - known + known * common**2, ALONE**2, 1.0))
-    return Relief((gain @ y).reshape(shape), left.reshape(shape).astype(np.float32))
+    beside = _alike(rows, v, reach)[:, None] * _alike(columns, u, reach)  # (h', w', N)
+    beside = COMMON * beside.reshape(deep.size, -1)
+    layers = _layers(sure.said)
+    told = (inverse @ y)[:, None] * _alike(sure.said, layers, REACH_DEPTH)
+    mean = (beside @ told).reshape(*deep.shape, len(layers))
+    across = beside * _alike(deep.ravel(), sure.said, REACH_DEPTH)
+    known = np.einsum('mn,mn->m', across, across @ inverse).reshape(deep.shape)
+    at = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    own = np.maximum(values_at(sight.depth_sigma, at), LEAST_SIGMA).reshape(deep.shape)
+    common = log_focal_sigma * (deep - middle) / own
+    left = np.sqrt(np.clip(1.0 - known + known * common**2, ALONE**2, 1.0))  # of the variance
+    return Relief(BilateralGrid(mean, layers[0], LAYER), left.astype(np.float32))
 
 
 def _one_a_cell(seen: Seen) -> np.ndarray:
@@ -200,30 +210,29 @@ def _one_a_cell(seen: Seen) -> np.ndarray:
     return order[first]
 
 
-def _nodes(log_depth: np.ndarray, middle: float) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    """The grid's nodes (M, 2) [network px], log depth (M,) there or the middle, and its shape."""
+def _nodes(log_depth: np.ndarray, middle: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The grid's columns (w',) and rows (h',) [network px], log depth (h', w') or the middle."""
     height, width = log_depth.shape
-    shape = max(height // NODE_PX, 2), max(width // NODE_PX, 2)
-    v, u = np.linspace(0, height - 1, shape[0]), np.linspace(0, width - 1, shape[1])
-    at = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
-    deep = values_at(log_depth, at).astype(np.float64)
-    return at, np.where(np.isfinite(deep), deep, middle), shape
+    rows = np.linspace(0, height - 1, max(height // NODE_PX, 2))
+    columns = np.linspace(0, width - 1, max(width // NODE_PX, 2))
+    at = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+    deep = values_at(log_depth, at).astype(np.float64).reshape(len(rows), len(columns))
+    return columns, rows, np.where(np.isfinite(deep), deep, middle)
 
 
-def _places(points: np.ndarray, log_depth: np.ndarray, width: int) -> np.ndarray:
-    """Pixels and log depth in the unit in which errors go together: (N, 3)
-    float32.
-    """
-    places = np.column_stack([points / (REACH * width), log_depth / REACH_DEPTH])
-    return places.astype(np.float32)
+def _layers(log_depth: np.ndarray) -> np.ndarray:
+    """Log depths of the grid's layers: all that points (N,) have a say in."""
+    first, last = (
+        end(log_depth) + way * BEYOND * REACH_DEPTH for end, way in ((np.min, -1), (np.max, 1))
+    )
+    return np.arange(first, last + LAYER, LAYER)
 
 
-def _alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Covariance of the network's error at places (M, 3) and (N, 3), in its sigmas: (M, N)
-    float32.
-    """
-    squared = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2.0 * (a @ b.T)
-    return np.float32(1.0 - ALONE**2) * np.exp(np.float32(-0.5) * np.maximum(squared, 0.0))
+def _alike(a: np.ndarray, b: np.ndarray, reach: float) -> np.ndarray:
+    """How far the network's errors go together at a (M,) and b (N,) of one axis: (M, N)."""
+    a, b = (np.asarray(one / reach, np.float32) for one in (a, b))
+    away = a[:, None] - b[None, :]
+    return np.exp(np.float32(-0.5) * away * away)
 
 
 def _over(grid: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

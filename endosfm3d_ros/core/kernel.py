@@ -12,6 +12,7 @@ SOURCES = (
     'adjustment/reprojection.py',
     'adjustment/scene.py',
     'adjustment/scene_step.py',
+    'bilateral_grid.py',
     'lens.py',
     'picture/circle.py',
     'tracking/warp.py',

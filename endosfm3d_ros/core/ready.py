@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 
+from endosfm3d_ros.core.bilateral_grid import BilateralGrid
 from endosfm3d_ros.core.kernel import kernel
 from endosfm3d_ros.core.picture.circle import consensus
 from endosfm3d_ros.core.tracking.warp import Warp
@@ -53,5 +54,6 @@ def _small_window() -> None:
     local_map.adjusted()
     resect(points, keyframe.pixels, centre, 1.0, keyframe.T_cam_world, focal, 0.1)
     consensus(keyframe.pixels, 1.0, 8, local_map.size)
+    BilateralGrid(np.zeros((2, 2, 2), np.float32), 0.0, 1.0).over(np.zeros((2, 2), np.float32))
     warp = Warp.fitted(keyframe.pixels, keyframe.pixels, local_map.size)
     warp.back(keyframe.pixels, warp(keyframe.pixels))

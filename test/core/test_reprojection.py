@@ -140,11 +140,11 @@ import numpy as np
 from endosfm3d_ros.core.picture import circle
 from endosfm3d_ros.core.adjustment import normal_equations, reprojection, scene_step
 from endosfm3d_ros.core.window import parallax
-from endosfm3d_ros.core import ready
+from endosfm3d_ros.core import bilateral_grid, ready
 from endosfm3d_ros.core.picture.circle import consensus
 
 ready.get_ready()
-rooms = circle, normal_equations, parallax, reprojection, scene_step
+rooms = bilateral_grid, circle, normal_equations, parallax, reprojection, scene_step
 loops = {
     f'{room.__name__}.{name}': one
     for room in rooms
@@ -160,6 +160,8 @@ for kind, distortion in (('advance', 0.0), ('orbit', -0.3), ('rest', 0.0)):
         local_map = adjusted(local_map)
     local_map.completed().forgotten()
 consensus(np.random.default_rng(0).uniform(0, 100, (50, 2)).astype(np.float32), 1, 9, (100, 90))
+grid = bilateral_grid.BilateralGrid(np.zeros((9, 8, 7), np.float32), np.float64(3.0), 0.1)
+grid.over(np.zeros((60, 50), np.float32))
 assert any(before.values())
 print({name for name, one in loops.items() if list(one.signatures) != before[name]})
 """
