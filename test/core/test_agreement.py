@@ -223,7 +223,7 @@ def test_points_on_a_tool_do_not_drag_the_tissue_along() -> None:
 
 
 def test_an_edge_is_not_smeared_across() -> None:
-    """A near fold that is told too near says nothing of the wall behind it, up to its very edge."""
+    """A near fold that is told too near says nothing of the wall behind it, up to the edge."""
     edge = np.where(U < 75, 20.0, 60.0)
     sight = sight_of((edge * np.where(U < 75, 0.9, 1.0)).astype(np.float32))
     rng = np.random.default_rng(1)
