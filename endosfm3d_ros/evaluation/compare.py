@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.evaluation.bootstrap import Interval, over_frames
 from endosfm3d_ros.evaluation.depth import DepthErrors, mean_depth_errors
+from endosfm3d_ros.evaluation.intervals import Interval, over_frames
 from endosfm3d_ros.evaluation.intrinsics import (
     IntrinsicsErrors,
     focal_length,

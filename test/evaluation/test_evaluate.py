@@ -374,7 +374,9 @@ def test_two_videos_are_summed_up_frame_by_frame_and_video_by_video(tmp_path, ca
     fx = json.loads(out.read_text())['all']['fx']
     assert fx['per_frame']['mean'] == pytest.approx(0.1 * 10 / 30)
     assert fx['per_video']['mean'] == pytest.approx(0.1 / 2)
-    assert (fx['per_video']['low'], fx['per_video']['high']) == pytest.approx((0.0, 0.1))
+    half = 12.7062 * 0.05  # of two videos
+    ends = pytest.approx((0.05 - half, 0.05 + half), rel=1e-4)
+    assert (fx['per_video']['low'], fx['per_video']['high']) == ends
     assert 'all videos' in capsys.readouterr().out
 
 
