@@ -52,8 +52,8 @@ def over_videos(videos: Sequence[Sequence[float]]) -> tuple[Interval, Interval]:
     Intervals over several videos: it is they that differ, since the next patient is another one.
 
     :param videos: the values of the frames of each video; none of them empty.
-    :return: of the mean over all frames (a ratio of sums, linearised: Cochran 1977, chapter 6), and of
-        the mean over the videos' means.
+    :return: of the mean over all frames (a ratio of sums, linearised: Cochran 1977, chapter 6),
+        and of the mean over the videos' means.
     """
     arrays = [np.asarray(video, np.float64) for video in videos]
     if not arrays or not all(len(array) for array in arrays):
