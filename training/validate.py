@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from endosfm3d_ros.evaluation.bootstrap import over_videos
 from endosfm3d_ros.evaluation.depth import depth_errors
 from endosfm3d_ros.evaluation.falloff import light_falloff
+from endosfm3d_ros.evaluation.intervals import over_videos
 from endosfm3d_ros.evaluation.protocols import WORLDS, Protocol
 from endosfm3d_ros.evaluation.trajectory import constant_forward, no_motion, trajectory_errors
 from training.data.dataset import Samples

@@ -15,12 +15,13 @@ from endosfm3d_ros.evaluation.compare import Evaluation, compare
 from endosfm3d_ros.evaluation.protocols import WORLDS, Protocol
 from endosfm3d_ros.evaluation.truth import Truth, read_truth_folder
 from endosfm3d_ros.evaluation.truth_bag import read_truth_bag
+from endosfm3d_ros.evaluation.truth_topics import TruthTopics
 from endosfm3d_ros.report.run import Run
 
 NEVER_S = 1e6  # when frames were sent that were not
 
 
-def read_truth(path: Path, topics: Mapping[str, str] | None = None) -> Truth:
+def read_truth(path: Path, topics: Mapping[str, str] | None = None) -> Truth | TruthTopics:
     """
     Read the truth of a clip: a folder (see `read_truth_folder`) or a bag (`read_truth_bag`).
 
@@ -36,28 +37,34 @@ def read_truth(path: Path, topics: Mapping[str, str] | None = None) -> Truth:
     return read_truth_folder(path)
 
 
-def against_truth(one: Run, truth: Truth, protocol: Protocol = WORLDS) -> Evaluation | None:
+def against_truth(
+    one: Run, truth: Truth | TruthTopics, protocol: Protocol = WORLDS
+) -> Evaluation | None:
     """
     The errors of a run; None for a run without frames.
 
     :param one: the run. Where its facts hold `stamps_ns`, the stamp that each frame of the clip
         was sent under, frames are told apart by it; else by `matching.clock`.
+    :param truth: of the clip; streams are brought to the run's pictures.
     """
     if not one.rows:
         return None
     sent = np.array(one.facts.get('stamps_ns') or [], np.int64)
-    if not len(sent):
-        return compare(one.estimate, one.depth_pictures(), truth, None, protocol)
-    if not truth.of_pictures:
-        raise ValueError(
-            "the run's pictures were sent under stamps of their own, and a bag's truth goes by "
-            'its poses: needed a run under the stamps of the bag; make it by: endosfm3d replay'
-        )
-    stamps = np.arange(len(truth.stamps)) + NEVER_S
-    count = min(len(sent), len(stamps))
-    stamps[:count] = (sent[:count] - sent[0]) * 1e-9
-    sent_truth = replace(truth, stamps=stamps)
-    return compare(one.estimate, one.depth_pictures(), sent_truth, int(sent[0]), protocol)
+    estimate, first_ns = one.estimate, None
+    if isinstance(truth, TruthTopics):
+        if len(sent):
+            raise ValueError(
+                "the run's pictures were sent under stamps of their own, and a bag's truth goes "
+                'by its stamps: needed a run under the stamps of the bag; make it by: '
+                'endosfm3d replay'
+            )
+        truth = truth.of_pictures(estimate.stamps_ns, estimate.cameras)
+    elif len(sent):
+        stamps = np.arange(len(truth.stamps)) + NEVER_S
+        count = min(len(sent), len(stamps))
+        stamps[:count] = (sent[:count] - sent[0]) * 1e-9
+        truth, first_ns = replace(truth, stamps=stamps), int(sent[0])
+    return compare(estimate, one.depth_pictures(), truth, first_ns, protocol)
 
 
 def read_facts(bag: Path, path: Path | None = None) -> dict[str, Any]:

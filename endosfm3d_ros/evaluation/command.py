@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--truth', type=Path, nargs='+', required=True,
         help='for each bag its truth: a folder (depth/%%04d.png: 16 bits of mm x 256, 0 unknown; '
         'truth.npz: K Nx3x3 [px], T_world_cam Nx4x4 [mm], stamps N [s]), or a bag with '
-        '/ground_truth/pose, camera_info and depth/image (under the stamps of poses)',
+        '/ground_truth/pose, camera_info and depth/image, each under stamps of its own (poses '
+        'are interpolated over 100 ms at most, depth is of the picture within 10 ms)',
     )  # fmt: skip
     parser.add_argument(
         '--protocol', default='worlds',

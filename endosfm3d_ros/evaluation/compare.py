@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from endosfm3d_ros.core.frame import Intrinsics
-from endosfm3d_ros.evaluation.bootstrap import Interval, over_frames
 from endosfm3d_ros.evaluation.depth import DepthErrors, mean_depth_errors
+from endosfm3d_ros.evaluation.intervals import Interval, over_frames
 from endosfm3d_ros.evaluation.intrinsics import (
     IntrinsicsErrors,
     focal_length,
@@ -32,7 +32,7 @@ from endosfm3d_ros.evaluation.trajectory import (
     snippet_errors,
     trajectory_errors,
 )
-from endosfm3d_ros.evaluation.truth import Truth
+from endosfm3d_ros.evaluation.truth import Placed, Truth
 
 DEPTH_FIGURES = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'delta1')
 NOT_IN_JSON = ('series', 'per_frame')
@@ -94,10 +94,12 @@ class Evaluation:
     :param protocol: how depth was scored.
     :param matched: frames with truth.
     :param unmatched: frames of the run without.
-    :param truth_frames: frames that the truth knows.
-    :param truth_unmatched: of these, how many the run has no frame for.
+    :param truth_frames: frames that the truth knows; of a bag, its poses.
+    :param truth_unmatched: of these, how many the run has no frame for; None of a bag, whose poses
+        have stamps of their own.
     :param matched_by: what the two clocks were compared by.
     :param truth_topics: of a bag, that the truth was read from, by role.
+    :param truth_placed: of a bag, how it was brought to the pictures.
     :param depth: of the run; None where no depth could be scored.
     :param depth_unscaled: the same, the run's millimetres taken at their word.
     :param depth_silent: depth images that say nothing where the truth does: in no error, but in
@@ -120,9 +122,10 @@ class Evaluation:
     matched: int
     unmatched: int
     truth_frames: int
-    truth_unmatched: int
+    truth_unmatched: int | None
     matched_by: str
     truth_topics: dict[str, str]
+    truth_placed: Placed | None
     depth: DepthErrors | None
     depth_unscaled: DepthErrors | None
     depth_silent: int
@@ -162,6 +165,7 @@ def compare(
         played it; default: see `matching.clock`.
     :param protocol: how depth is scored.
     """
+    placed = truth.placed
     matches = match(estimate.stamps_ns, truth.stamps, first_stamp_ns)
     if not len(matches.run):
         raise ValueError(
@@ -175,18 +179,20 @@ def compare(
     }
     scores, silent = score_depth(pictures, truth, frames, protocol)
     path = _longest_epoch(estimate.epochs[matches.run], estimate.T_odom_cam[matches.run])
-    order = matches.truth[path]
-    T_odom_cam, T_world_cam = estimate.T_odom_cam[matches.run][path], truth.T_world_cam[order]
+    met = matches.truth[path]
+    order = met if truth.numbers is None else truth.numbers[met]
+    T_odom_cam, T_world_cam = estimate.T_odom_cam[matches.run][path], truth.T_world_cam[met]
     seconds = (stamps_ns - stamps_ns[0]) * 1e-9
     per_frame = _per_frame(scores, K, K_true, snippet_errors(T_odom_cam, T_world_cam, order))
     return Evaluation(
         protocol=protocol.name,
         matched=len(matches.run),
         unmatched=matches.unmatched,
-        truth_frames=len(truth.stamps),
-        truth_unmatched=len(truth.stamps) - len(matches.run),
-        matched_by=matches.how,
+        truth_frames=placed.poses if placed else len(truth.stamps),
+        truth_unmatched=None if placed else len(truth.stamps) - len(matches.run),
+        matched_by=placed.how if placed else matches.how,
         truth_topics=dict(truth.topics),
+        truth_placed=placed,
         depth=mean_depth_errors([one.ours for one in scores], silent),
         depth_unscaled=mean_depth_errors([one.unscaled for one in scores], silent),
         depth_silent=silent,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from endosfm3d_ros.evaluation.compare import Evaluation
+from endosfm3d_ros.evaluation.truth import Placed
 
 WIDTH = 30
 
@@ -12,8 +13,8 @@ WIDTH = 30
 def table_of(one: Evaluation) -> str:
     """Everything a person wants to see of one run."""
     lines = [
-        f'  {one.matched} frames met their truth by {one.matched_by}; {one.unmatched} of the run '
-        f'and {one.truth_unmatched} of the truth did not. Protocol {one.protocol}.',
+        f'  {one.matched} frames met their truth by {one.matched_by}; {_unmatched(one)} did not. '
+        f'Protocol {one.protocol}.',
         *_topics(one),
         *_depth(one),
         *_path(one),
@@ -33,14 +34,34 @@ def videos_table(found: dict[str, dict[str, Any]]) -> str:
     return '\n'.join(lines)
 
 
+def placed_text(placed: Placed) -> str:
+    """How the poses and depth images of a bag's truth came to the pictures, in words."""
+    gap, step = placed.longest_gap_ms, placed.usual_step_ms
+    poses = f'interpolated over up to {gap:.3g} ms' if gap else 'of the very stamps'
+    text = f'poses {poses}; a frame is {step:.3g} ms'
+    if placed.depth_images:
+        text += f'; {placed.depth_met} of {placed.depth_images} depth images are of a picture'
+    if placed.depth_off_ms:
+        text += f', up to {placed.depth_off_ms:.2g} ms off it'
+    return text
+
+
+def _unmatched(one: Evaluation) -> str:
+    if one.truth_unmatched is None:
+        return f'{one.unmatched} of the run'
+    return f'{one.unmatched} of the run and {one.truth_unmatched} of the truth'
+
+
 def _topics(one: Evaluation) -> list[str]:
     named = ', '.join(f'{role} {topic}' for role, topic in one.truth_topics.items())
-    return [f'  truth: {named}'] if named else []
+    placed = [f'  {placed_text(one.truth_placed)}'] if one.truth_placed else []
+    return [f'  truth: {named}', *placed] if named else placed
 
 
 def _depth(one: Evaluation) -> list[str]:
     if one.depth is None:
-        rule = " (a bag's bears the stamp of a pose)" if 'depth' in one.truth_topics else ''
+        images = one.truth_placed.depth_images if one.truth_placed else 0
+        rule = f' (none of {images} lies within 10 ms of a picture)' if images else ''
         return [f'  depth: no depth image met a depth truth{rule}{_silent(one)}']
     names = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'delta1', 'delta2', 'delta3')
     rows = {

@@ -18,6 +18,29 @@ NO_TURN = 0.01  # R times its transpose is so far from one, or R is no rotation
 
 
 @dataclass(frozen=True)
+class Placed:
+    """
+    How a truth of streams with stamps of their own (`truth_topics.py`) was brought to pictures.
+
+    :param how: what the two clocks were compared by, for a person.
+    :param poses: of the stream.
+    :param longest_gap_ms: between two poses that one was interpolated of; 0 where all were met.
+    :param usual_step_ms: between pictures: what one frame means in errors per frame.
+    :param depth_images: of the stream.
+    :param depth_met: of these, how many are of a picture.
+    :param depth_off_ms: how far the worst of them is from its picture; None without any.
+    """
+
+    how: str
+    poses: int
+    longest_gap_ms: float
+    usual_step_ms: float
+    depth_images: int
+    depth_met: int
+    depth_off_ms: float | None
+
+
+@dataclass(frozen=True)
 class Truth:
     """
     What is known of a clip.
@@ -28,9 +51,10 @@ class Truth:
     :param circle: (N, 3) centre u, v and radius of the field of view [px]; None where it has none.
     :param depth_frames: numbers of the frames whose depth is known.
     :param read_depth: frame number -> its depth.
-    :param of_pictures: whether there is one stamp for each picture of the clip, in their order;
-        else for each pose.
+    :param numbers: (N,) whole frame numbers, rising, where pictures are missing in between;
+        default: none is missing.
     :param topics: of a bag, that it was read from, by role.
+    :param placed: how it was brought to a run's pictures; None where it was made of the pictures.
     """
 
     stamps: np.ndarray
@@ -39,8 +63,9 @@ class Truth:
     circle: np.ndarray | None
     depth_frames: frozenset[int]
     read_depth: Callable[[int], DepthTruth]
-    of_pictures: bool = True
+    numbers: np.ndarray | None = None
     topics: Mapping[str, str] = field(default_factory=dict)
+    placed: Placed | None = None
 
 
 def read_depth_picture(path: Path) -> np.ndarray:

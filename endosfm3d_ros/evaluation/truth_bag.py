@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The truth of a clip as ROS topics of a bag: poses, camera infos and depth images."""
 
-from bisect import bisect_right
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,11 @@ import numpy as np
 
 from endosfm3d_ros.bags.bag_frames import read_messages, topics_of
 from endosfm3d_ros.bags.nodes import STATUS, nodes_in
+from endosfm3d_ros.core.frame import Intrinsics
 from endosfm3d_ros.evaluation.lens import Lens
 from endosfm3d_ros.evaluation.sampling import DepthTruth
-from endosfm3d_ros.evaluation.truth import Truth, check_motions
+from endosfm3d_ros.evaluation.truth import check_motions
+from endosfm3d_ros.evaluation.truth_topics import Stream, TruthTopics
 from endosfm3d_ros.report import messages
 
 NAMESPACE = '/ground_truth'
@@ -37,17 +38,17 @@ OF_RUN = {  # another run as the truth
 OPTIONAL = ('depth', 'depth_camera_info')
 
 
-def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
+def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> TruthTopics:
     """
-    Read a rosbag2. The truth's frames are the stamps of its poses, which its depth images bear.
+    Read a rosbag2. Its poses, depth images and camera infos each go by their own stamps.
 
     :param path: a bag's folder or file.
     :param names: topics by role: `pose` (PoseStamped or Odometry of the optical frame in any
-        world), `camera_info` (of the input picture; one message stands for all that follow),
-        `depth` (Image 32FC1 [m] or 16UC1 [mm]; shows all of the input, unless) `depth_camera_info`
-        (says which window). Default: /ground_truth/..., else another run's own topics, else the
-        only topic of the type. Of a run all are taken or none, but for what is named: a true
-        pose beside a run does not make its depth true.
+        world), `camera_info` (of the input picture, at any size; one message stands for all that
+        follow), `depth` (Image 32FC1 [m] or 16UC1 [mm]; shows all of the input, unless)
+        `depth_camera_info` (says which window). Default: /ground_truth/..., else another run's own
+        topics, else the only topic of the type. Of a run all are taken or none, but for what is
+        named: a true pose beside a run does not make its depth true.
     """
     found = topics_of(path)
     topics = _choose(path, found, dict(names or {}))
@@ -60,43 +61,56 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> Truth:
     stamps_ns = sorted(poses)
     T_world_cam = np.stack([poses[stamp] for stamp in stamps_ns])
     check_motions(T_world_cam, f'{path}: of topic {topics["pose"]} message')
-    cameras = [_held(infos, stamp) for stamp in stamps_ns]
-    depth: dict[int, int] = {}
-    depth_infos: dict[int, Any] = {}
-    lenses: dict[int, Lens] = {}
-    if 'depth' in topics:
-        numbers = {stamp: number for number, stamp in enumerate(stamps_ns)}
-        for received_ns, message in read_messages(path, topics['depth']):
-            if (number := numbers.get(messages.stamp_ns(message))) is not None:
-                depth[number] = received_ns
-        if 'depth_camera_info' in topics:
-            depth_infos = _by_stamp(path, topics['depth_camera_info'], messages.camera)
-        if run := _run_of('depth', topics['depth'], found):
-            lenses = _lenses(path, topics['camera_info'], f'{run}/{STATUS}', found)
-
-    def read_depth(frame: int) -> DepthTruth:
-        stamp = stamps_ns[frame]
-        for _, message in read_messages(path, topics['depth'], depth[frame]):
-            if messages.stamp_ns(message) == stamp:
-                seen, window = messages.depth_mm(message), None
-                if depth_infos:
-                    window = _held(depth_infos, stamp)
-                if lenses and (lens := _held(lenses, stamp)).bends:
-                    window = window or cameras[frame].resized(*seen.shape[::-1])
-                    seen, window = lens.saw(seen, window)
-                return DepthTruth(seen, window, cameras[frame] if window else None)
-        raise ValueError(f'{path}: the depth image of stamp {stamp} ns is gone')
-
-    return Truth(
-        stamps=np.array(stamps_ns) * 1e-9,
-        K=np.stack([camera.matrix for camera in cameras]),
+    depth = _Depth(path, topics, _run_of('depth', topics.get('depth', ''), found), found)
+    return TruthTopics(
+        stamps_ns=np.array(stamps_ns, np.int64),
         T_world_cam=T_world_cam,
-        circle=None,
-        depth_frames=frozenset(depth),
-        read_depth=read_depth,
-        of_pictures=False,
+        cameras=Stream(infos),
+        depth_stamps_ns=np.array(sorted(depth.received_ns), np.int64),
+        read_depth=depth.read,
         topics=topics,
     )
+
+
+class _Depth:
+    """
+    The depth images of a bag, each read when asked for.
+
+    :ivar received_ns: stamp [ns] -> time of recording [ns].
+    """
+
+    def __init__(
+        self, path: Path, topics: dict[str, str], run: str | None, found: Collection[str]
+    ) -> None:
+        self._path, self._topic = path, topics.get('depth', '')
+        self.received_ns: dict[int, int] = {}
+        self._windows: Stream[Intrinsics] | None = None
+        self._lenses: Stream[Lens] | None = None
+        if not self._topic:
+            return
+        for received_ns, message in read_messages(path, self._topic):
+            self.received_ns[messages.stamp_ns(message)] = received_ns
+        if 'depth_camera_info' in topics:
+            windows = _by_stamp(path, topics['depth_camera_info'], messages.camera)
+            self._windows = Stream(windows) if windows else None
+        if run and (lenses := _lenses(path, topics['camera_info'], f'{run}/{STATUS}', found)):
+            self._lenses = Stream(lenses)
+
+    def read(self, stamp_ns: int, camera: Intrinsics) -> DepthTruth:
+        """
+        One depth image.
+
+        :param camera: of the input picture of then.
+        """
+        for _, message in read_messages(self._path, self._topic, self.received_ns[stamp_ns]):
+            if messages.stamp_ns(message) == stamp_ns:
+                seen = messages.depth_mm(message)
+                window = self._windows.at(stamp_ns) if self._windows else None
+                if self._lenses and (lens := self._lenses.at(stamp_ns)).bends:
+                    window = window or camera.resized(*seen.shape[::-1])
+                    seen, window = lens.saw(seen, window)
+                return DepthTruth(seen, window, camera if window else None)
+        raise ValueError(f'{self._path}: the depth image of stamp {stamp_ns} ns is gone')
 
 
 def _choose(path: Path, found: dict[str, str], names: dict[str, str]) -> dict[str, str]:
@@ -153,9 +167,3 @@ def _lenses(path: Path, camera_info: str, status: str, found: Collection[str]) -
 
 def _by_stamp(path: Path, topic: str, read: Any) -> dict[int, Any]:
     return {messages.stamp_ns(message): read(message) for _, message in read_messages(path, topic)}
-
-
-def _held(values: dict[int, Any], stamp_ns: int) -> Any:
-    """The value of a stamp; else the last one before it; else the first."""
-    stamps = sorted(values)
-    return values[stamps[max(bisect_right(stamps, stamp_ns) - 1, 0)]]

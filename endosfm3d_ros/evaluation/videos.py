@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from endosfm3d_ros.evaluation.bootstrap import over_videos
 from endosfm3d_ros.evaluation.compare import Evaluation
+from endosfm3d_ros.evaluation.intervals import over_videos
 
 
 def over_all(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Any]]:

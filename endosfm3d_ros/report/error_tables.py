@@ -4,6 +4,7 @@
 from html import escape
 
 from endosfm3d_ros.evaluation.compare import Evaluation
+from endosfm3d_ros.evaluation.table import placed_text
 from endosfm3d_ros.report.figures import Figures, table
 
 
@@ -29,7 +30,10 @@ def _topics(evaluation: Evaluation) -> str:
     named = (
         f'{role} <code>{escape(name)}</code>' for role, name in evaluation.truth_topics.items()
     )
-    return f' The truth: {", ".join(named)}.' if evaluation.truth_topics else ''
+    text = f' The truth: {", ".join(named)}.' if evaluation.truth_topics else ''
+    if evaluation.truth_placed:
+        text += f' Of it, {placed_text(evaluation.truth_placed)}.'
+    return text
 
 
 def _depth_table(figures: Figures, evaluation: Evaluation) -> str:

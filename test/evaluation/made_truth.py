@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,12 +28,13 @@ INPUT = Intrinsics(320, 256, 200.0, 210.0, 150.0, 120.0)
 SIZE = (80, 64)  # of the network picture: all of the input, a quarter of its size
 
 
-def true_cameras(count: int) -> np.ndarray:
-    """(N, 4, 4): a bent way that turns and comes nearer."""
-    T = np.tile(np.eye(4), (count, 1, 1))
-    for n in range(count):
-        T[n, :3, :3] = cv2.Rodrigues(np.array([0.01 * n, 0.02 * np.sin(n / 3), 0.005 * n]))[0]
-        T[n, :3, 3] = [3 * np.sin(n / 5), 0.3 * n, 1.0 * n]
+def true_cameras(count: float, step: float = 1.0) -> np.ndarray:
+    """(N, 4, 4): a bent way that turns and comes nearer, at every so many frames."""
+    frames = np.arange(0, count, step)
+    T = np.tile(np.eye(4), (len(frames), 1, 1))
+    for n, T_n in zip(frames, T, strict=True):
+        T_n[:3, :3] = cv2.Rodrigues(np.array([0.01 * n, 0.02 * np.sin(n / 3), 0.005 * n]))[0]
+        T_n[:3, 3] = [3 * np.sin(n / 5), 0.3 * n, 1.0 * n]
     return T
 
 
@@ -132,27 +134,50 @@ def write_folder(folder: Path, count: int = 30, first_s: float = 0.0) -> Path:
     return folder
 
 
-def write_bag(path: Path, count: int = 30, pose: type = PoseStamped, unit: str = '32FC1') -> Path:
-    """Write the truth as a bag of plain ROS messages, in metres."""
+def write_bag(
+    path: Path,
+    count: int = 30,
+    pose: type = PoseStamped,
+    unit: str = '32FC1',
+    *,
+    pose_step: float = 1.0,
+    late_ns: int = 0,
+    size: tuple[int, int] = (320, 256),
+) -> Path:
+    """
+    Write the truth as a bag of plain ROS messages, in metres.
+
+    :param pose_step: frames between two poses.
+    :param late_ns: by how much depth and camera info come after their frames.
+    :param size: of the picture that K belongs to.
+    """
     with McapWriter(path) as bag:
-        for number, T in enumerate(true_cameras(count)):
-            stamp_ns = FIRST_NS + number * FRAME_NS
+        for place, T in enumerate(true_cameras(count, pose_step)):
+            stamp_ns = FIRST_NS + round(place * pose_step * FRAME_NS)
             x, y, z, w = quaternion(T[:3, :3])
             message = pose()
             place = message.pose.pose if pose is Odometry else message.pose
             place.position.x, place.position.y, place.position.z = (T[:3, 3] * 1e-3).tolist()
             place.orientation.x, place.orientation.y = x, y
             place.orientation.z, place.orientation.w = z, w
-            info = CameraInfo(width=320, height=256, k=true_camera(number).matrix.ravel().tolist())
+            name = 'odometry' if pose is Odometry else 'pose'
+            _write(bag, f'/ground_truth/{name}', _stamped(message, stamp_ns), stamp_ns)
+        for number in range(count):
+            stamp_ns = FIRST_NS + number * FRAME_NS + late_ns
+            K = true_camera(number).resized(*size).matrix
+            info = CameraInfo(width=size[0], height=size[1], k=K.ravel().tolist())
             depth = true_depth(number)
             stored = depth * np.float32(1e-3) if unit == '32FC1' else depth.round().astype('<u2')
             image = Image(width=80, height=64, encoding=unit, step=80 * stored.itemsize)
             image.data = stored.tobytes()
-            name = 'odometry' if pose is Odometry else 'pose'
-            for topic, one in ((name, message), ('camera_info', info), ('depth/image', image)):
-                one.header.stamp.sec, one.header.stamp.nanosec = divmod(stamp_ns, 10**9)
-                _write(bag, f'/ground_truth/{topic}', one, stamp_ns)
+            for topic, one in (('camera_info', info), ('depth/image', image)):
+                _write(bag, f'/ground_truth/{topic}', _stamped(one, stamp_ns), stamp_ns)
     return path
+
+
+def _stamped(message: Any, stamp_ns: int) -> Any:
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp_ns, 10**9)
+    return message
 
 
 def _write(bag: McapWriter, topic: str, message: object, stamp_ns: int) -> None:

@@ -24,8 +24,9 @@ NO_MISTAKE = Mistakes()
 def evaluated(tmp_path, wrong=NO_MISTAKE, truth=None, *options):
     """The JSON of the command on a run with these mistakes."""
     truth = truth or write_folder(tmp_path / 'truth')
-    bag = write_run(tmp_path / 'run.mcap', wrong)
-    out = tmp_path / 'errors.json'
+    bag, out = tmp_path / 'run.mcap', tmp_path / 'errors.json'
+    if not bag.exists():
+        write_run(bag, wrong)
     code = main(['evaluate', str(bag), '--truth', str(truth), '--json', str(out), *options])
     assert code == 0
     return json.loads(out.read_text())
@@ -62,20 +63,75 @@ def test_a_bag_is_as_good_a_truth_as_a_folder(tmp_path, pose, unit):
     assert found['intrinsics']['fx'] == 0.0
 
 
-def test_depth_of_a_bag_whose_poses_have_stamps_of_their_own_is_not_met_and_it_is_said_why(
-    tmp_path, monkeypatch, capsys
+def test_a_tracker_s_poses_are_interpolated_at_the_stamps_of_the_pictures(tmp_path, capsys):
+    """Poses every 9.6 ms, pictures every 40."""
+    truth = write_bag(tmp_path / 'truth.mcap', pose_step=0.24)
+    found = evaluated(tmp_path, Mistakes(offset=(0.5, 0.0, 0.0)), truth)
+    assert (found['matched'], found['truth_frames'], found['truth_unmatched']) == (30, 125, None)
+    exact = evaluated(tmp_path, Mistakes(offset=(0.5, 0.0, 0.0)), write_folder(tmp_path / 'truth'))
+    for name, value in exact['trajectory'].items():
+        assert found['trajectory'][name] == pytest.approx(value, rel=1e-3, abs=2e-3)
+    assert found['depth']['frames'] == 30
+    said = capsys.readouterr().out
+    assert 'poses interpolated over up to 9.6 ms; a frame is 40 ms; 30 of 30 depth im' in said
+    bag, page = tmp_path / 'run.mcap', tmp_path / 'run.html'
+    assert main(['report', str(bag), '--truth', str(tmp_path / 'truth.mcap')]) == 0
+    assert 'interpolated over up to 9.6 ms' in page.read_text()
+
+
+def test_a_step_over_dropped_frames_is_no_step_whatever_the_rate_of_the_poses(tmp_path):
+    kept = tuple(n for n in range(30) if n not in (4, 5, 17))
+    wrong = Mistakes(frames=kept, offset=(0.5, 0.0, 0.0))
+    found = evaluated(tmp_path, wrong, write_bag(tmp_path / 'truth.mcap', pose_step=0.25))
+    exact = evaluated(tmp_path, wrong, write_folder(tmp_path / 'truth'))
+    assert len(kept) == found['matched'] == found['trajectory']['frames']
+    for name, value in exact['trajectory'].items():
+        assert found['trajectory'][name] == pytest.approx(value, abs=1e-9)
+
+
+@pytest.mark.parametrize(('late_ms', 'met'), [(3, 30), (-3, 30), (9, 30), (11, 0)])
+def test_depth_and_camera_infos_a_little_off_are_of_the_picture_and_it_is_said_how_far(
+    tmp_path, late_ms, met, capsys
 ):
-    plain = made_truth._write
+    truth = write_bag(tmp_path / 'truth.mcap', late_ns=late_ms * 1_000_000)
+    found = evaluated(tmp_path, truth=truth)
+    assert (found['matched'], found['truth_placed']['depth_met']) == (30, met)
+    said = capsys.readouterr().out
+    if met:
+        assert (found['depth']['frames'], found['intrinsics']['fx']) == (30, 0.0)
+        assert found['depth_unscaled']['abs_rel'] < 1e-6
+        assert f'30 of 30 depth images are of a picture, up to {abs(late_ms)} ms off it' in said
+    else:  # the K before is held
+        assert (found['depth'], found['intrinsics']['fx'] > 0) == (None, True)
+        assert 'met a depth truth (none of 30 lies within 10 ms of a picture)' in said
 
-    def write(bag, topic, message, stamp_ns):
-        if topic == '/ground_truth/pose':
-            message.header.stamp.nanosec += 3_000_000
-        plain(bag, topic, message, stamp_ns)
 
-    monkeypatch.setattr(made_truth, '_write', write)
-    found = evaluated(tmp_path, truth=write_bag(tmp_path / 'truth.mcap'))
-    assert (found['matched'], found['depth']) == (30, None)
-    assert "met a depth truth (a bag's bears the stamp of a pose)" in capsys.readouterr().out
+def test_a_picture_in_a_hole_of_the_poses_has_no_truth(tmp_path, capsys):
+    """Poses every 120 ms: only the pictures that lie on one are known."""
+    found = evaluated(tmp_path, truth=write_bag(tmp_path / 'truth.mcap', pose_step=3.0))
+    assert (found['matched'], found['unmatched']) == (10, 20)
+    assert found['trajectory']['ate_se3'] == pytest.approx(0, abs=1e-9)
+    assert 'poses of the very stamps; a frame is 40 ms' in capsys.readouterr().out
+    bag = write_run(tmp_path / 'off.mcap', Mistakes(late_ns=FRAME_NS // 2))
+    assert main(['evaluate', str(bag), '--truth', str(tmp_path / 'truth.mcap')]) == 1
+    error = capsys.readouterr().err
+    assert 'none lies between two poses at most 100 ms apart' in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize('size', [(640, 512), (160, 128)])
+def test_a_true_camera_of_another_picture_size_is_brought_to_the_run_s(tmp_path, size):
+    found = evaluated(tmp_path, truth=write_bag(tmp_path / 'truth.mcap', size=size))
+    for name in ('fx', 'fy', 'cx', 'cy'):
+        assert found['intrinsics'][name] == pytest.approx(0, abs=1e-12)
+    assert found['depth_unscaled']['abs_rel'] < 1e-6
+
+
+def test_a_true_camera_of_a_picture_of_another_shape_is_refused(tmp_path, capsys):
+    bag = write_run(tmp_path / 'run.mcap', Mistakes(frames=(0, 1, 2)))
+    truth = write_bag(tmp_path / 'truth.mcap', 3, size=(640, 480))
+    assert main(['evaluate', str(bag), '--truth', str(truth)]) == 1
+    error = capsys.readouterr().err
+    assert 'of a 640x480 picture, the run had 320x256' in error and error.count('\n') == 1
 
 
 def test_a_bag_is_no_truth_of_pictures_that_were_sent_under_other_stamps(tmp_path, capsys):
@@ -283,18 +339,27 @@ def test_dropped_frames_are_counted_and_change_no_error(tmp_path):
 def test_stamps_two_frames_late_on_one_clock_meet_the_truth_of_two_frames_later(tmp_path):
     truth = write_bag(tmp_path / 'truth.mcap')
     found = evaluated(tmp_path, Mistakes(late_ns=2 * FRAME_NS), truth)
-    assert (found['matched'], found['unmatched'], found['truth_unmatched']) == (28, 2, 2)
+    assert (found['matched'], found['unmatched'], found['truth_unmatched']) == (28, 2, None)
     # frame n of the run stands beside frame n + 2 of the truth
     zoom = 1 + 0.2 * np.sin(np.arange(30) / 6)
     assert found['intrinsics']['fx'] == pytest.approx(np.abs(zoom[:-2] / zoom[2:] - 1).mean())
     assert found['intrinsics']['zoom_lag'] == pytest.approx(0.08, abs=0.01)
 
 
-def test_stamps_a_third_of_a_frame_late_meet_the_same_frames(tmp_path):
+def test_stamps_a_third_of_a_frame_late_meet_the_same_frames_of_a_folder(tmp_path):
+    truth = write_folder(tmp_path / 'truth', first_s=made_truth.FIRST_NS * 1e-9)
+    found = evaluated(tmp_path, Mistakes(late_ns=FRAME_NS // 3), truth)
+    assert (found['matched'], found['unmatched'], found['matched_by']) == (30, 0, 'one clock')
+    assert found['intrinsics']['fx'] == 0.0
+
+
+def test_stamps_a_third_of_a_frame_late_are_behind_the_poses_of_a_bag(tmp_path):
+    """A third of each step of the truth's, but for the last picture, behind all poses."""
     truth = write_bag(tmp_path / 'truth.mcap')
     found = evaluated(tmp_path, Mistakes(late_ns=FRAME_NS // 3), truth)
-    assert (found['matched'], found['unmatched']) == (30, 0)
-    assert found['intrinsics']['fx'] == 0.0
+    assert (found['matched'], found['unmatched'], found['intrinsics']['fx']) == (29, 1, 0.0)
+    assert 0.01 < found['trajectory']['ate_se3'] < 0.4
+    assert found['truth_placed']['longest_gap_ms'] == 40.0
 
 
 def test_two_videos_are_summed_up_frame_by_frame_and_video_by_video(tmp_path, capsys):
@@ -309,7 +374,9 @@ def test_two_videos_are_summed_up_frame_by_frame_and_video_by_video(tmp_path, ca
     fx = json.loads(out.read_text())['all']['fx']
     assert fx['per_frame']['mean'] == pytest.approx(0.1 * 10 / 30)
     assert fx['per_video']['mean'] == pytest.approx(0.1 / 2)
-    assert (fx['per_video']['low'], fx['per_video']['high']) == pytest.approx((0.0, 0.1))
+    half = 12.7062 * 0.05  # of two videos
+    ends = pytest.approx((0.05 - half, 0.05 + half), rel=1e-4)
+    assert (fx['per_video']['low'], fx['per_video']['high']) == ends
     assert 'all videos' in capsys.readouterr().out
 
 
