@@ -28,8 +28,8 @@ from endosfm3d_ros.bundle import BundleError, open_bundle
 from endosfm3d_ros.engines.choose import DepthGraphs
 from endosfm3d_ros.engines.engine import EngineError
 from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth
-from endosfm3d_ros.messages_in import image_to_rgb
 from endosfm3d_ros.outputs import Outputs
+from endosfm3d_ros.pictures_in import image_to_rgb
 from endosfm3d_ros.replay import add_parameter_argument, parameters_from
 from endosfm3d_ros.report.build import build_report
 from endosfm3d_ros.report.run import read_run

@@ -27,8 +27,8 @@ from endosfm3d_ros.allocator import keep_freed_pictures
 from endosfm3d_ros.bags.frames import open_frames
 from endosfm3d_ros.bags.source import FrameSource
 from endosfm3d_ros.core.frame import Frame
-from endosfm3d_ros.messages_in import image_to_rgb
 from endosfm3d_ros.outfile import check_outfile, write_outfile
+from endosfm3d_ros.pictures_in import image_to_rgb
 from endosfm3d_ros.typed import check_count, check_topic
 
 DEFAULT_TOPIC = '/endoscope/image_raw'

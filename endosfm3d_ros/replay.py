@@ -35,9 +35,10 @@ from endosfm3d_ros.evaluation.against_truth import against_truth, read_truth
 from endosfm3d_ros.evaluation.table import table_of
 from endosfm3d_ros.inputs import Inputs
 from endosfm3d_ros.kinematics_bag import BagKinematics
-from endosfm3d_ros.messages_in import image_to_rgb, rectified
+from endosfm3d_ros.messages_in import rectified
 from endosfm3d_ros.metric import Metric
 from endosfm3d_ros.outputs import Outputs, Traffic
+from endosfm3d_ros.pictures_in import image_to_rgb
 from endosfm3d_ros.report.run import read_run
 
 

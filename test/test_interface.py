@@ -10,8 +10,8 @@ from endosfm3d_ros import parameters
 from endosfm3d_ros.core.frame import Reconstruction
 from endosfm3d_ros.core.picture.rectify import COEFFICIENTS
 from endosfm3d_ros.diagnostics import Diagnostics
-from endosfm3d_ros.messages_in import ENCODINGS
 from endosfm3d_ros.outputs import METRIC_TOPICS, PRIVATE_TOPICS, Outputs, Traffic, queue_depth
+from endosfm3d_ros.pictures_in import ENCODINGS
 from test.one_answer import one_answer
 
 PAGE = (Path(__file__).parents[1] / 'docs' / 'interface.md').read_text()

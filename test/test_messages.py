@@ -5,6 +5,7 @@ import struct
 import zlib
 from array import array
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 from cv_bridge import CvBridge
 from geometry_msgs.msg import Pose
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from sensor_msgs_py.point_cloud2 import read_points
 
 from endosfm3d_ros import messages_out as out
 from endosfm3d_ros import parameters
+from endosfm3d_ros.bags.recording import McapWriter
 from endosfm3d_ros.core.frame import Intrinsics, Motion, Reconstruction
 from endosfm3d_ros.core.geometry import (
     motion_from_vector,
@@ -26,15 +29,15 @@ from endosfm3d_ros.core.geometry import (
 from endosfm3d_ros.core.lens import distorted
 from endosfm3d_ros.core.picture.rectify import rectified_boxes
 from endosfm3d_ros.messages_in import (
-    ENCODINGS,
     calibration_from,
     frame_from,
-    image_to_rgb,
     rectified,
     robot_motion,
     stamp_of,
 )
 from endosfm3d_ros.outputs import Outputs, Traffic
+from endosfm3d_ros.pictures_in import ENCODINGS, image_to_rgb
+from training.data.streams import stream
 
 H, W = 6, 8
 RNG = np.random.default_rng(0)
@@ -133,6 +136,41 @@ def claiming(width: int, height: int) -> CompressedImage:
     return CompressedImage(format='png', data=array('B', data))
 
 
+@pytest.mark.parametrize('encoding', ['BGR8', 'MONO16', 'Bayer_RGGB8', 'YUV422'])
+def test_an_encoding_is_known_however_its_letters_are_written(encoding: str) -> None:
+    message = image(encoding.lower())
+    wanted = image_to_rgb(message)
+    message.encoding = encoding
+    assert np.array_equal(image_to_rgb(message), wanted)
+
+
+GREY = cv2.resize(RNG.integers(0, 256, (8, 10), np.uint8), (80, 60))
+COMPRESSED = {
+    'bgr8; jpeg compressed bgr8': np.dstack([GREY, 255 - GREY, GREY // 2]),
+    'mono16; png compressed ': GREY * np.uint16(256) + 100,
+    **{text: GREY.astype(depth) << 8 * (depth == np.uint16) for text, _, depth in MOSAICS},
+}
+
+
+@pytest.mark.parametrize('what', [*sorted(ENCODINGS), *COMPRESSED])
+@pytest.mark.parametrize('big', [0, 1])
+def test_training_sees_the_pixels_that_the_node_sees(what: str, big: int, tmp_path: Path) -> None:
+    if what in COMPRESSED:
+        codec = f'.{what.partition("; ")[2].split()[0]}'
+        data = cv2.imencode(codec, COMPRESSED[what])[1].tobytes()
+        message: Any = CompressedImage(format=what, data=array('B', data))
+        message.header = image('rgb8').header
+    else:
+        message = image(what, pad=5)
+        message.is_bigendian = big
+    kind, raw = f'sensor_msgs/msg/{type(message).__name__}', serialize_message(message)
+    with McapWriter(tmp_path / 'bag.mcap') as bag:
+        bag.write('/image', kind, raw, 10**18, 10**18)
+    (clip,) = stream(tmp_path / 'bag.mcap')
+    (trained,) = clip.frames()
+    assert np.array_equal(trained.image, frame_from(message).image)
+
+
 def changed(**changes: Any) -> Image:
     message = image('rgb8')
     for name, value in changes.items():
@@ -153,6 +191,7 @@ def changed(**changes: Any) -> Image:
         (changed(width=100_000), 'needed sides of 1 to'),
         (CompressedImage(format='jpeg', data=array('B', [1, 2, 3])), 'can not be decoded'),
         (CompressedImage(format='jpeg'), 'can not be decoded'),
+        (image('uyvy', width=3), 'uyvy needs an even width, found 3'),
         (claiming(200_000, 200_000), 'can not be decoded'),
     ],
 )

@@ -120,8 +120,14 @@ def test_training_never_imports_the_node_or_ros() -> None:
             'engines',
             'allocator',
             'compiled',
+            'pictures_in',
             'threads',
         }, path
+
+
+@pytest.mark.parametrize('name', ['allocator', 'compiled', 'pictures_in', 'threads'])
+def test_what_training_takes_of_the_runtime_needs_no_ros(name: str) -> None:
+    assert not roots(PACKAGE / f'{name}.py') & ROS
 
 
 def test_init_files_are_empty() -> None:
