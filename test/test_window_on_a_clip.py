@@ -275,3 +275,33 @@ def test_a_picture_that_comes_twice_is_answered_as_before_under_noise_reduction(
     assert said.mixed == pytest.approx(0.5, abs=0.1)
     pipeline.change(Settings(undo_noise_reduction=False))
     assert pipeline.step(replace(sent[0], stamp_ns=10**12)).mixed == 0
+
+
+def test_a_map_s_number_stays_until_the_next_begins_though_nothing_is_seen_meanwhile(
+    network: DepthGraphs, frames: list[Frame]
+):
+    sent = mixed(frames[:16], 0.5)
+    black = replace(sent[13], image=np.zeros_like(sent[13].image))
+    pipeline = Pipeline(network, open_bundle('compact').sizes, Settings())
+    numbers = [pipeline.step(one).map_number for one in sent[:12]]
+    pipeline.change(Settings(undo_noise_reduction=False))
+    numbers += [pipeline.step(one).map_number for one in (sent[12], black, *sent[14:])]
+    assert numbers[-5:] == [1, 1, 1, 2, 2] and numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize('other', ['size', 'name'])
+def test_another_camera_s_pictures_after_a_reset_are_left_as_they_come(
+    network: DepthGraphs, frames: list[Frame], other: str
+):
+    sent = mixed(frames[:12], 0.5)
+    pipeline = Pipeline(network, open_bundle('compact').sizes, Settings())
+    for one in sent[:10]:
+        pipeline.step(one)
+    pipeline.reset()
+    assert pipeline.step(sent[10]).mixed > 0  # it is the same camera
+    pipeline.reset()
+    if other == 'size':
+        said = pipeline.step(replace(sent[11], image=sent[11].image[8:-8, 10:-10].copy()))
+    else:
+        said = pipeline.step(replace(sent[11], frame_id='another scope'))
+    assert said.mixed == 0 and said.epoch == 2
