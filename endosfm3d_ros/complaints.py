@@ -4,7 +4,8 @@
 import re
 import threading
 
-VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")  # what changes from picture to picture
+# what changes from picture to picture: quoted words, and numbers as Python writes them
+VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|-?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|\b(?:nan|inf)\b)")
 PAUSE_S = 5.0
 ROOM = 64
 
