@@ -305,3 +305,18 @@ def test_another_camera_s_pictures_after_a_reset_are_left_as_they_come(
     else:
         said = pipeline.step(replace(sent[11], frame_id='another scope'))
     assert said.mixed == 0 and said.epoch == 2
+
+
+@pytest.mark.parametrize(('level', 'reason'), [(0, 'black'), (255, 'washed_out')])
+def test_nothing_is_made_of_a_picture_that_is_only_what_the_camera_kept_of_the_one_before(
+    network: DepthGraphs, frames: list[Frame], level: int, reason: str
+):
+    lit = [
+        *frames[:14],
+        *(replace(one, image=np.full_like(one.image, level)) for one in frames[14:17]),
+    ]
+    pipeline = Pipeline(network, open_bundle('compact').sizes, Settings())
+    said = [pipeline.step(one) for one in mixed([*lit, frames[17]], 0.5)]
+    assert said[13].valid and said[13].mixed > 0.4
+    assert [one.reason for one in said[14:17]] == 3 * [reason]
+    assert said[17].valid and said[17].map_number == said[13].map_number

@@ -135,7 +135,7 @@ class Pipeline:
         picture, inside = prepare(image, window), _inside(look.field, window, frame, past)
         raw = picture if image is frame.image else prepare(frame.image, window)
         mask = inside.mask
-        verdict = self._judge(raw, mask, window, past)
+        verdict = self._judge(picture, raw, mask, window, past)
         if past and verdict.valid and past.answers(verdict, inside, self.settings, given):
             return self._shown_again(frame, state, past, look, verdict)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
@@ -323,13 +323,18 @@ class Pipeline:
         return echo, echo.undone(image, past.image)
 
     def _judge(
-        self, picture: np.ndarray, mask: np.ndarray, window: Window, past: Past | None
+        self,
+        picture: np.ndarray,
+        raw: np.ndarray,
+        mask: np.ndarray,
+        window: Window,
+        past: Past | None,
     ) -> validity.Validity:
         before = past.raw if past and past.window == window else None
         repeats = past.verdict.repeats if past else 0
         chosen = self.settings
         return validity.judge(
-            picture, mask, before, repeats, chosen.frozen_after, chosen.tissue_colour
+            picture, mask, before, repeats, chosen.frozen_after, chosen.tissue_colour, raw
         )
 
     def _camera_estimate(
