@@ -10,6 +10,11 @@ PAUSE_S = 5.0
 ROOM = 64
 
 
+def kind(sentence: str) -> str:
+    """A sentence without what varies in it."""
+    return VARIES.sub('#', sentence)
+
+
 class Complaints:
     """
     Decides which sentences deserve a line in the log; safe between threads.
@@ -30,7 +35,7 @@ class Complaints:
         :param now_s: a steady clock [s].
         :return: the line to log; None where the same was said less than `PAUSE_S` ago.
         """
-        key = VARIES.sub('#', sentence)
+        key = kind(sentence)
         with self._lock:
             said_s, held_back = self._said.pop(key, (float('-inf'), 0))
             due = now_s - said_s >= PAUSE_S
