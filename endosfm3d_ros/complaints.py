@@ -4,9 +4,15 @@
 import re
 import threading
 
-VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")  # what changes from picture to picture
+# what changes from picture to picture: quoted words, and numbers as Python writes them
+VARIES = re.compile(r"'[^']*'|\"[^\"]*\"|-?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|\b(?:nan|inf)\b)")
 PAUSE_S = 5.0
 ROOM = 64
+
+
+def kind(sentence: str) -> str:
+    """A sentence without what varies in it."""
+    return VARIES.sub('#', sentence)
 
 
 class Complaints:
@@ -29,7 +35,7 @@ class Complaints:
         :param now_s: a steady clock [s].
         :return: the line to log; None where the same was said less than `PAUSE_S` ago.
         """
-        key = VARIES.sub('#', sentence)
+        key = kind(sentence)
         with self._lock:
             said_s, held_back = self._said.pop(key, (float('-inf'), 0))
             due = now_s - said_s >= PAUSE_S

@@ -279,16 +279,17 @@ class EndoscopeNode(GuardedLifecycleNode):
 
     def _report(self) -> None:
         self._patient.is_open = True  # until the next picture
-        if self.state == 'active' and self._kinematics:
+        is_active = self.state == 'active'  # else the inputs are closed
+        if is_active and self._kinematics:
             self._kinematics.look()
         now_s = time.monotonic()
-        if self.state == 'active' and self._silence.is_worth_a_line(now_s):
+        if is_active and self._silence.is_worth_a_line(now_s):
             self._tell_why_silent(now_s)
         level, sentence, values = self._diagnostics.report(now_s)
-        if self.state != 'active' and level != DiagnosticStatus.ERROR:
+        if not is_active and level != DiagnosticStatus.ERROR:
             return
         head = header(self.get_clock().now().nanoseconds, '')
-        trouble = self._kinematics.trouble if self._kinematics else ''
+        trouble = self._kinematics.trouble if is_active and self._kinematics else ''
         values['scale'] = '; '.join(filter(None, [self._metric.progress, trouble]))
         if level == DiagnosticStatus.OK and self._outputs.withheld:
             level = DiagnosticStatus.WARN

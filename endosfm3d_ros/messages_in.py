@@ -15,6 +15,7 @@ from endosfm3d_ros.core.picture.rectify import Calibration, rectified_boxes, rec
 from endosfm3d_ros.pictures_in import image_to_rgb
 
 MM_PER_METRE = 1e3
+FARTHEST_M, SHORTEST_TURN = 1e9, 1e-9  # of a pose; what is beyond no fit can square or divide by
 
 
 def frame_from(message: Any, camera_frame_id: str = '', camera: Intrinsics | None = None) -> Frame:
@@ -43,12 +44,16 @@ def robot_motion(position: Any, orientation: Any) -> np.ndarray:
     :param position: geometry_msgs/Point or Vector3 [m].
     :param orientation: geometry_msgs/Quaternion of any length.
     :return: (4, 4) [mm].
-    :raises ValueError: it is not finite, or the quaternion is zero.
+    :raises ValueError: it is not finite, farther away than anything, or the quaternion is zero.
     """
     place = np.array([position.x, position.y, position.z])
     turn = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
-    if not np.isfinite(place).all() or not np.isfinite(turn).all() or not turn.any():
-        raise ValueError(f'a pose at {place} with quaternion {turn}; needed finite numbers, not 0')
+    is_near = (np.abs(place) <= FARTHEST_M).all()
+    if not is_near or not SHORTEST_TURN <= np.abs(turn).max() <= 1 / SHORTEST_TURN:
+        raise ValueError(
+            f'a pose at {place.tolist()} with quaternion {turn.tolist()}; needed finite numbers '
+            f'within {FARTHEST_M:g} m, and a quaternion that is not 0'
+        )
     return rigid(rotation_from_quaternion(*turn.tolist()), place * MM_PER_METRE)
 
 

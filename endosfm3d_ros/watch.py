@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
+from endosfm3d_ros.complaints import kind as kind_of
 from endosfm3d_ros.core.picture.deinterlace import is_interlaced
 from endosfm3d_ros.messages_in import frame_from
 from endosfm3d_ros.silence import IMAGE_TYPES, Offer, offers_on, pictures_there, why_silent
@@ -48,7 +49,7 @@ class Watched:
     :param backward_stamps: pictures stamped before the one before.
     :param repeated_stamps: pictures stamped as the one before.
     :param pictures: 'encoding WIDTHxHEIGHT in FRAME' of the pictures that were read, with counts.
-    :param refusals: what the node would refuse them for, with counts.
+    :param refusals: what the node would refuse them for, with counts; numbers of the first one.
     :param combed: of them, how many look interlaced.
     :param why_silent: why nothing came; '' where something did.
     """
@@ -91,6 +92,7 @@ class Watch:
         self._read_next_s = 0.0
         self.pictures: dict[str, int] = {}
         self.refusals: dict[str, int] = {}
+        self._refusal_of: dict[str, str] = {}  # a kind of refusal -> the first of it
         self.combed = 0
 
     def take(self, raw: bytes, info: MessageInfo) -> None:
@@ -150,6 +152,7 @@ class Watch:
             self.combed += is_interlaced(frame_from(message).image)
         except ValueError as error:
             why = ' '.join(str(error).split())
+            why = self._refusal_of.setdefault(kind_of(why), why)
             self.refusals[why] = self.refusals.get(why, 0) + 1
 
 

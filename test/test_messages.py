@@ -313,7 +313,15 @@ def test_a_robot_s_pose_is_read_in_millimetres_whatever_its_quaternion_s_length(
 
 
 @pytest.mark.parametrize(
-    'values', [(0.0,) * 7, (np.nan, 0, 0, 0, 0, 0, 1), (0, 0, 0, 0, 0, np.inf, 1)]
+    'values',
+    [
+        (0.0,) * 7,
+        (np.nan, 0, 0, 0, 0, 0, 1),
+        (0, 0, 0, 0, 0, np.inf, 1),
+        (0, 0, 0, 0, 0, np.nan, 1),
+        (0, -4e28, 0, 0, 0, 0, 1),  # a tracker's word for nothing
+        (0, 0, 0, 0, 0, 0, 1e-200),
+    ],
 )
 def test_a_robot_s_pose_that_is_none_is_refused(values: tuple[float, ...]) -> None:
     message = pose(*map(float, values))

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from endosfm3d_ros.arrivals import Arrivals
@@ -85,6 +86,14 @@ def test_a_complaint_is_the_same_one_whatever_its_numbers_and_names() -> None:
     assert complaints.line("stamp 3 s of 'left'", 0.3) is None
     said_again = complaints.line("stamp 4 s of 'left'", PAUSE_S)
     assert said_again == "stamp 4 s of 'left' (and 2 more like it)"
+
+
+def test_a_number_is_one_whatever_its_sign_its_size_or_that_it_is_none() -> None:
+    complaints, rng = Complaints(), np.random.default_rng(0)
+    numbers = [*rng.normal(0, 0.1, 40), np.nan, np.inf, -np.inf, 1e-9, -2.5e30, 0.0]
+    said = [complaints.line(f'a pose at {[float(one), 1.0]}', 0.0) for one in numbers]
+    assert said[0] and not any(said[1:])
+    assert complaints.line('a nanny at information', 0.0) and complaints.line('a # at #', 0.0)
 
 
 def test_many_kinds_of_complaints_push_out_the_one_not_heard_for_longest() -> None:

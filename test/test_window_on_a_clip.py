@@ -275,3 +275,48 @@ def test_a_picture_that_comes_twice_is_answered_as_before_under_noise_reduction(
     assert said.mixed == pytest.approx(0.5, abs=0.1)
     pipeline.change(Settings(undo_noise_reduction=False))
     assert pipeline.step(replace(sent[0], stamp_ns=10**12)).mixed == 0
+
+
+def test_a_map_s_number_stays_until_the_next_begins_though_nothing_is_seen_meanwhile(
+    network: DepthGraphs, frames: list[Frame]
+):
+    sent = mixed(frames[:16], 0.5)
+    black = replace(sent[13], image=np.zeros_like(sent[13].image))
+    pipeline = Pipeline(network, open_bundle('compact').sizes, Settings())
+    numbers = [pipeline.step(one).map_number for one in sent[:12]]
+    pipeline.change(Settings(undo_noise_reduction=False))
+    numbers += [pipeline.step(one).map_number for one in (sent[12], black, *sent[14:])]
+    assert numbers[-5:] == [1, 1, 1, 2, 2] and numbers == sorted(numbers)
+
+
+@pytest.mark.parametrize('other', ['size', 'name'])
+def test_another_camera_s_pictures_after_a_reset_are_left_as_they_come(
+    network: DepthGraphs, frames: list[Frame], other: str
+):
+    sent = mixed(frames[:12], 0.5)
+    pipeline = Pipeline(network, open_bundle('compact').sizes, Settings())
+    for one in sent[:10]:
+        pipeline.step(one)
+    pipeline.reset()
+    assert pipeline.step(sent[10]).mixed > 0  # it is the same camera
+    pipeline.reset()
+    if other == 'size':
+        said = pipeline.step(replace(sent[11], image=sent[11].image[8:-8, 10:-10].copy()))
+    else:
+        said = pipeline.step(replace(sent[11], frame_id='another scope'))
+    assert said.mixed == 0 and said.epoch == 2
+
+
+@pytest.mark.parametrize(('level', 'reason'), [(0, 'black'), (255, 'washed_out')])
+def test_nothing_is_made_of_a_picture_that_is_only_what_the_camera_kept_of_the_one_before(
+    network: DepthGraphs, frames: list[Frame], level: int, reason: str
+):
+    lit = [
+        *frames[:14],
+        *(replace(one, image=np.full_like(one.image, level)) for one in frames[14:17]),
+    ]
+    pipeline = Pipeline(network, open_bundle('compact').sizes, Settings())
+    said = [pipeline.step(one) for one in mixed([*lit, frames[17]], 0.5)]
+    assert said[13].valid and said[13].mixed > 0.4
+    assert [one.reason for one in said[14:17]] == 3 * [reason]
+    assert said[17].valid and said[17].map_number == said[13].map_number

@@ -192,9 +192,13 @@ class Odometry:
 
     def disowned(self, doubt: float) -> 'Odometry':
         """See `Mover`; a map begins anew where the next frame is."""
-        doubted = replace(self, map=self.map.doubted(doubt))
+        gone = replace(self, map=self.map.doubted(doubt))._emptied()
         return replace(
-            doubted._emptied(), followed=self.followed.forgotten(), due=False, left=None
+            gone,
+            map=replace(gone.map, number=self.map.number),  # until the next one begins
+            followed=self.followed.forgotten(),
+            due=False,
+            left=None,
         )
 
     def restarted(self) -> 'Odometry':

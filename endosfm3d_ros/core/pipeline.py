@@ -135,7 +135,7 @@ class Pipeline:
         picture, inside = prepare(image, window), _inside(look.field, window, frame, past)
         raw = picture if image is frame.image else prepare(frame.image, window)
         mask = inside.mask
-        verdict = self._judge(raw, mask, window, past)
+        verdict = self._judge(picture, raw, mask, window, past)
         if past and verdict.valid and past.answers(verdict, inside, self.settings, given):
             return self._shown_again(frame, state, past, look, verdict)
         estimate = self._camera_estimate(look.measured, given, state, dt, verdict.valid)
@@ -225,6 +225,7 @@ class Pipeline:
         self._state = State(
             trajectory, mover, now, begun,
             network_k_taken=taken, cuts=state.cuts, k_contradicted=off, echo=echo,
+            camera=(*now.size, frame.frame_id),
         )  # fmt: skip
         return told
 
@@ -260,11 +261,13 @@ class Pipeline:
 
     def _opened(self, frame: Frame) -> State:
         """The state that this frame goes on from: the last one, or that of a new epoch."""
-        past = self._state.past
-        if past is None:
-            return self._state
-        gap_s = (frame.stamp_ns - past.stamp_ns) * 1e-9
         height, width = frame.image.shape[:2]
+        camera = height, width, frame.frame_id
+        state = self._state if camera == self._state.camera else replace(self._state, echo=Echo())
+        past = state.past
+        if past is None:
+            return state
+        gap_s = (frame.stamp_ns - past.stamp_ns) * 1e-9
         if gap_s == 0:
             raise ValueError(
                 f'two pictures with the one stamp {frame.stamp_ns} ns; '
@@ -279,11 +282,9 @@ class Pipeline:
         elif past.frame_id != frame.frame_id:
             why = f'the frame id changed from {past.frame_id} to {frame.frame_id}'
         else:
-            return self._state
-        cuts = self._state.cuts + 1
-        opened = self._state.restarted(why, self._mover(cuts), cuts)
-        same_camera = (past.size, past.frame_id) == ((height, width), frame.frame_id)
-        return opened if same_camera else replace(opened, echo=Echo())
+            return state
+        cuts = state.cuts + 1
+        return state.restarted(why, self._mover(cuts), cuts)
 
     def _look(self, image: np.ndarray, now: int, state: State, dt: float) -> Look:
         """
@@ -322,13 +323,18 @@ class Pipeline:
         return echo, echo.undone(image, past.image)
 
     def _judge(
-        self, picture: np.ndarray, mask: np.ndarray, window: Window, past: Past | None
+        self,
+        picture: np.ndarray,
+        raw: np.ndarray,
+        mask: np.ndarray,
+        window: Window,
+        past: Past | None,
     ) -> validity.Validity:
         before = past.raw if past and past.window == window else None
         repeats = past.verdict.repeats if past else 0
         chosen = self.settings
         return validity.judge(
-            picture, mask, before, repeats, chosen.frozen_after, chosen.tissue_colour
+            picture, mask, before, repeats, chosen.frozen_after, chosen.tissue_colour, raw
         )
 
     def _camera_estimate(

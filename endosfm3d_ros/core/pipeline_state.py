@@ -86,7 +86,8 @@ class State:
     All that one step leaves to the next; replaced as a whole, so a step that fails changes
     nothing.
 
-    :param echo: what is known of the camera's temporal noise reduction.
+    :param echo: what is known of the camera's temporal noise reduction; camera: whose it is: rows,
+        columns and frame id of its pictures.
     :param cuts: epochs that the video itself opened: by a gap, another size, another frame id.
     :param k_contradicted: by how much the last rim contradicted a given K, in log focal length.
     """
@@ -100,13 +101,16 @@ class State:
     cuts: int = 0
     k_contradicted: float = 0.0
     echo: Echo = field(default_factory=Echo)
+    camera: tuple[int, int, str] | None = None
 
     def restarted(self, why: str, mover: Mover, cuts: int) -> 'State':
         """Begin the next epoch."""
         trajectory = self.trajectory.restart()
         event = f'epoch {trajectory.epoch}: {why}; odometry and filters start again'
         events = (*self.events, event)
-        return State(trajectory, mover, events=events, cuts=cuts, echo=self.echo)
+        return State(
+            trajectory, mover, events=events, cuts=cuts, echo=self.echo, camera=self.camera
+        )
 
     def rescaled(self, why: str) -> 'State':
         """Begin the next epoch at another scale: the scope is still the same."""

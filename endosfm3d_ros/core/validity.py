@@ -46,6 +46,7 @@ def judge(
     repeats: int,
     frozen_after: int,
     tissue_colour: bool = True,
+    came: np.ndarray | None = None,
 ) -> Validity:
     """
     Judge a network picture by what is inside the field of view.
@@ -57,13 +58,15 @@ def judge(
     :param frozen_after: a picture that was repeated this often is frozen; 0 never says so.
     :param tissue_colour: whether tissue is red in this video; False for narrow-band or false
         colours, which smoke and rooms then are not told from.
+    :param came: the picture as it came, where something was done to it: `previous` is as it came.
     :return: the verdict, with the first reason that applies.
     """
     if mask.mean() < MIN_VISIBLE:
         return Validity(False, 'nothing_visible')
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     looked_at = mask.view(np.uint8)
-    same = previous is not None and _change(picture, previous, looked_at) <= FROZEN_CHANGE
+    came = picture if came is None else came
+    same = previous is not None and _change(came, previous, looked_at) <= FROZEN_CHANGE
     repeats = repeats + 1 if same else 0
     levels = cv2.calcHist([grey], [0], looked_at, [256], [0, 256]).ravel()
     if _quantile(levels, 0.95) < BLACK_LEVEL:

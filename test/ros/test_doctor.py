@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import rclpy
 from rclpy.qos import QoSProfile
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
-from endosfm3d_ros import dds, doctor_topic
+from endosfm3d_ros import dds, doctor_topic, watch
 from endosfm3d_ros.cli import main
 from endosfm3d_ros.dds import profile_line
 from endosfm3d_ros.doctor_topic import examine_machine, judge
@@ -163,6 +164,23 @@ def test_pictures_that_the_node_would_refuse_are_found_with_the_reason(
     said = capsys.readouterr().out
     assert 'have no stamp' in said and 'are refused: stamp 0 s 0 ns' in said
     assert 'rgb8 4x2 in (no frame_id)' in said
+
+
+def test_pictures_that_are_refused_for_the_same_reason_are_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, 'READ_EVERY_S', 0.0)
+    seen = watch.Watch(CompressedImage)
+    for size in (1000, 2000, 3000):
+        data = array('B', b'\xff\xd8' + bytes(size))  # a jpeg without its end
+        message = CompressedImage(format='jpeg', data=data)
+        message.header.stamp.sec, message.header.frame_id = size, 'scope'
+        info = dict.fromkeys(
+            ('received_timestamp', 'source_timestamp', 'publication_sequence_number'), 1
+        )
+        seen.take(serialize_message(message), info)  # type: ignore[arg-type]
+    said = [one.text for one in judge(seen.seen('/a', (OFFER,))) if 'refused' in one.text]
+    assert len(said) == 1 and said[0].startswith('3 of 3 pictures') and '1002 bytes' in said[0]
 
 
 @pytest.mark.ros

@@ -180,7 +180,7 @@ def test_a_pose_that_is_none_is_refused_in_one_line(with_node: Make) -> None:
     message = PoseStamped()
     message.header.stamp.sec, message.pose.orientation.w = 1, 0.0
     poses.publish(message)
-    robot.wait_for_log('robot_pose refused: a pose at [0. 0. 0.] with quaternion [0. 0. 0. 0.]')
+    robot.wait_for_log('robot_pose refused: a pose at [0.0, 0.0, 0.0] with quaternion [0.0, ')
 
 
 def test_a_deactivation_amid_a_picture_is_no_failure(with_node: Make) -> None:

@@ -225,7 +225,7 @@ def level(robot: RobotWithNode) -> bytes | None:
 def test_failures_without_end_deactivate_the_node_and_it_can_be_activated_again(
     with_node: Make,
 ) -> None:
-    robot = with_node()
+    robot = with_node('scale.source:=kinematics')  # of a robot that never comes
     network = broken(robot)
     network.broken = True
     for number in range(MAX_FAILURES):
