@@ -28,6 +28,7 @@ REACH = 0.15  # of the network picture's width: so far errors go together
 REACH_DEPTH = 0.15  # and of log depth
 ALONE = 0.35  # share of the network's sigma that no neighbour tells of
 TRACK_FLOOR = 0.02  # of a point's log depth
+SWAY = 1.0  # of log depth, times the share of the map's points that move by themselves
 TRACK_DOUBT = 2.0  # tracks err together: a point is worth so many times less than they say
 KERNEL = 2.0  # sigmas beyond which a point loses its say (Cauchy)
 CELL_PX = 17  # of the points in a cell the surest speaks: its neighbours err as it does
@@ -132,12 +133,20 @@ class Seen:
         return Seen(**{name: part[which] for name, part in vars(self).items()})
 
 
-def agree(seen: Seen, sight: Sight, log_scale: float, log_focal_sigma: float = 0.0) -> Agreement:
+def agree(
+    seen: Seen,
+    sight: Sight,
+    log_scale: float,
+    log_focal_sigma: float = 0.0,
+    swaying: float = 0.0,
+) -> Agreement:
     """
     Fit a depth map to the map's points.
 
     :param log_scale: of depth maps, as it is expected.
     :param log_focal_sigma: how sure the focal length is: a wrong one stretches the points' relief.
+    :param swaying: share of the map's points that move by themselves: where many do the others
+        may sway as well, by less than would tell.
     """
     if len(seen) < FEWEST_POINTS:
         return Agreement(np.array([log_scale, 0.0, 0.0, 0.0]))
@@ -146,7 +155,7 @@ def agree(seen: Seen, sight: Sight, log_scale: float, log_focal_sigma: float = 0
     if len(sure) < FEWEST_POINTS:
         return Agreement(smooth)
     off = sure.log_z - sure.said - smooth[0] - sure.bends @ smooth[1:]
-    return Agreement(smooth, _relief(sure, off, sight, log_focal_sigma))
+    return Agreement(smooth, _relief(sure, off, sight, log_focal_sigma, SWAY * swaying))
 
 
 def _smooth(seen: Seen, log_scale: float) -> np.ndarray:
@@ -165,17 +174,19 @@ def _smooth(seen: Seen, log_scale: float) -> np.ndarray:
     return fit
 
 
-def _relief(sure: Seen, off: np.ndarray, sight: Sight, log_focal_sigma: float) -> Relief:
+def _relief(
+    sure: Seen, off: np.ndarray, sight: Sight, log_focal_sigma: float, sway: float
+) -> Relief:
     """
     The Gaussian process on a grid; how sure it is, at each node's own depth.
 
-    :param off: (N,) what is left of each point's log depth.
+    :param off: (N,) what is left of each point's log depth; sway: sigma of it besides.
     """
     surest = _one_a_cell(sure)
     sure, y = sure.picked(surest), (off[surest] / sure.said_sigma[surest]).astype(np.float32)
     middle = float(np.median(sure.said))
     stretched = log_focal_sigma * (sure.said - middle)
-    error = np.sqrt((TRACK_DOUBT * sure.sigma) ** 2 + TRACK_FLOOR**2 + stretched**2)
+    error = np.sqrt((TRACK_DOUBT * sure.sigma) ** 2 + TRACK_FLOOR**2 + stretched**2 + sway**2)
     noise = ((error / sure.said_sigma) ** 2 + ALONE**2).astype(np.float32)
     columns, rows, deep = _nodes(sight.log_depth, middle)
     reach = REACH * sight.log_depth.shape[1]

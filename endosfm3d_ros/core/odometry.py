@@ -435,7 +435,8 @@ class Odometry:
         row = known.of(mine.ids)
         z = (known.places[row] @ T[:3, :3].T + T[:3, 3])[:, 2]
         seen = Seen.through(sight, mine.points, z, known.track_sigma[row])
-        return agree(seen, sight, self.map.log_scale, self.scope.log_focal_sigma)
+        swaying = float(known.moving.mean()) if len(known) else 0.0
+        return agree(seen, sight, self.map.log_scale, self.scope.log_focal_sigma, swaying)
 
     # between frames
 

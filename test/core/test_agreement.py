@@ -267,3 +267,15 @@ def test_an_unsure_focal_length_makes_no_map_sure() -> None:
     sure, unsure = (agree(seen, sight, 0.0, sigma).relief for sigma in (0.005, 0.3))
     assert sure is not None and unsure is not None
     assert np.median(unsure.left) > 1.4 * np.median(sure.left)
+
+
+def test_where_some_points_move_by_themselves_the_others_say_less() -> None:
+    sight = sight_of((TRUE * np.exp(WRONG)).astype(np.float32))
+    seen, _ = points(sight)
+    still, swaying = (agree(seen, sight, 0.0, 0.0, share) for share in (0.0, 0.3))
+    smooth = Agreement(still.smooth)  # what all points together say stays
+    assert swaying.smooth.tolist() == still.smooth.tolist()
+    told = [one.of(sight.coming.result(), sight) for one in (smooth, still, swaying)]
+    moved = [float(np.abs(np.log(one.depth / told[0].depth)).mean()) for one in told]
+    assert moved[2] < 0.6 * moved[1]
+    assert np.median(told[2].log_sigma) > 1.2 * np.median(told[1].log_sigma)
