@@ -73,7 +73,7 @@ def write_bag(path: Path, storage: StoragePlugin, topics: dict[str, list[Any]]) 
 
 
 def decode(message: Any) -> np.ndarray:
-    """What messages_in does, for the two encodings that these tests write."""
+    """What pictures_in does, for the two encodings that these tests write."""
     if hasattr(message, 'format'):
         return cv2.imdecode(message.data, cv2.IMREAD_COLOR)[..., ::-1]
     return np.asarray(message.data).reshape(message.height, message.width, 3)
@@ -172,6 +172,19 @@ def test_a_bag_gives_its_pictures_under_their_own_stamps(
     assert {frame.frame_id for frame in frames} == {'scope'}
     for frame, picture in zip(frames, pictures(5), strict=True):
         np.testing.assert_array_equal(frame.image, picture)
+
+
+@pytest.mark.parametrize('storage', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_the_rate_is_that_of_the_stamps_however_the_messages_came(tmp_path: Path, storage):
+    """Three at a time from a busy network; or replayed four times as fast, and recorded anew."""
+    for name, received in (('bursts', lambda n: n // 3 * 120 + n % 3), ('fast', lambda n: n * 10)):
+        with Writer(tmp_path / name, version=9, storage_plugin=storage) as writer:
+            kind = 'sensor_msgs/msg/Image'
+            topic = writer.add_connection('/image', kind, typestore=JAZZY)
+            for n, picture in enumerate(pictures(12)):
+                raw = JAZZY.serialize_cdr(image_message(picture, START_NS + n * 40_000_000), kind)
+                writer.write(topic, START_NS + received(n) * 1_000_000, raw)
+        assert open_frames(tmp_path / name, decode=decode).rate == pytest.approx(25.0)
 
 
 def test_a_compressed_topic_is_an_image_topic(tmp_path: Path):

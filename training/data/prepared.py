@@ -25,7 +25,7 @@ from endosfm3d_ros.core.prepare import Window, choose_window, prepare
 from training.data.raw import RawClip, RawFrame
 from training.masks import usable
 
-VERSION = 4  # of what lies in the cache
+VERSION = 5  # of what lies in the cache
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
