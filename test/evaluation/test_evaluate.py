@@ -157,6 +157,8 @@ def test_frames_of_a_folder_meet_the_pictures_by_the_stamps_that_they_were_sent_
     twice = [sent[0] + 2 * (stamp - sent[0]) for stamp in sent]  # sent at half the rate
     facts_beside(bag).write_text(json.dumps({'stamps_ns': twice}))
     assert evaluated(tmp_path, truth=truth)['matched'] == 13
+    facts_beside(bag).write_text(json.dumps({'stamps_ns': sent[:10]}))  # the rest never was
+    assert evaluated(tmp_path, truth=truth)['matched'] == 7
 
 
 def test_a_report_does_not_replace_the_facts_that_it_reads(tmp_path, capsys):
@@ -216,11 +218,13 @@ def test_a_true_pose_beside_a_run_makes_the_rest_of_the_run_no_truth(tmp_path, c
 
 
 def test_depth_of_one_node_is_no_truth_beside_the_pose_of_another(tmp_path):
-    run, whole = write_run(tmp_path / 'run.mcap'), tmp_path / 'whole.mcap'
+    run, whole, right = (tmp_path / f'{name}.mcap' for name in ('run', 'whole', 'right'))
+    write_run(run)
+    with McapWriter(right) as out:
+        renamed(write_run(tmp_path / 'threefold.mcap', Mistakes(depth=3)), out, '/right/endosfm3d')
     with McapWriter(whole) as out:
-        renamed(write_run(tmp_path / 'right.mcap', Mistakes(depth=3)), out, '/right/endosfm3d')
-        topics = [name for name in RunBag(run).topics if '/depth' not in name]
-        copy(run, out, topics)
+        copy(right, out, [name for name in RunBag(right).topics if 'confidence' not in name])
+        copy(run, out, [name for name in RunBag(run).topics if '/depth' not in name])
     pose = ['--truth-topic', 'pose=/endosfm3d/odometry']
     found = evaluated(tmp_path, NO_MISTAKE, whole, *pose)
     assert sorted(found['truth_topics']) == ['camera_info', 'pose'] and found['depth'] is None
