@@ -95,7 +95,7 @@ def test_a_depth_image_that_says_nothing_counts_in_coverage_and_in_no_error(tmp_
     blank = replace(whole[1], depth=np.full_like(whole[1].depth, np.nan))
     found = compare(perfect(truth, list(range(30))), [whole[0], blank, whole[2]], truth)
     assert (found.depth.frames, found.depth_silent) == (2, 1)
-    assert found.depth.coverage == pytest.approx(2 / 3)
+    assert found.depth.coverage == found.depth_unscaled.coverage == pytest.approx(2 / 3)
     assert found.depth.abs_rel < 0.004
     assert '1 images say nothing' in table_of(found)
     nothing = compare(perfect(truth, list(range(30))), [blank], truth)
@@ -214,11 +214,47 @@ def test_curves_are_those_of_the_truth_and_the_path_stands_as_the_run_s(tmp_path
     assert series.zoom == pytest.approx(truth.K[:, 0, 0] / truth.K[0, 0, 0])
     assert series.path == pytest.approx(np.array(series.path_true))
     assert series.path_rotation == pytest.approx(R)
+    assert series.path_stamps_ns == [s for s in series.stamps_ns if s != run.stamps_ns[4]]
     assert len(series.path_stamps_ns) == 29 and found.trajectory.frames == 29
     held = relative_errors(np.broadcast_to(truth.K[0], truth.K.shape), truth.K)['fx'].mean()
     assert found.intrinsics_first_held.fx == pytest.approx(held)
     two = compare(perfect(truth, [3, 4]), [], truth, first_stamp_ns=START_NS)
     assert (two.trajectory, two.trajectory_still) == (None, None)
+
+
+def test_a_crop_is_no_error_on_the_truth_s_pixels_either(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    picture = network_picture(truth, 5, 100, 40, 420, 380, (160, 96))
+    found = compare(perfect(truth, list(range(30))), [picture], truth, None, PROTOCOLS['scared'])
+    assert found.depth.abs_rel < 0.002
+    assert found.depth.coverage == pytest.approx(420 * 380 / (640 * 480), rel=0.02)
+
+
+def test_a_run_s_first_K_is_held_as_the_run_told_it(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    run = perfect(truth, list(range(30)))
+    cameras = tuple(camera.zoomed(1.1) for camera in run.cameras)
+    found = compare(replace(run, cameras=cameras), [], truth)
+    fx = truth.K[:, 0, 0]
+    assert found.intrinsics_first_held.fx == pytest.approx(np.abs(1.1 * fx[0] / fx - 1).mean())
+    assert found.intrinsics_calibrated_once.fx == pytest.approx(np.abs(fx[0] / fx - 1).mean())
+
+
+def test_three_places_are_a_path_and_straight_ahead_goes_by_the_frame_numbers(tmp_path):
+    truth = read_truth(write_truth(tmp_path))
+    truth.T_world_cam[:, :2, 3] = 0.0
+    found = compare(perfect(truth, [3, 4, 9]), [], truth, START_NS)
+    assert found.trajectory.frames == 3
+    assert found.trajectory_forward.ate_sim3 == pytest.approx(0, abs=1e-9)
+    assert found.trajectory_still.ate_sim3 > 1.0
+
+
+def test_a_lag_is_in_seconds_where_frames_are_missing(tmp_path):
+    truth = read_truth(write_truth(tmp_path, 100))
+    frames = list(range(2, 100, 2))
+    cameras = tuple(Intrinsics.from_matrix(truth.K[n - 2], 640, 480) for n in frames)
+    found = compare(replace(perfect(truth, frames), cameras=cameras), [], truth, START_NS)
+    assert found.intrinsics.zoom_lag == pytest.approx(0.08, abs=0.005)
 
 
 def test_snippets_are_told_by_the_field_s_number_and_by_the_true_one(tmp_path):

@@ -142,6 +142,25 @@ def test_a_bag_is_no_truth_of_pictures_that_were_sent_under_other_stamps(tmp_pat
     assert 'make it by: endosfm3d replay' in capsys.readouterr().err
 
 
+def test_frames_of_a_folder_meet_the_pictures_by_the_stamps_that_they_were_sent_under(tmp_path):
+    """Uneven ones; the first three frames were lost, and the last was never sent."""
+    kept = tuple(n for n in range(3, 29))
+    bag, truth = tmp_path / 'run.mcap', write_folder(tmp_path / 'truth')
+    with McapWriter(bag) as out:
+        copy(write_run(tmp_path / 'sent.mcap', Mistakes(frames=kept)), out)
+    assert evaluated(tmp_path, truth=truth)['intrinsics']['fx'] > 0.0  # nobody told
+    sent = [made_truth.FIRST_NS + n * FRAME_NS for n in range(29)]
+    facts_beside(bag).write_text(json.dumps({'stamps_ns': sent}))
+    found = evaluated(tmp_path, truth=truth)
+    assert (found['matched'], found['unmatched'], found['truth_unmatched']) == (26, 0, 4)
+    assert found['intrinsics']['fx'] == 0.0
+    twice = [sent[0] + 2 * (stamp - sent[0]) for stamp in sent]  # sent at half the rate
+    facts_beside(bag).write_text(json.dumps({'stamps_ns': twice}))
+    assert evaluated(tmp_path, truth=truth)['matched'] == 13
+    facts_beside(bag).write_text(json.dumps({'stamps_ns': sent[:10]}))  # the rest never was
+    assert evaluated(tmp_path, truth=truth)['matched'] == 7
+
+
 def test_a_report_does_not_replace_the_facts_that_it_reads(tmp_path, capsys):
     bag, facts = write_run(tmp_path / 'run.mcap'), tmp_path / 'run.json'
     facts.write_text('{"frames": {"sent": 40}}')
@@ -196,6 +215,30 @@ def test_a_true_pose_beside_a_run_makes_the_rest_of_the_run_no_truth(tmp_path, c
     named = ['--truth-topic', 'depth=/endosfm3d/depth/image']
     assert main(['evaluate', str(both), '--truth', str(both), *named]) == 0
     assert 'depth /endosfm3d/depth/image' in capsys.readouterr().out
+
+
+def test_depth_of_one_node_is_no_truth_beside_the_pose_of_another(tmp_path):
+    run, whole, right = (tmp_path / f'{name}.mcap' for name in ('run', 'whole', 'right'))
+    write_run(run)
+    with McapWriter(right) as out:
+        renamed(write_run(tmp_path / 'threefold.mcap', Mistakes(depth=3)), out, '/right/endosfm3d')
+    with McapWriter(whole) as out:
+        copy(right, out, [name for name in RunBag(right).topics if 'confidence' not in name])
+        copy(run, out, [name for name in RunBag(run).topics if '/depth' not in name])
+    pose = ['--truth-topic', 'pose=/endosfm3d/odometry']
+    found = evaluated(tmp_path, NO_MISTAKE, whole, *pose)
+    assert sorted(found['truth_topics']) == ['camera_info', 'pose'] and found['depth'] is None
+
+
+def test_the_only_picture_of_a_bag_is_no_depth(tmp_path):
+    truth, bare = write_bag(tmp_path / 'truth.mcap'), tmp_path / 'bare.mcap'
+    rgb = '/endosfm3d/rgb/image'
+    with McapWriter(bare) as out:
+        copy(truth, out, ['/ground_truth/pose', '/ground_truth/camera_info'])
+        for one in RunBag(write_run(tmp_path / 'run.mcap')).messages(rgb):
+            out.write('/scope/image', 'sensor_msgs/msg/Image', one.raw, *[one.log_time_ns] * 2)
+    found = evaluated(tmp_path, truth=bare)
+    assert found['depth'] is None and found['matched'] == 30
 
 
 LENSES = [
@@ -416,6 +459,14 @@ def test_a_truth_that_is_none_is_not_compared_with(tmp_path, name, spoil, said, 
     assert main(['evaluate', str(bag), '--truth', str(path.parent)]) == 1
     error = capsys.readouterr().err
     assert f'{path}: {said}' in error and error.count('\n') == 1
+
+
+def test_depth_of_a_frame_that_is_not_there_is_named(tmp_path, capsys):
+    bag = write_run(tmp_path / 'run.mcap', Mistakes(frames=(0, 1, 2)))
+    folder = write_folder(tmp_path / 'truth', 3)
+    (folder / 'depth' / '0002.png').rename(folder / 'depth' / '0003.png')
+    assert main(['evaluate', str(bag), '--truth', str(folder)]) == 1
+    assert '0003.png: there are 3 frames only' in capsys.readouterr().err
 
 
 def test_a_bag_s_pose_without_a_turn_is_named(tmp_path, monkeypatch, capsys):

@@ -71,6 +71,16 @@ def test_the_lag_of_a_zoom_that_soon_rests_is_found(late):
     assert errors.zoom_lag == pytest.approx(late, abs=0.02)
 
 
+def test_a_lag_is_at_most_half_of_a_short_run():
+    """Of three frames that overlap any two curves correlate."""
+    rng = np.random.default_rng(0)
+    stamps = STAMPS[:20]
+    for _ in range(20):
+        K = cameras(500 * np.exp(0.1 * np.cumsum(rng.normal(size=20))))
+        errors = intrinsics_errors(stamps, K, cameras(zooming(stamps)))
+        assert abs(errors.zoom_lag) <= 0.4 + 1e-9
+
+
 def test_a_held_camera_has_neither_correlation_nor_lag():
     errors = intrinsics_errors(STAMPS, cameras(np.full(200, 500.0)), cameras(zooming(STAMPS)))
     assert errors.zoom_correlation is None
