@@ -321,3 +321,11 @@ def _check(config: Config, where: str) -> None:
               'validate_most')  # fmt: skip
     if low := [name for name in counts if getattr(loop, name) < 1]:
         raise ValueError(f'{where}: loop: {low[0]}: need 1 or more')
+    for name, value in (
+        *((f'loop: {n}', getattr(loop, n))
+          for n in ('patience', 'drop_after', 'warm_steps', 'late_steps')),
+        ('data: workers', data.workers),
+        ('seed', config.seed),
+    ):  # fmt: skip
+        if value < 0:
+            raise ValueError(f'{where}: {name}: need 0 or more')

@@ -15,7 +15,7 @@ from training.networks_of import open_checkpoint, teaches_focal
 from training.validate import by_clip, summary
 
 COLUMNS = ('abs_rel', 'constant', 'light', 'a1', 'focal', 'snippet_ate', 'still_snippet_ate',
-           'ate_sim3', 'still_ate')  # fmt: skip
+           'ate_sim3', 'still_ate', 'photometric')  # fmt: skip
 # what a protocol asks beyond that needs a run of the node: `endosfm3d evaluate --protocol`
 APPLIED = "its depth caps only, on the networks' grid and window, mean over clips"
 

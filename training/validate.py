@@ -81,10 +81,9 @@ def by_clip(
     that lacks its neighbours depth is scored.
 
     :param taught: see `validate`.
-    :return: by clip: abs_rel, constant, light, a1, scale, scale_spread (standard deviation
-        of its log), focal, and of paths ate_sim3,
-        snippet_ate, snippet_rmse with still_ate and forward_ate of lazy ones; what is not known is
-        left out.
+    :return: by clip: photometric, abs_rel, constant, light, a1, scale, scale_spread (standard
+        deviation of its log), focal, and of paths ate_sim3, snippet_ate, snippet_rmse with
+        still_ate and forward_ate of lazy ones; what is not known is left out.
     """
     nets.eval()
     found: dict[str, dict[str, list[float]]] = {}
@@ -274,4 +273,7 @@ def _all_scores(
             scores = found
         for error in _focal_errors(nets, one, taught):
             scores['focal'] = abs(error)
+        if one.images.shape[1] > 1:
+            for error in _photometric_errors(nets, one, taught):
+                scores['photometric'] = error
         yield scores

@@ -51,6 +51,10 @@ def test_what_is_not_said_has_its_default_and_1e_4_is_a_number():
         *(({'data': {'train': [{'reader': 'worlds', 'seeds': seeds}]}}, r'\[0, 4\] are four')
           for seeds in ([], [0], [0, 1, 2], [0, 1, 2, 3], [4, 4])),
         ({'loop': {'validate_most': 0}}, 'validate_most: need 1 or more'),
+        *(({'loop': {name: -1}}, f'loop: {name}: need 0 or more')  # not "never", as elsewhere
+          for name in ('patience', 'drop_after', 'warm_steps', 'late_steps')),
+        ({'data': {**LEAST['data'], 'workers': -1}}, 'data: workers: need 0 or more'),
+        ({'seed': -1}, 'seed: need 0 or more'),
         *(({'loop': {'rate': rate}}, 'loop: rate: need a number of 0 and more')
           for rate in (-1e-4, '-1e-4', float('nan'), 'inf')),
         ({'loop': {'rate': True}}, 'loop: rate: need a number, found True'),

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures that choose the best: looking away gains nothing, what nothing taught is not told."""
 
+from dataclasses import replace
+
 import made_data
+import numpy as np
 import pytest
 
 pytest.importorskip('torch', reason='torch trains: make setup-training')
@@ -80,7 +83,17 @@ def test_samples_are_made_batch_by_batch(samples, monkeypatch):
     by_clip(networks(), samples, CPU)
     assert len(made) == len(samples) > 4
     assert max(most) <= 4
-    assert sum(scored) == len(samples) + samples.left_out  # frames at the ends have depth too
+    assert sum(scored) == 2 * len(samples) + samples.left_out  # those at the ends warp nothing
+
+
+def test_a_recording_of_which_nothing_is_known_has_its_photometric_error(samples):
+    """A robot's own bag: validation chose the best by it, and the table would be empty."""
+    nets, (clip,) = networks(), samples.clips
+    known = by_clip(nets, samples, CPU)['rectified01']
+    assert known['photometric'] == pytest.approx(validate(nets, samples, CPU, 99)['photometric'])
+    bare = replace(clip, depths=None, cameras=np.full_like(clip.cameras, np.nan))
+    found = by_clip(nets, Samples([bare], scopes=[0]), CPU)
+    assert found == {'rectified01': {'photometric': pytest.approx(known['photometric'])}}
 
 
 def tied_to(*focals: float) -> Networks:
