@@ -120,12 +120,13 @@ def test_training_never_imports_the_node_or_ros() -> None:
             'engines',
             'allocator',
             'compiled',
+            'outfile',
             'pictures_in',
             'threads',
         }, path
 
 
-@pytest.mark.parametrize('name', ['allocator', 'compiled', 'pictures_in', 'threads'])
+@pytest.mark.parametrize('name', ['allocator', 'compiled', 'outfile', 'pictures_in', 'threads'])
 def test_what_training_takes_of_the_runtime_needs_no_ros(name: str) -> None:
     assert not roots(PACKAGE / f'{name}.py') & ROS
 

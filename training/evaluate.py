@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from endosfm3d_ros.evaluation.protocols import PROTOCOLS, protocol
+from endosfm3d_ros.outfile import check_outfile, write_outfile
 from training.config import Config, read_config
 from training.data.open import open_data
 from training.networks_of import open_checkpoint, teaches_focal
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """`evaluate`: 0 well, 1 stopped with one line."""
     try:
+        check_outfile(arguments.json)
         rules = protocol(arguments.protocol)
         config, nets, scopes = open_checkpoint(arguments.checkpoint)
         if arguments.data:
@@ -49,16 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
         device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         table = by_clip(nets.to(device), samples, device, rules, teaches_focal(config))
         means = summary(table)
-        if arguments.json:
-            document = {
-                'protocol': rules.name, 'applied': APPLIED, 'clips': table, 'mean': means
-            }  # fmt: skip
-            arguments.json.write_text(json.dumps(document, indent=2) + '\n', encoding='utf-8')
+        _show(table, means)
+        print(f'protocol {rules.name}: {APPLIED}')
+        document = {'protocol': rules.name, 'applied': APPLIED, 'clips': table, 'mean': means}
+        write_outfile(arguments.json, json.dumps(document, indent=2))
     except (ValueError, OSError) as error:
         print(f'training evaluate: {" ".join(str(error).split())}', file=sys.stderr)
         return 1
-    _show(table, means)
-    print(f'protocol {rules.name}: {APPLIED}')
     return 0
 
 

@@ -171,7 +171,7 @@ def test_a_video_and_a_folder_of_pictures_are_sequences(tmp_path):
 
 
 def recorded(bag, frames, encoding='bgr8', frame_id='endoscope', topics=('/camera',), big=0):
-    """A rosbag2 of pictures (H, W) or (H, W, 3) by number, 40 ms apart."""
+    """A rosbag2 of pictures (H, W) or (H, W, 3) by number, 40 ms apart; n + 1/2 has n's stamp."""
     types = get_typestore(Stores.ROS2_JAZZY)
     Image, Header = types.types['sensor_msgs/msg/Image'], types.types['std_msgs/msg/Header']
     Time = types.types['builtin_interfaces/msg/Time']
@@ -180,12 +180,12 @@ def recorded(bag, frames, encoding='bgr8', frame_id='endoscope', topics=('/camer
         for name in topics:
             topic = writer.add_connection(name, kind, typestore=types)
             for n, picture in frames.items():
-                stamp_ns = 10**18 + n * 40_000_000
+                stamp_ns = 10**18 + int(n) * 40_000_000
                 header = Header(Time(*divmod(stamp_ns, 10**9)), frame_id)
                 rows = np.ascontiguousarray(picture).view(np.uint8).reshape(len(picture), -1)
                 size = picture.shape[0], picture.shape[1]
                 image = Image(header, *size, encoding, big, rows.shape[1], rows.reshape(-1))
-                writer.write(topic, stamp_ns, types.serialize_cdr(image, kind))
+                writer.write(topic, 10**18 + int(n * 40_000_000), types.serialize_cdr(image, kind))
     return bag
 
 
@@ -198,6 +198,14 @@ def test_what_a_robot_recorded_is_trained_on_and_a_lost_frame_leaves_a_gap(tmp_p
     assert (len(samples), samples.left_out) == (3, 4)
     there = torch.from_numpy(clip.images[0].copy()).float()
     assert float(there[..., 0].mean()) > float(there[..., 2].mean())  # red is red
+
+
+def test_a_picture_that_came_twice_is_one(tmp_path, capsys):
+    """As a driver sends it that publishes faster than its camera: the stamp is that of before."""
+    twice = {n / 2: made_data.picture(n // 2)[..., ::-1] for n in range(8)}
+    bag = recorded(tmp_path / 'bag', twice)
+    assert prepared(stream(bag)[0], tmp_path).numbers.tolist() == [0, 1, 2, 3]
+    assert 'bag /camera: 4 pictures bore the stamp before, left out' in capsys.readouterr().err
 
 
 def test_a_bag_needs_no_frame_s_name_and_of_several_topics_the_key_topic(tmp_path):

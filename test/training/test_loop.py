@@ -158,6 +158,10 @@ def test_a_checkpoint_is_evaluated_clip_by_clip_and_exported_only_with_what_it_w
     assert set(found['clips']['rectified01']) >= {'abs_rel', 'constant', 'a1', 'focal'}
     assert found['mean']['abs_rel']['mean'] == found['clips']['rectified01']['abs_rel']
     assert 'rectified01' in capsys.readouterr().out
+    monkeypatch.setattr(sys, 'argv', [*words[:-1], str(tmp_path / 'gone' / 'figures.json')])
+    assert evaluate_command() == 1  # before hours of work, not after them
+    said = capsys.readouterr()
+    assert 'make it, or choose another' in said.err and not said.out
     with pytest.raises(TrainingError, match='nothing taught its sigma'):
         paper_model(best)
 

@@ -40,17 +40,22 @@ def _open(path: Path, topic: str | None) -> FrameSource:
 
 def _frames(path: Path, topic: str | None) -> Iterator[RawFrame]:
     """
-    Number the frames by their stamps, so that a dropped one leaves a gap; say which could not be
-    read.
+    Number the frames by their stamps, so that a dropped one leaves a gap and one that came twice
+    is one; say which could not be read.
     """
     source = _open(path, topic)
     step_ns = 1e9 / source.rate
-    number, before = 0, None
+    number, before, again = 0, None, 0
     for frame in source:
+        if frame.stamp_ns == before:
+            again += 1
+            continue
         if before is not None:
             steps = (frame.stamp_ns - before) / step_ns
             number += 1 if 0 < steps < GAP else max(round(steps), 2)
         before = frame.stamp_ns
         yield RawFrame(number, frame.image, frame.camera)
+    if again:
+        print(f'{source.name}: {again} pictures bore the stamp before, left out', file=sys.stderr)
     if source.shortfall:
         print(source.shortfall, file=sys.stderr)
