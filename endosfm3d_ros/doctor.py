@@ -22,6 +22,7 @@ MODULES = {
     'diagnostic_msgs': 'make setup, or apt-get install ros-jazzy-diagnostic-msgs',
     'tf2_msgs': 'make setup, or apt-get install ros-jazzy-tf2-msgs',
     'tf2_ros': 'make setup, or apt-get install ros-jazzy-tf2-ros-py',
+    'cv_bridge': 'make setup, or apt-get install ros-jazzy-cv-bridge',
     'sensor_msgs_py': 'make setup, or apt-get install ros-jazzy-sensor-msgs-py',
     'cv2': 'make setup, or apt-get install python3-opencv',
     'numba': 'make setup, or pip install numba',

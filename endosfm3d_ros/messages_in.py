@@ -1,21 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-ROS messages to core values: frames, calibrations, poses, and stamps and frame ids that can be
-relied on.
+ROS messages to core values: pictures through cv_bridge, calibrations, poses, and stamps and frame
+ids that can be relied on.
 """
 
+from array import array
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
+from cv_bridge import CvBridge, CvBridgeError
 
+from endosfm3d_ros import pictures_in
 from endosfm3d_ros.core.frame import Frame, Intrinsics
 from endosfm3d_ros.core.geometry import rigid, rotation_from_quaternion
 from endosfm3d_ros.core.picture.rectify import Calibration, rectified_boxes, rectify
-from endosfm3d_ros.pictures_in import image_to_rgb
+from endosfm3d_ros.pictures_in import ENCODINGS, check_layout
 
+OLDER_NAMES = {'uyvy': 'yuv422', 'yuyv': 'yuv422_yuy2'}
 MM_PER_METRE = 1e3
 FARTHEST_M, SHORTEST_TURN = 1e9, 1e-9  # of a pose; what is beyond no fit can square or divide by
+
+
+_BRIDGE = CvBridge()
+
+
+def image_to_rgb(message: Any) -> np.ndarray:
+    """
+    Read a sensor_msgs/Image or CompressedImage.
+
+    :return: (H, W, 3) uint8 RGB; it may share memory with the message. 16 bits are taken of their
+        full range.
+    :raises ValueError: one line that says what is wrong with the message and what is needed.
+    """
+    if hasattr(message, 'format') or message.encoding.lower() == 'rgb8':  # nothing to convert
+        return pictures_in.image_to_rgb(message)
+    check_layout(message)
+    try:
+        return np.asarray(_BRIDGE.imgmsg_to_cv2(_known_to_cv_bridge(message), 'rgb8'))
+    except (CvBridgeError, cv2.error) as error:
+        raise ValueError(
+            f'a {message.encoding} picture can not be read: {" ".join(str(error).split())}'
+        ) from error
+
+
+def _known_to_cv_bridge(message: Any) -> Any:
+    """
+    The message as cv_bridge reads it right: its encoding in small letters and under the older name
+    where it knows no other, and without ends of rows that are no whole pixels, which it would
+    shear the picture by.
+    """
+    encoding = message.encoding.lower()
+    name, size = OLDER_NAMES.get(encoding, encoding), ENCODINGS[encoding]
+    if name == message.encoding and not message.step % size:
+        return message
+    known = copy(message)
+    known.encoding = name
+    if message.step % size:
+        known.step = message.width * size
+        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+        known.data = array('B', rows[:, : known.step].tobytes())
+    return known
 
 
 def frame_from(message: Any, camera_frame_id: str = '', camera: Intrinsics | None = None) -> Frame:

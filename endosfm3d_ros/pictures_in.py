@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Pictures of image messages, by their fields alone: the node, the bags' commands and training see
-the same pixels, and training has no ROS.
+Pictures of image messages, by their fields alone, for what reads bags: training has no ROS. The
+node's way through cv_bridge (`messages_in.py`) gives the same pixels.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ def image_to_rgb(message: Any) -> np.ndarray:
     """
     if hasattr(message, 'format'):
         return _decode_compressed(message)
-    _check_layout(message)
+    check_layout(message)
     encoding = message.encoding.lower()
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
     rows = rows[:, : message.width * ENCODINGS[encoding]]  # what a row ends with is no pixel
@@ -71,7 +71,8 @@ def _coloured(pixels: np.ndarray, encoding: str) -> np.ndarray:
     return cv2.convertScaleAbs(rgb, alpha=255 / 65535) if rgb.dtype == np.uint16 else rgb
 
 
-def _check_layout(message: Any) -> None:
+def check_layout(message: Any) -> None:
+    """:raises ValueError: a raw picture's encoding is not read, or its bytes do not fit its size."""
     encoding = message.encoding.lower()
     if encoding not in ENCODINGS:
         raise ValueError(

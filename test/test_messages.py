@@ -31,12 +31,13 @@ from endosfm3d_ros.core.picture.rectify import rectified_boxes
 from endosfm3d_ros.messages_in import (
     calibration_from,
     frame_from,
+    image_to_rgb,
     rectified,
     robot_motion,
     stamp_of,
 )
 from endosfm3d_ros.outputs import Outputs, Traffic
-from endosfm3d_ros.pictures_in import ENCODINGS, image_to_rgb
+from endosfm3d_ros.pictures_in import ENCODINGS
 from training.data.streams import stream
 
 H, W = 6, 8
