@@ -106,7 +106,8 @@ class Evaluation:
         coverage.
     :param depth_constant: a flat wall, median-scaled.
     :param depth_light: light falloff, median-scaled; None where the run kept no pictures.
-    :param trajectory: of the longest epoch; None with fewer than three frames.
+    :param trajectory: of the longest epoch, within one of the truth's where it has some; None with
+        fewer than three frames.
     :param trajectory_still: a camera that never moves.
     :param trajectory_forward: a camera that goes straight ahead at constant speed.
     :param intrinsics: of the run.
@@ -178,7 +179,11 @@ def compare(
         int(stamp): int(frame) for stamp, frame in zip(stamps_ns, matches.truth, strict=True)
     }
     scores, silent = score_depth(pictures, truth, frames, protocol)
-    path = _longest_epoch(estimate.epochs[matches.run], estimate.T_odom_cam[matches.run])
+    epochs = estimate.epochs[matches.run]
+    if truth.epochs is not None:
+        pair = np.stack([epochs, truth.epochs[matches.truth]], axis=1)
+        epochs = np.unique(pair, axis=0, return_inverse=True)[1].ravel()
+    path = _longest_epoch(epochs, estimate.T_odom_cam[matches.run])
     met = matches.truth[path]
     order = met if truth.numbers is None else truth.numbers[met]
     T_odom_cam, T_world_cam = estimate.T_odom_cam[matches.run][path], truth.T_world_cam[met]

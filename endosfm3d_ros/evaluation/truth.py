@@ -53,6 +53,8 @@ class Truth:
     :param read_depth: frame number -> its depth.
     :param numbers: (N,) whole frame numbers, rising, where pictures are missing in between;
         default: none is missing.
+    :param epochs: (N,) whole numbers, where poses of two have nothing to do with each other;
+        default: all are in one world.
     :param topics: of a bag, that it was read from, by role.
     :param placed: how it was brought to a run's pictures; None where it was made of the pictures.
     """
@@ -64,6 +66,7 @@ class Truth:
     depth_frames: frozenset[int]
     read_depth: Callable[[int], DepthTruth]
     numbers: np.ndarray | None = None
+    epochs: np.ndarray | None = None
     topics: Mapping[str, str] = field(default_factory=dict)
     placed: Placed | None = None
 

@@ -61,10 +61,14 @@ def read_truth_bag(path: Path, names: Mapping[str, str] | None = None) -> TruthT
     stamps_ns = sorted(poses)
     T_world_cam = np.stack([poses[stamp] for stamp in stamps_ns])
     check_motions(T_world_cam, f'{path}: of topic {topics["pose"]} message')
+    run = _run_of('pose', topics['pose'], found)
+    status = f'{run}/{STATUS}'
+    epochs = _by_stamp(path, status, messages.epoch) if status in found else {}
     depth = _Depth(path, topics, _run_of('depth', topics.get('depth', ''), found), found)
     return TruthTopics(
         stamps_ns=np.array(stamps_ns, np.int64),
         T_world_cam=T_world_cam,
+        epochs=np.array([epochs.get(stamp, 0) for stamp in stamps_ns], int),
         cameras=Stream(infos),
         depth_stamps_ns=np.array(sorted(depth.received_ns), np.int64),
         read_depth=depth.read,

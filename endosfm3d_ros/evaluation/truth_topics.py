@@ -45,6 +45,7 @@ class TruthTopics:
 
     :param stamps_ns: (N,) int64 of the poses, rising.
     :param T_world_cam: (N, 4, 4) maps points of the camera at each into one world [mm].
+    :param epochs: (N,) whole numbers: poses of two have nothing to do with each other.
     :param cameras: of the clip's pictures, of any size that has their shape.
     :param depth_stamps_ns: (M,) int64 of the depth images, rising.
     :param read_depth: stamp of a depth image and the camera of then -> that image.
@@ -53,6 +54,7 @@ class TruthTopics:
 
     stamps_ns: np.ndarray
     T_world_cam: np.ndarray
+    epochs: np.ndarray
     cameras: Stream[Intrinsics]
     depth_stamps_ns: np.ndarray
     read_depth: Callable[[int, Intrinsics], DepthTruth]
@@ -72,8 +74,12 @@ class TruthTopics:
         """
         pictures, places = np.unique(stamps_ns, return_index=True)
         first_ns, how = clock(stamps_ns, self.stamps_ns, _half_step(self.stamps_ns))
+        if first_ns != self.stamps_ns[0]:
+            how += ', taken for the moment of the first pose'
         moments = pictures - first_ns + self.stamps_ns[0]
-        T_world_cam, gaps, known = poses_at(self.stamps_ns, self.T_world_cam, moments)
+        T_world_cam, epochs, gaps, known = poses_at(
+            self.stamps_ns, self.T_world_cam, self.epochs, moments
+        )
         if not known.any():
             raise ValueError(
                 'no picture of the run has its pose in the truth: none lies between two poses at '
@@ -96,6 +102,7 @@ class TruthTopics:
             depth_frames=frozenset(depth),
             read_depth=partial(self._read, depth, sizes),
             numbers=_numbers(pictures)[known],
+            epochs=epochs[known],
             topics=self.topics,
             placed=Placed(
                 how=how,
@@ -115,16 +122,18 @@ class TruthTopics:
 
 
 def poses_at(
-    stamps_ns: np.ndarray, T_world_cam: np.ndarray, moments_ns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    stamps_ns: np.ndarray, T_world_cam: np.ndarray, epochs: np.ndarray, moments_ns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """
     Interpolate poses: places on the straight line between two, turns at a constant rate (slerp).
 
     :param stamps_ns: (N,) int64, rising.
     :param T_world_cam: (N, 4, 4) [mm].
+    :param epochs: (N,) whole numbers.
     :param moments_ns: (M,) int64.
-    :return: (M, 4, 4) [mm]; (M,) how far apart the two are, 0 on a pose [ns]; (M,) whether it is
-        known: between two at most LONGEST_GAP_NS apart, or at one to SAME_POSE_NS.
+    :return: (M, 4, 4) [mm]; (M,) its epoch; (M,) how far apart the two are, 0 on a pose [ns]; (M,)
+        whether it is known: between two of one epoch at most LONGEST_GAP_NS apart, or at one to
+        SAME_POSE_NS.
     """
     after = np.clip(np.searchsorted(stamps_ns, moments_ns), 0, len(stamps_ns) - 1)
     before = np.where(stamps_ns[after] > moments_ns, np.maximum(after - 1, 0), after)
@@ -132,13 +141,17 @@ def poses_at(
     is_inside = (since >= 0) & (until >= 0)
     is_pose = np.minimum(np.abs(since), np.abs(until)) <= SAME_POSE_NS
     gap = stamps_ns[after] - stamps_ns[before]
-    share = np.clip(since / np.maximum(gap, 1), 0.0, 1.0)[:, None]
+    is_one = epochs[before] == epochs[after]
+    share = np.clip(since / np.maximum(gap, 1), 0.0, 1.0)
+    share = np.where(is_one, share, np.rint(share))[:, None]
+    nearer = np.where(share[:, 0] > 0.5, after, before)
     R, t = T_world_cam[:, :3, :3], T_world_cam[:, :3, 3]
     turn = rotation_vectors(R[before].transpose(0, 2, 1) @ R[after])
     T = np.tile(np.eye(4), (len(moments_ns), 1, 1))
     T[:, :3, :3] = R[before] @ rotations(share * turn)
     T[:, :3, 3] = (1 - share) * t[before] + share * t[after]
-    return T, np.where(is_pose, 0, gap), is_pose | (is_inside & (gap <= LONGEST_GAP_NS))
+    is_between = is_inside & is_one & (gap <= LONGEST_GAP_NS)
+    return T, epochs[nearer], np.where(is_pose, 0, gap), is_pose | is_between
 
 
 def _numbers(stamps_ns: np.ndarray) -> np.ndarray:

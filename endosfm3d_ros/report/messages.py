@@ -89,3 +89,8 @@ def _motion(pose: Any) -> np.ndarray:
 def status(message: Any) -> dict[str, str]:
     """Read the keys of the one status in a DiagnosticArray."""
     return {pair.key: pair.value for one in message.status for pair in one.values}
+
+
+def epoch(message: Any) -> int:
+    """Read the epoch of a status; 0 where it does not say."""
+    return int(float(status(message).get('epoch', '0')))

@@ -351,7 +351,7 @@ def _status_fields(stored: Stored) -> dict[str, Any]:
         'scale_state': said.get('scale_state', ''),
         'camera_model': said.get('camera_model', ''),
         'motion_known': said.get('motion_known', 'true').lower() == 'true',
-        'epoch': int(float(said.get('epoch', '0'))),
+        'epoch': messages.epoch(stored.message),
         'inliers': int(float(said.get('inliers', '0'))),
         **{name: int(float(said.get(name, '-1'))) for name in ('received', 'lost', 'dropped')},
         **{name: number(name) for name in NUMBERS},

@@ -60,6 +60,7 @@ class Mistakes:
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
     late_ns: int = 0
     frames: tuple[int, ...] = tuple(range(30))
+    reset: int | None = None  # the frame that another epoch begins with, at the origin
 
 
 NO_LENS = Lens()
@@ -91,6 +92,9 @@ def write_run(path: Path, wrong: Mistakes = Mistakes(), lens: Lens = NO_LENS) ->
     with McapWriter(path) as bag:
         for number in wrong.frames:
             T = cameras[number].copy()
+            epoch = int(wrong.reset is not None and number >= wrong.reset)
+            if epoch:
+                T = np.linalg.inv(cameras[wrong.reset]) @ T
             if number % 2:  # every other camera stands aside
                 T[:3, 3] += wrong.offset
             input_camera = true_camera(number).zoomed(wrong.focal)
@@ -109,7 +113,7 @@ def write_run(path: Path, wrong: Mistakes = Mistakes(), lens: Lens = NO_LENS) ->
                 T_odom_cam=T,
                 odom_covariance=np.eye(6),
                 motion=Motion(np.eye(4), np.eye(6), True, 50),
-                valid=True, reason='', k_trust=0.5, zoom=1.0, log_focal_sigma=0.1, epoch=0,
+                valid=True, reason='', k_trust=0.5, zoom=1.0, log_focal_sigma=0.1, epoch=epoch,
                 distortion=lens.coefficient,
             )  # fmt: skip
             traffic = Traffic(20.0, number + 1, 0, 0)

@@ -179,6 +179,26 @@ def test_a_run_is_its_own_truth(tmp_path):
     assert found['trajectory']['ate_se3'] == pytest.approx(0, abs=1e-9)
 
 
+def test_a_run_without_its_status_is_a_truth_of_one_epoch(tmp_path):
+    run, bare = write_run(tmp_path / 'run.mcap', Mistakes(reset=12)), tmp_path / 'bare.mcap'
+    with McapWriter(bare) as out:
+        copy(run, out, [name for name in RunBag(run).topics if not name.endswith('/status')])
+    assert evaluated(tmp_path, truth=bare)['trajectory']['frames'] == 18
+
+
+def test_of_a_run_as_the_truth_only_one_epoch_is_one_path(tmp_path):
+    """The truth lost frame 4, which lies in an epoch, and 12, which lies between two."""
+    kept = tuple(n for n in range(30) if n not in (4, 12))
+    truth = write_run(tmp_path / 'truth.mcap', Mistakes(reset=12, frames=kept))
+    found = evaluated(tmp_path, truth=truth)
+    assert (found['matched'], found['trajectory']['frames']) == (29, 17)  # 13 to 29
+    assert found['trajectory']['ate_se3'] == pytest.approx(0, abs=1e-9)
+    own = ['evaluate', str(truth), '--truth', str(tmp_path / 'run.mcap'), '--json']
+    assert main([*own, str(tmp_path / 'own.json')]) == 0
+    found = json.loads((tmp_path / 'own.json').read_text())['trajectory']
+    assert found['frames'] == 17 and found['ate_se3'] == pytest.approx(0, abs=1e-9)
+
+
 def test_a_run_that_lies_in_its_truth_folder_is_not_its_own_truth(tmp_path):
     folder = write_folder(tmp_path / 'clip')
     bag, out = write_run(folder / 'run.mcap', Mistakes(depth=3, focal=1.3)), tmp_path / 'out.json'

@@ -25,7 +25,7 @@ def turning(seconds):
 def test_between_two_poses_it_turns_and_goes_at_constant_rates():
     stamps = START + np.array([0, 40, 130]) * MS
     moments = START + np.array([0, 10, 39, 40, 85, 130]) * MS
-    T, gaps, known = poses_at(stamps, turning([0.0, 0.04, 0.13]), moments)
+    T, _, gaps, known = poses_at(stamps, turning([0.0, 0.04, 0.13]), np.zeros(3, int), moments)
     np.testing.assert_allclose(T, turning([0.0, 0.01, 0.039, 0.04, 0.085, 0.13]), atol=1e-12)
     assert known.all() and (gaps / MS).tolist() == [0, 40, 0, 0, 90, 0]
 
@@ -33,16 +33,26 @@ def test_between_two_poses_it_turns_and_goes_at_constant_rates():
 def test_of_a_hole_and_of_what_lies_outside_nothing_is_known_but_at_a_pose_itself():
     stamps = START + np.array([0, 100, 201]) * MS
     moments = START + np.array([-2, -1, 50, 101, 102, 200, 202, 203]) * MS
-    T, gaps, known = poses_at(stamps, turning([0.0, 0.1, 0.201]), moments)
+    T, _, gaps, known = poses_at(stamps, turning([0.0, 0.1, 0.201]), np.zeros(3, int), moments)
     assert known.tolist() == [False, True, True, True, False, True, True, False]
     assert (gaps[known] / MS).tolist() == [0, 100, 0, 0, 0]
     np.testing.assert_allclose(T[[1, 6]], turning([0.0, 0.201]), atol=1e-12)
 
 
 def test_a_single_pose_is_that_of_its_moment():
-    T, _, known = poses_at(np.array([START]), turning([0.0]), START + np.array([-5, 0, 5]) * MS)
+    moments = START + np.array([-5, 0, 5]) * MS
+    T, _, _, known = poses_at(np.array([START]), turning([0.0]), np.zeros(1, int), moments)
     assert known.tolist() == [False, True, False]
     np.testing.assert_allclose(T[1], AT_START, atol=1e-12)
+
+
+def test_between_two_epochs_nothing_is_known():
+    stamps, poses = START + np.array([0, 40]) * MS, turning([0.0, 0.04])
+    moments = START + np.array([0, 1, 2, 39, 40]) * MS
+    T, epochs, _, known = poses_at(stamps, poses, np.array([3, 4]), moments)
+    assert known.tolist() == [True, True, False, True, True]
+    assert epochs[known].tolist() == [3, 3, 4, 4]
+    np.testing.assert_allclose(T[known], poses[[0, 0, 1, 1]], atol=1e-12)
 
 
 def test_a_stream_tells_what_is_of_the_moment_else_what_holds():
@@ -56,6 +66,7 @@ def topics(pose_ms, depth_ms, start=START):
     return TruthTopics(
         stamps,
         turning((stamps - start) * 1e-9),
+        np.zeros(len(stamps), int),
         Stream({start: CAMERA}),
         depth,
         lambda stamp, camera: DepthTruth(np.full((2, 2), (stamp - start) / MS, np.float32)),
@@ -91,3 +102,4 @@ def test_pictures_of_another_clock_are_placed_since_their_first():
     truth = of_pictures(topics([0, 40, 80], []), [0, 20], start=5 * START)
     np.testing.assert_allclose(truth.T_world_cam, turning([0.0, 0.02]), atol=1e-12)
     assert truth.placed.how.startswith("the time since the run's first frame")
+    assert truth.placed.how.endswith('taken for the moment of the first pose')
