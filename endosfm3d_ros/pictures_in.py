@@ -72,7 +72,7 @@ def _coloured(pixels: np.ndarray, encoding: str) -> np.ndarray:
 
 
 def check_layout(message: Any) -> None:
-    """:raises ValueError: a raw picture's encoding is not read, or its bytes do not fit its size."""
+    """:raises ValueError: its encoding is not read, or its bytes do not fit its size."""
     encoding = message.encoding.lower()
     if encoding not in ENCODINGS:
         raise ValueError(
