@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import endosfm3d_ros
 from endosfm3d_ros.bundle import open_bundle
 from endosfm3d_ros.engines.choose import DepthGraphs
 from training.geometry.command import FACTORS, LEAST_S, check_seconds, seeds_of
@@ -26,7 +27,7 @@ from training.geometry.runs import SECOND, Remembered, Run, Start, run
 from training.geometry.tables import lied, log_focal_surprise
 from training.synthetic.film import MOVES
 
-CORE = 'endosfm3d_ros.core'
+CORE = Path(endosfm3d_ros.__file__).with_name('core')
 COLUMNS = (
     'focal 1 s',
     'end',
@@ -45,18 +46,21 @@ def put(setting: str) -> None:
     Set a constant of the core for this process, in its own module: one that others import by
     name keeps its value there.
 
-    :param setting: MODULE.NAME=NUMBER, such as zoom_steps.STEADY=0.9.
+    :param setting: MODULE.NAME=NUMBER, such as zoom_steps.STEADY=0.9; in whatever folder of the
+        core the module lies.
     :raises ValueError: there is no such number.
     """
     name, _, number = setting.partition('=')
     module, _, constant = name.rpartition('.')
     try:
-        owner = importlib.import_module(f'{CORE}.{module}')
+        (file,) = CORE.rglob(f'{module}.py')
+        path = file.relative_to(CORE.parents[1]).with_suffix('')
+        owner = importlib.import_module('.'.join(path.parts))
         before, value = getattr(owner, constant), float(number)
     except (ImportError, AttributeError, ValueError):
         before = None
     if not isinstance(before, int | float):
-        raise ValueError(f'--set {setting}: no such number in {CORE}; needed MODULE.NAME=NUMBER')
+        raise ValueError(f'--set {setting}: no such number in core; needed MODULE.NAME=NUMBER')
     setattr(owner, constant, type(before)(value))
 
 
